@@ -1,0 +1,32 @@
+# The two commands of the README are `make demo` and `make test`; both make what they need first.
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(READY)
+	$(BIN)/fleet demo
+
+test: $(READY) lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+# The environment: pinned and hashed; made anew when what it is made from changes.
+$(READY): requirements.lock pyproject.toml scripts/bootstrap
+	./scripts/bootstrap $(VENV)
+	@touch $@
+
+# For maintainers: pin anew. Needs uv; the file it writes names no host.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --extra dev -q -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

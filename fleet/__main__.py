@@ -1,0 +1,6 @@
+"""`python -m fleet`, and the `fleet` command."""
+
+from fleet.cli import main
+
+if __name__ == "__main__":
+    main()

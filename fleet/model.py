@@ -1,0 +1,421 @@
+"""FRONT DOOR: the nouns that cross rooms. All frozen, keyword-only, free of I/O; times are aware UTC, money is US dollars.
+
+Read in this order: Task and Queue (what is wanted), Resource and Offer (what may be had), Gpu, Allocation and
+Instance (what is there), Budget and Snapshot (what the planner sees), Plan, its actions and Reason (what it says),
+Run and Event (what is remembered).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Market(StrEnum):
+    SPOT = "spot"  # cheaper; the cloud may take it back at short notice
+    ON_DEMAND = "on_demand"
+
+
+class MarketPolicy(StrEnum):
+    """Which markets a resource may be bought in."""
+
+    SPOT = "spot"
+    ON_DEMAND = "on_demand"
+    SPOT_THEN_ON_DEMAND = "spot_then_on_demand"
+
+
+class WhenSpent(StrEnum):
+    """What happens at the cap of a money budget."""
+
+    HOLD = "hold"  # launch nothing more
+    DRAIN = "drain"  # also pull no more tasks
+    STOP = "stop"  # also end what runs, by a deadline
+
+
+class InstanceState(StrEnum):
+    """Where an instance is in its life. Derived from timestamps (`Instance.state`), never stored."""
+
+    REQUESTED = "requested"  # intent written; the cloud has not confirmed
+    BOOTING = "booting"  # the cloud gave it an id; its supervisor has not enrolled
+    READY = "ready"  # enrolled, holds no task
+    BUSY = "busy"  # holds at least one allocation
+    DRAINING = "draining"  # pulls no more; ends when empty
+    TERMINATING = "terminating"  # told to end, or said goodbye; still listed by the cloud
+    GONE = "gone"  # the cloud no longer lists it: the ledger is closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why something is done, or not done. Every action and every event carries one."""
+
+    code: str  # a stable word for programs: "demand", "idle", "boot_timeout", "max_instances"
+    text: str  # one sentence for people; names the queue, the task, the limit
+    queue: str | None = None
+    task: str | None = None
+    limit: str | None = None  # the limit that decided, as in the fleet file: "resources.gpu.max_instances=2"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+# --- what is wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuNeed:
+    """How many GPUs a task takes: as many as are free between the two bounds. 0 = a CPU task; 0.5 = half of one GPU."""
+
+    at_least: float
+    at_most: float
+
+    def __str__(self) -> str:
+        low, high = f"{self.at_least:g}", f"{self.at_most:g}"
+        return low if low == high else f"{low}-{high}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A unit of work that waits in a queue (ClearML's task)."""
+
+    id: str
+    queue: str  # the queue's name
+    position: int  # 0 = head of its queue
+    enqueued_at: datetime
+    need: GpuNeed
+    name: str = ""
+    project: str = ""
+    user: str = ""
+    gpu_type: str | None = None  # "a100": only GPUs whose model contains this word
+    gpu_memory_gib: float | None = None  # at least so much on each GPU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A queue as the fleet file describes it."""
+
+    name: str
+    resources: tuple[str, ...]  # names of resources that may serve it, in order of preference
+    need: GpuNeed  # what a task of this queue takes, unless the task says otherwise
+    priority: int = 0  # higher goes first
+    slots: int | None = None  # tasks without GPUs at once on one instance; None = one for each CPU
+    max_instances: int | None = None
+
+
+# --- what may be had
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """What may be launched: a provider, types, zones, a market, an image and limits (ClearML's word)."""
+
+    name: str
+    provider: str
+    region: str | None = None
+    zones: tuple[str, ...] = ()
+    instance_types: tuple[str, ...] = ()
+    market: MarketPolicy = MarketPolicy.ON_DEMAND
+    image: str | None = None
+    max_instances: int | None = None
+    min_instances: int = 0  # kept even when nothing waits
+    idle_timeout: timedelta | None = timedelta(minutes=10)  # None = never end for idleness
+    boot_timeout: timedelta = timedelta(minutes=15)
+    max_lifetime: timedelta | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)  # keys of this provider alone, checked by it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One type in one zone at one price in one market, as seen now."""
+
+    resource: str
+    provider: str
+    type: str
+    market: Market
+    price_usd_per_hour: float | None  # None = unknown; never treated as free
+    gpus: int
+    gpu_model: str | None = None
+    gpu_memory_gib: float | None = None  # of each GPU
+    cpus: int = 1
+    memory_gib: float | None = None
+    region: str | None = None
+    zone: str | None = None
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU as its instance sees it. Utilisation and memory in use are the last heartbeat's."""
+
+    index: int
+    uuid: str
+    model: str
+    memory_gib: float
+    util: float | None = None  # 0..100 per cent
+    memory_used_gib: float | None = None
+    temperature_c: float | None = None
+
+
+# --- what is there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """The GPUs that one task holds on one instance."""
+
+    task: str
+    queue: str
+    worker: str  # what ClearML sees: "<cluster>:<resource>:<instance>:gpu0,1"
+    gpus: tuple[str, ...]  # uuids; empty for a CPU task
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A machine of ours, from intent to ledger. `id` is the intent's: it exists before the cloud gives its own."""
+
+    id: str
+    cluster: str
+    offer: Offer  # what was asked for, at which price
+    reason: Reason  # why it was launched
+    requested_at: datetime
+    cloud_id: str | None = None
+    launched_at: datetime | None = None  # the cloud confirmed
+    enrolled_at: datetime | None = None  # its supervisor presented the join token
+    heartbeat_at: datetime | None = None
+    idle_since: datetime | None = None  # as its supervisor says; None = has a task, or not enrolled
+    drain_requested_at: datetime | None = None  # by the centre
+    stopped_pulling_at: datetime | None = None  # by the edge: it pulls no more tasks
+    terminate_requested_at: datetime | None = None  # by the centre
+    goodbye_at: datetime | None = None  # by the edge: it is ending itself
+    gone_at: datetime | None = None
+    end_reason: Reason | None = None  # the first that was given for its end
+    hostname: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    allocations: tuple[Allocation, ...] = ()
+
+    @property
+    def resource(self) -> str:
+        return self.offer.resource
+
+    @property
+    def state(self) -> InstanceState:
+        """Read from the timestamps, the latest stage first, so that no row can hold two truths."""
+        if self.gone_at:
+            return InstanceState.GONE
+        if self.terminate_requested_at or self.goodbye_at:
+            return InstanceState.TERMINATING
+        if self.drain_requested_at or self.stopped_pulling_at:
+            return InstanceState.DRAINING
+        if self.enrolled_at:
+            return InstanceState.BUSY if self.allocations else InstanceState.READY
+        return InstanceState.BOOTING if self.launched_at else InstanceState.REQUESTED
+
+    @property
+    def is_taking_tasks(self) -> bool:
+        """It will pull, or once booted will pull, what waits."""
+        return self.state in (
+            InstanceState.REQUESTED,
+            InstanceState.BOOTING,
+            InstanceState.READY,
+            InstanceState.BUSY,
+        )
+
+    def usd(self, at: datetime) -> float | None:
+        """What it has cost until `at`, US dollars, per second from the cloud's confirmation; None if the price is unknown."""
+        if self.offer.price_usd_per_hour is None:
+            return None
+        start = self.launched_at or self.requested_at
+        end = min(self.gone_at or at, at)
+        return max((end - start).total_seconds(), 0.0) / 3600 * self.offer.price_usd_per_hour
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Hard limits of the whole fleet. None = no limit of that kind."""
+
+    max_instances: int | None = None
+    usd_per_hour: float | None = None
+    usd_per_day: float | None = None
+    usd_per_month: float | None = None
+    when_spent: WhenSpent = WhenSpent.HOLD
+
+
+# --- what the planner sees and says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All that a plan depends on. Time and ids come in here: planning the same snapshot twice gives the same plan."""
+
+    pass_id: str  # ids of new instances are made from it, so replaying a plan cannot launch twice
+    at: datetime
+    cluster: str
+    tasks: tuple[Task, ...]  # what waits, heads of queues first
+    queues: tuple[Queue, ...]
+    resources: tuple[Resource, ...]
+    offers: tuple[Offer, ...]  # in the order of their resource's preference
+    instances: tuple[Instance, ...]  # all that are not gone
+    budget: Budget = Budget()
+    backoffs: tuple[Backoff, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Do not launch from this resource (and type, zone, market where given) before `until`."""
+
+    resource: str
+    type: str | None = None
+    zone: str | None = None
+    market: Market | None = None
+    until: datetime
+    reason: Reason
+
+    def covers(self, offer: Offer) -> bool:
+        return (
+            self.resource == offer.resource
+            and self.type in (None, offer.type)
+            and self.zone in (None, offer.zone)
+            and self.market in (None, offer.market)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Start one instance. `instance` is the intent's id and the idempotency token of the cloud call."""
+
+    instance: str
+    offer: Offer
+    tasks: tuple[str, ...]  # whom it is for; a hint for people, not a reservation
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Ask an instance to pull no more and to end when empty."""
+
+    instance: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminate:
+    """End an instance now: it is dead, late, or ordered to. Its tasks, if any, go back to their queues."""
+
+    instance: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A non-action: why this task has no machine coming, or which one it waits for."""
+
+    task: str
+    queue: str
+    reason: Reason
+    instance: str | None = None  # the one that is free, booting or to be launched for it
+
+
+Action = Launch | Drain | Terminate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one pass decided."""
+
+    pass_id: str
+    at: datetime
+    actions: tuple[Action, ...]
+    waiting: tuple[Waiting, ...]  # one for each task that waits
+
+
+# --- what is remembered
+
+
+class RunResult(StrEnum):
+    COMPLETED = "completed"
+    FAILED = "failed"
+    STOPPED = "stopped"  # by its user
+    REQUEUED = "requeued"  # its machine was lost or taken; it is back in its queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One attempt of a task on one instance."""
+
+    task: str
+    name: str = ""
+    instance: str
+    queue: str
+    worker: str
+    gpus: tuple[str, ...]  # uuids
+    enqueued_at: datetime | None = None
+    claimed_at: datetime
+    started_at: datetime | None = None  # the agent process exists
+    ended_at: datetime | None = None
+    result: RunResult | None = None  # None while it runs
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the fleet's log: what happened, to whom, why."""
+
+    seq: int = 0  # given by the store; grows
+    at: datetime
+    kind: str  # "instance.launching", "task.claimed", ...: the table in docs/operations.md
+    text: str
+    instance: str | None = None
+    task: str | None = None
+    queue: str | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueView:
+    """What the last pass saw in one queue."""
+
+    name: str
+    queued: int
+    oldest_enqueued_at: datetime | None
+    need: GpuNeed
+    resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the last pass saw and decided, kept so that reading commands need not ask anybody."""
+
+    at: datetime
+    pass_id: str
+    server_url: str
+    server_kind: str  # "embedded" or "clearml"
+    is_server_ok: bool
+    queues: tuple[QueueView, ...]
+    waiting: tuple[Waiting, ...]
+    alerts: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """How a supervisor runs agents; the same for every task of a resource."""
+
+    mode: str = "venv"  # venv: build an environment for each task; interpreter: use `python` as it is; docker
+    image: str | None = None
+    python: str | None = None  # the interpreter of the tasks; None = the agent's own
+    version: str | None = None  # of clearml-agent; None = the one installed beside the supervisor
+    extra_conf: str = ""  # appended to the agent's clearml.conf
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_grace: timedelta = timedelta(seconds=10)  # between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAccess:
+    """Where a ClearML API server is and how to be let in. The secret never goes to a log or an argument list."""
+
+    api_url: str
+    files_url: str
+    web_url: str
+    access_key: str
+    secret_key: str = field(repr=False)

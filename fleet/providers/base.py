@@ -1,0 +1,102 @@
+"""The contract of a cloud: offers, launch, list, terminate. A new cloud is one file that keeps it, named by an
+entry point in the group `fleet.providers`.
+
+What the dispatcher does next is said at each verb, because a provider is written against that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from fleet.errors import ProviderError
+from fleet.model import Offer, Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstBoot:
+    """What a new machine must know to find the centre. The token is the only secret, works once, and expires."""
+
+    centre_url: str
+    join_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOrder:
+    """One machine to start. `instance` is the idempotency token: the same order twice is one machine."""
+
+    instance: str
+    cluster: str
+    resource: Resource
+    offer: Offer
+    first_boot: FirstBoot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """The cloud confirmed. `cloud_id` is its own name for the machine."""
+
+    instance: str
+    cloud_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchFailed:
+    """The cloud said no, for this order alone. Nothing was started."""
+
+    instance: str
+    error: ProviderError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One machine that the cloud lists under our tags, in any state but ended."""
+
+    cloud_id: str
+    cluster: str  # from its tag
+    instance: str  # the intent's id, from its tag
+    resource: str  # from its tag
+    launched_at: datetime
+
+
+class Provider(Protocol):
+    """One cloud account, or this machine."""
+
+    def offers(self, resource: Resource, at: datetime) -> Sequence[Offer]:
+        """What may be launched for `resource` now, best first by its own list. Cheap: called at every pass; cache inside.
+
+        Raises:
+            BadRequest: the resource's settings are wrong; the text names the key and the fix.
+        """
+        ...
+
+    def launch(self, orders: Sequence[LaunchOrder]) -> Sequence[Launched | LaunchFailed]:
+        """Start a batch; one answer for each order, in the same order.
+
+        The intents are already written. A repeated order (after a crash, a time-out) must answer with the same machine.
+        An exception means that nothing is known of any of them: the dispatcher repeats the batch later.
+
+        Raises:
+            ProviderError: the whole batch could not be tried (no network, credentials, throttled).
+        """
+        ...
+
+    def list(self, cluster: str) -> Sequence[Machine]:
+        """Every machine under this cluster's tag that has not ended: the truth about machines.
+
+        What the store knows and this no longer shows is GONE; what this shows and the store does not know is an orphan.
+
+        Raises:
+            ProviderError: the list could not be had whole; nothing is concluded from its absence.
+        """
+        ...
+
+    def terminate(self, cloud_ids: Sequence[str]) -> None:
+        """End these machines, by force if need be. Unknown or ended ones are no error. Returns before they are gone.
+
+        Raises:
+            ProviderError: repeat at the next pass.
+        """
+        ...

@@ -1,0 +1,159 @@
+"""What fleet needs of a ClearML API server, in three small contracts: Demand (the dispatcher's eyes on the queues),
+Claims (the supervisor's way to take, run and report tasks) and Desk (what people's commands ask).
+
+`fleet.queues.client` fulfils them against any ClearML server; `fleet.queues.memory` in memory, for tests and the simulator.
+All calls raise `ServerUnreachable`, `ServerUnauthorised` or `ServerRefused` (fleet.errors) and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from fleet.model import Queue, Task
+
+
+class TaskStatus(StrEnum):
+    """ClearML's own words for a task's status."""
+
+    CREATED = "created"
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    STOPPED = "stopped"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CLOSED = "closed"
+    PUBLISHED = "published"
+    PUBLISHING = "publishing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskState:
+    """A task as the server has it now."""
+
+    id: str
+    name: str
+    status: TaskStatus
+    status_message: str  # "stopping" in it: its user asks for the end
+    queue_id: str | None  # the queue that it was last enqueued to
+    last_worker: str | None
+    last_update: datetime | None
+    # A training script that wants to save itself first registers this: (seconds it may take, has it finished).
+    abort_callback_timeout_s: float = 0.0
+    is_abort_callback_done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One piece of a task's console, at the time it was read, milliseconds matter for the order."""
+
+    at: datetime
+    text: str
+
+
+class Demand(Protocol):
+    """The dispatcher's eyes on the queues, and the way back into them."""
+
+    def ensure_queues(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Ids of these queues by name; those that are missing are created."""
+        ...
+
+    def waiting(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
+        """All tasks that wait in these queues, heads first, with what each needs (its own wish over the queue's)."""
+        ...
+
+    def states(self, tasks: Sequence[str]) -> Mapping[str, TaskState]:
+        """These tasks as they are now; one that does not exist is missing from the answer."""
+        ...
+
+    def lost(self, queues: Sequence[Queue]) -> tuple[TaskState, ...]:
+        """Tasks with status *queued* whose queue is one of these but does not hold them: claimed by somebody who died."""
+        ...
+
+    def put_back(self, task: str, queue: str, why: str) -> None:
+        """Back to the head of `queue` (a name), from whatever state but a final one its user chose."""
+        ...
+
+
+class Claims(Protocol):
+    """The supervisor's side: peek, take, report."""
+
+    def waiting(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
+        """As `Demand.waiting`, but only the first entries of each queue."""
+        ...
+
+    def claim(self, task: Task) -> bool:
+        """Take this very task out of its queue. True for exactly one of all who try; False: somebody else has it."""
+        ...
+
+    def put_back(self, task: str, queue: str, why: str) -> None:
+        """As `Demand.put_back`."""
+        ...
+
+    def started(self, task: str, worker: str, why: str) -> None:
+        """The task is in progress on this worker."""
+        ...
+
+    def completed(self, task: str, why: str) -> None: ...
+
+    def failed(self, task: str, why: str) -> None: ...
+
+    def stopped(self, task: str, why: str) -> None: ...
+
+    def states(self, tasks: Sequence[str]) -> Mapping[str, TaskState]:
+        """As `Demand.states`, in one call; also the sign of life that keeps the server's watchdog away (`ping`)."""
+        ...
+
+    def ping(self, task: str) -> None: ...
+
+    def send_log(self, task: str, worker: str, lines: Sequence[LogLine]) -> None:
+        """Append to the task's console, in order. Raises if not all were stored: send the same again."""
+        ...
+
+    def register(self, worker: str, queues: Sequence[str], timeout_s: int, tags: Sequence[str] = ()) -> None:
+        """Announce a worker (an allocation or the supervisor). It expires `timeout_s` after its last report."""
+        ...
+
+    def report(
+        self, worker: str, task: str | None, queues: Sequence[str], stats: Mapping[str, object], at: datetime
+    ) -> None:
+        """A worker's status report: what it does, and machine statistics under ClearML's own names."""
+        ...
+
+    def unregister(self, worker: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """A script as a task runs it: from a git repository with uncommitted changes, or whole in `diff`."""
+
+    entry_point: str  # "train.py --lr 0.1": the agent splits it as a shell would
+    working_dir: str = "."
+    binary: str = "python3"
+    repository: str = ""
+    branch: str = ""
+    version_num: str = ""  # the commit
+    diff: str = ""  # uncommitted changes; without a repository the whole script
+    requirements: str | None = None  # requirements.txt as text; None: the agent looks in the repository
+
+
+class Desk(Protocol):
+    """What the commands for people ask of the server."""
+
+    def submit(self, *, name: str, project: str, queue: str, script: Script, tags: Sequence[str] = ()) -> str:
+        """Create a task and enqueue it; its id.
+
+        Raises:
+            ServerRefused: no such queue; the text lists the queues that exist.
+        """
+        ...
+
+    def log(self, task: str, after: int = 0) -> tuple[Sequence[str], int]:
+        """Console texts from position `after` on, oldest first, and the position to go on from."""
+        ...
+
+    def states(self, tasks: Sequence[str]) -> Mapping[str, TaskState]: ...

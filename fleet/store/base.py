@@ -1,0 +1,136 @@
+"""The one memory of the centre: verbs, not queries. One writer per field; an instance's state is read from its times.
+
+Dispatcher and web meet here and nowhere else. `fleet.store.memory` is for tests and the simulator, `fleet.store.sql`
+keeps the same in SQLite or PostgreSQL; one contract test holds both.
+Times are given by the caller, so that the simulator can run in virtual time. Unknown instances raise StoreError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, View
+
+
+class DispatcherStore(Protocol):
+    """Written by the dispatcher."""
+
+    def take_lead(self, cluster: str, holder: str, at: datetime, until: datetime) -> bool:
+        """Become, or stay, the one dispatcher of `cluster` until `until`. False: another holds the lead still.
+
+        One atomic statement: of two who ask at once, one gets it.
+        """
+        ...
+
+    def give_up_lead(self, cluster: str, holder: str) -> None:
+        """Let another lead at once; nothing if `holder` does not lead."""
+        ...
+
+    def record_intents(self, instances: Sequence[Instance]) -> None:
+        """Write instances that are about to be launched, all or none, before the cloud call. A known id is left as it is."""
+        ...
+
+    def note_launched(self, instance: str, cloud_id: str, at: datetime) -> None:
+        """The cloud confirmed. The first confirmation stays."""
+        ...
+
+    def request_drain(self, instance: str, reason: Reason, at: datetime) -> None:
+        """Level: stays until the instance is gone. Also sets `end_reason` unless there is one. Known ones keep their first."""
+        ...
+
+    def cancel_drain(self, instance: str) -> None:
+        """Take a drain order back, if its machine has not stopped pulling yet; clears `end_reason` with it."""
+        ...
+
+    def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None: ...
+
+    def note_gone(self, instance: str, reason: Reason, at: datetime) -> None:
+        """The cloud no longer lists it, or the launch failed: the ledger is closed. `end_reason` keeps the first reason."""
+        ...
+
+    def close_run(self, run: Run) -> None:
+        """Write the end of an attempt whose machine can no longer report it. An ended one is left as it is."""
+        ...
+
+    def remember_view(self, view: View) -> None:
+        """What this pass saw and decided; replaces the last."""
+        ...
+
+
+class EdgeStore(Protocol):
+    """Written for supervisors, by the edge API."""
+
+    def expect(self, instance: str, join_hash: str, expires_at: datetime) -> None:
+        """A machine may enrol as `instance` with the token of this SHA-256 hash (hex), once, until then."""
+        ...
+
+    def enroll(
+        self, instance: str, join_hash: str, token_hash: str, hostname: str, gpus: Sequence[Gpu], at: datetime
+    ) -> Instance | None:
+        """Use up the join token. None: unknown, used, expired, or made for another instance, or the instance is ending.
+
+        The answer may be lost on its way: until the first heartbeat the same token enrols again, and `token_hash` is replaced.
+        """
+        ...
+
+    def who(self, token_hash: str) -> Instance | None:
+        """The instance whose supervisor holds this token; None once it is gone."""
+        ...
+
+    def beat(
+        self,
+        instance: str,
+        *,
+        at: datetime,
+        is_pulling: bool,
+        is_ending: bool,
+        reason: Reason | None,
+        idle_since: datetime | None,
+        allocations: Sequence[Allocation],
+        runs: Sequence[Run],
+        gpus: Sequence[Gpu],
+    ) -> Instance:
+        """Store a heartbeat's facts: sets heartbeat_at, idle_since, allocations, gpus; the first time that it does not pull
+        stopped_pulling_at, the first time that it is ending goodbye_at, with `reason` as end_reason unless there is one.
+
+        Runs are upserted by (task, instance, claimed_at). Returns the instance as it is now, orders included.
+        """
+        ...
+
+
+class ReadStore(Protocol):
+    """Read by everybody."""
+
+    def instances(self, cluster: str, gone_after: datetime | None = None) -> tuple[Instance, ...]:
+        """All that are not gone, oldest first; with `gone_after` also those gone since then."""
+        ...
+
+    def instance(self, instance: str) -> Instance | None: ...
+
+    def runs(
+        self, task: str | None = None, instance: str | None = None, ended_after: datetime | None = None
+    ) -> tuple[Run, ...]:
+        """Attempts, oldest first. With `ended_after`: those that run now or ended since."""
+        ...
+
+    def append_events(self, events: Sequence[Event]) -> None: ...
+
+    def events(
+        self, after: int = 0, limit: int = 1000, instance: str | None = None, task: str | None = None
+    ) -> tuple[Event, ...]:
+        """Oldest first, with seq > after; the newest `limit` of them when after is 0."""
+        ...
+
+    def view(self) -> View | None:
+        """What the last pass saw; None before the first."""
+        ...
+
+    def usd_since(self, cluster: str, since: datetime, at: datetime) -> float:
+        """US dollars that this cluster's instances cost between the two times, by the second; unknown prices count 0."""
+        ...
+
+
+class Store(DispatcherStore, EdgeStore, ReadStore, Protocol):
+    """All of it."""

@@ -1,0 +1,168 @@
+"""What supervisor and dispatcher say to each other, and the only place where it becomes or was text.
+
+    edge -> centre   POST /edge/v1/enroll      Enroll    -> Enrolled
+    edge -> centre   POST /edge/v1/heartbeat   Heartbeat -> Orders
+    edge -> centre   GET  /edge/v1/hint?after=N&wait_s=25 -> {"seq": M}   a hint that work may wait; never the truth
+
+The VM always calls; nothing calls the VM. Facts go up, decisions come down. Both are levels: a lost message is
+repeated by the next one. After `Enroll`, every call carries `Authorization: Bearer <Enrolled.token>`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from fleet.errors import WireError
+from fleet.model import AgentSettings, Allocation, Gpu, Queue, Reason, Run, ServerAccess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enroll:
+    """A new machine presents itself. The join token works once, and only for the instance it was made for."""
+
+    instance: str
+    join_token: str
+    hostname: str
+    cpus: int
+    memory_gib: float
+    gpus: tuple[Gpu, ...]
+    fleet_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """All that a supervisor needs to work, also alone."""
+
+    instance: str
+    token: str  # for later calls; dies with the instance
+    cluster: str
+    resource: str
+    server: ServerAccess
+    queues: tuple[Queue, ...]  # that this machine may pull from, most urgent first
+    agent: AgentSettings
+    idle_timeout: timedelta | None  # None = never end for idleness
+    poll_interval: timedelta
+    heartbeat_interval: timedelta
+    contact_timeout: timedelta  # without any contact so long: end the tasks, then the machine (fencing)
+    max_lifetime: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """Facts of one machine, whole, each time."""
+
+    instance: str
+    at: datetime
+    is_pulling: bool  # False: it takes no more tasks
+    is_ending: bool  # True: goodbye, this machine is ending itself
+    reason: Reason | None  # why it stopped pulling or ends
+    idle_since: datetime | None  # None while it holds a task
+    allocations: tuple[Allocation, ...]
+    runs: tuple[Run, ...]  # current ones, and ended ones until Orders.runs_seen names them
+    gpus: tuple[Gpu, ...]
+    cpu_percent: float | None = None
+    memory_used_gib: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What the centre wants of this machine now."""
+
+    drain: Reason | None  # pull no more, end when empty
+    end: Reason | None  # end now: stop the tasks, put them back
+    queues: tuple[Queue, ...]  # replaces the ones of Enrolled
+    runs_seen: tuple[str, ...]  # tasks whose ended run is in the ledger
+    hint: int  # the newest hint, to listen after
+
+
+T = TypeVar("T")
+
+
+def to_data(value: Any) -> Any:
+    """The plain JSON value of a wire object: times as ISO-8601 UTC, durations as seconds, tuples as lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_data(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {str(k): to_data(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_data(v) for v in value]
+    return value
+
+
+def from_data(kind: type[T], data: object, path: str = "") -> T:
+    """Read `kind` back from plain JSON. Unknown fields are ignored, so that versions can differ by one.
+
+    Raises:
+        WireError: a field is missing or of the wrong type; the text names its path.
+    """
+    try:
+        return typing.cast(T, _read(kind, data, path or kind.__name__))
+    except (ValueError, OverflowError) as error:
+        raise WireError(f"unreadable {kind.__name__}: {error}") from error
+
+
+def _read(hint: Any, data: Any, path: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if data is None and type(None) in args:
+            return None
+        (only,) = [a for a in args if a is not type(None)]
+        return _read(only, data, path)
+    if origin is tuple:
+        _expect(isinstance(data, list), "a list", data, path)
+        return tuple(_read(args[0], item, f"{path}[{i}]") for i, item in enumerate(data))
+    if origin is not None and issubclass(origin, Mapping):
+        _expect(isinstance(data, dict), "an object", data, path)
+        return {k: _read(args[1], v, f"{path}.{k}") for k, v in data.items()}
+    if dataclasses.is_dataclass(hint):
+        return _read_fields(hint, data, path)
+    return _read_scalar(hint, data, path)
+
+
+def _read_fields(kind: Any, data: Any, path: str) -> Any:
+    _expect(isinstance(data, dict), "an object", data, path)
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for f in dataclasses.fields(kind):
+        if f.name in data:
+            values[f.name] = _read(hints[f.name], data[f.name], f"{path}.{f.name}")
+        else:
+            required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+            _expect(not required, "a value", None, f"{path}.{f.name}")
+    return kind(**values)
+
+
+def _read_scalar(hint: Any, data: Any, path: str) -> Any:
+    if hint is datetime:
+        _expect(isinstance(data, str), "a time", data, path)
+        at = datetime.fromisoformat(data)
+        _expect(at.tzinfo is not None, "a time with its offset", data, path)
+        return at
+    if hint is timedelta:
+        _expect(isinstance(data, int | float) and not isinstance(data, bool), "seconds", data, path)
+        return timedelta(seconds=data)
+    if hint is float:
+        _expect(isinstance(data, int | float) and not isinstance(data, bool), "a number", data, path)
+        return float(data)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint(data)
+    if hint is object or hint is Any:
+        return data
+    _expect(isinstance(data, hint) and (hint is bool or not isinstance(data, bool)), hint.__name__, data, path)
+    return data
+
+
+def _expect(holds: bool, wanted: str, data: Any, path: str) -> None:
+    if not holds:
+        raise WireError(f"{path}: expected {wanted}, got {type(data).__name__}")

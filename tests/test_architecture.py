@@ -1,0 +1,126 @@
+"""The house rules, held by a test: imports point down, the deciding parts are pure."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(
+    p.relative_to(ROOT).as_posix() for house in ("fleet", "agent_hooks") for p in (ROOT / house).rglob("*.py")
+)
+MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks for a file
+    "fleet/": [],
+    "fleet/model": [],
+    "fleet/errors": [],
+    "fleet/wire": ["fleet.errors", "fleet.model"],
+    "fleet/config": ["fleet.errors", "fleet.model"],
+    "fleet/database": ["fleet.errors"],  # engines and migrations, for the two rooms that keep tables
+    "fleet/planner/": ["fleet.model", "fleet.planner"],
+    "fleet/providers/": ["fleet.errors", "fleet.model", "fleet.providers"],
+    "fleet/queues/": ["fleet.errors", "fleet.model", "fleet.queues"],
+    "fleet/store/": ["fleet.database", "fleet.errors", "fleet.model", "fleet.store"],
+    "fleet/dispatcher/": [
+        "fleet.errors",
+        "fleet.model",
+        "fleet.planner.plan",
+        "fleet.providers.base",
+        "fleet.queues.base",
+        "fleet.store.base",
+        "fleet.dispatcher",
+    ],
+    "fleet/supervisor/": [
+        "agent_hooks",
+        "fleet.errors",
+        "fleet.model",
+        "fleet.wire",
+        "fleet.queues",
+        "fleet.supervisor",
+    ],
+    "fleet/server/": ["fleet.database", "fleet.errors", "fleet.model", "fleet.server"],
+    "fleet/web/": ["fleet.errors", "fleet.model", "fleet.wire", "fleet.store.base", "fleet.web"],
+    "fleet/simulate/": [
+        "fleet.config",
+        "fleet.dispatcher",
+        "fleet.errors",
+        "fleet.model",
+        "fleet.providers.fake",
+        "fleet.providers.base",
+        "fleet.queues.base",
+        "fleet.queues.memory",
+        "fleet.simulate",
+        "fleet.store.memory",
+        "fleet.supervisor.allocation",
+        "fleet.supervisor.decide",
+        "fleet.wire",
+    ],
+    "fleet/assemble": [
+        "fleet.config",
+        "fleet.dispatcher",
+        "fleet.errors",
+        "fleet.model",
+        "fleet.providers",
+        "fleet.queues",
+        "fleet.server",
+        "fleet.store",
+        "fleet.supervisor",
+        "fleet.web",
+    ],
+    "fleet/cli/": [
+        "fleet.assemble",
+        "fleet.cli",
+        "fleet.config",
+        "fleet.errors",
+        "fleet.model",
+        "fleet.queues",
+        "fleet.simulate",
+        "fleet.supervisor",
+        "fleet.wire",
+    ],
+    "fleet/__main__": ["fleet.cli"],
+    "agent_hooks/": ["agent_hooks"],
+}
+PURE = {
+    "__future__",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "typing",
+}
+
+
+def imports(file: str) -> Iterator[str]:
+    """Every import of a file, in functions and under TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: write imports whole"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if (ROOT / (whole.replace(".", "/") + ".py")).exists() else str(node.module)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_down(file: str) -> None:
+    room = max((r for r in MAY_IMPORT if file.startswith(r)), key=len)
+    ours = [name for name in imports(file) if name.split(".")[0] in ("fleet", "agent_hooks")]
+    assert [n for n in ours if not any(n == ok or n.startswith(ok + ".") for ok in MAY_IMPORT[room])] == []
+
+
+CORE = ("fleet/model.py", "fleet/supervisor/decide.py", "fleet/supervisor/allocation.py")
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.startswith("fleet/planner/") or f in CORE])
+def test_core_is_pure(file: str) -> None:
+    text = (ROOT / file).read_text()
+    names = {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
+    assert {n.split(".")[0] for n in imports(file)} - PURE - {"fleet", "agent_hooks"} == set()
+    assert names & {"open", "print", "input", "eval", "exec", "__import__"} == set()
+    assert [word for word in (".now(", ".today(", ".utcnow(") if word in text] == []
