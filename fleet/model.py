@@ -259,6 +259,7 @@ class Snapshot:
     instances: tuple[Instance, ...]  # all that are not gone
     budget: Budget = Budget()
     backoffs: tuple[Backoff, ...] = ()
+    listening_since: datetime | None = None  # the centre could not hear anybody before: no silence counts from earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
