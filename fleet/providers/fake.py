@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from fleet.errors import ProviderError
@@ -44,7 +44,7 @@ class FakeCloud:
         self.next_terminate_faults: deque[ProviderError | None] = deque()
 
     def offers(self, resource: Resource, at: datetime) -> Sequence[Offer]:
-        return [o for o in self.shapes if o.resource == resource.name]
+        return [replace(o, resource=resource.name) for o in self.shapes if o.resource in (resource.name, "*")]
 
     def launch(self, orders: Sequence[LaunchOrder]) -> Sequence[Launched | LaunchFailed]:
         self.launch_calls.append(tuple(o.instance for o in orders))
@@ -93,7 +93,7 @@ def make(surroundings: Surroundings) -> FakeCloud:
     """The entry point: a cloud of one shape, on the real clock, for trying `fleet plan` and the operator API without spending."""
     at = datetime.now(UTC)
     shape = Offer(
-        resource="fake",
+        resource="*",
         provider="fake",
         type="fake-4gpu",
         market=Market.ON_DEMAND,
