@@ -58,6 +58,10 @@ class DispatcherStore(Protocol):
         """What this pass saw and decided; replaces the last."""
         ...
 
+    def forget_events(self, before: datetime) -> int:
+        """Delete the events older than that; how many there were. Numbers are not given again."""
+        ...
+
 
 class EdgeStore(Protocol):
     """Written for supervisors, by the edge API."""
