@@ -28,10 +28,14 @@ def cost(
         typer.echo(json.dumps(data, indent=2))
         return
     resources = [(r["resource"], r["instances"], round(r["hours"], 2), money(r["usd"])) for r in data["resources"]]
-    typer.echo(table(("resource", "instances", "hours", "usd"), resources) if resources else f"nothing ran in the last {since}")
+    typer.echo(
+        table(("resource", "instances", "hours", "usd"), resources) if resources else f"nothing ran in the last {since}"
+    )
     instances = [
         (i["id"], i["resource"], round(i["hours"], 2), money(i["usd"]), i["launched_because"], i["ended_because"])
         for i in data["instances"]
     ]
     if instances:
-        typer.echo("\n" + table(("instance", "resource", "hours", "usd", "launched because", "ended because"), instances))
+        typer.echo(
+            "\n" + table(("instance", "resource", "hours", "usd", "launched because", "ended because"), instances)
+        )

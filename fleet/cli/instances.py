@@ -19,9 +19,13 @@ def add_to(app: typer.Typer) -> None:
     app.command()(terminate)
 
 
-def drain(which: WhichArgument = None, everything: AllOption = False, config: ConfigOption = None, url: UrlOption = None) -> None:
+def drain(
+    which: WhichArgument = None, everything: AllOption = False, config: ConfigOption = None, url: UrlOption = None
+) -> None:
     """Let instances finish what they run, pull no more, and end."""
-    _order("drain", "drains: it finishes its tasks, pulls no more, and ends", which, everything, find_centre(url, config))
+    _order(
+        "drain", "drains: it finishes its tasks, pulls no more, and ends", which, everything, find_centre(url, config)
+    )
 
 
 def terminate(
@@ -34,9 +38,16 @@ def terminate(
     """End instances now. What runs on them goes back to the head of its queue."""
     centre = find_centre(url, config)
     if not yes:
-        running = [t for i in centre.get("/api/v1/status")["instances"] if everything or i["id"] in (which or []) for t in i["tasks"]]
+        running = [
+            t
+            for i in centre.get("/api/v1/status")["instances"]
+            if everything or i["id"] in (which or [])
+            for t in i["tasks"]
+        ]
         if running:
-            typer.confirm(f"{len(running)} running tasks go back to their queues and start over. End the instances?", abort=True)
+            typer.confirm(
+                f"{len(running)} running tasks go back to their queues and start over. End the instances?", abort=True
+            )
     _order("terminate", "is being ended", which, everything, centre)
 
 

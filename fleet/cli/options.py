@@ -12,7 +12,8 @@ ConfigOption = Annotated[
     typer.Option("--config", "-c", help="The fleet file. Default: $FLEET_CONFIG, else ./fleet.yaml."),
 ]
 UrlOption = Annotated[
-    str | None, typer.Option("--url", help="The dispatcher's address. Default: $FLEET_URL, else as the fleet file says.")
+    str | None,
+    typer.Option("--url", help="The dispatcher's address. Default: $FLEET_URL, else as the fleet file says."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")]

@@ -46,7 +46,10 @@ def render(data: dict[str, Any]) -> str:
         (q["name"], q["queued"], age(q["oldest_wait_s"]), q["running"], q["gpus_per_task"], ", ".join(q["resources"]))
         for q in data["queues"]
     ]
-    parts += ["", table(("queue", "queued", "oldest", "running", "gpus", "resources"), queues) if queues else "no queues"]
+    parts += [
+        "",
+        table(("queue", "queued", "oldest", "running", "gpus", "resources"), queues) if queues else "no queues",
+    ]
     instances = [_instance(i) for i in data["instances"]]
     head = ("instance", "resource", "state", "age", "idle", "gpus", "tasks", "$/h", "cost")
     parts += ["", table(head, instances) if instances else "no instances: nothing runs, nothing costs"]

@@ -60,7 +60,9 @@ def submit(
     typer.echo(f"{task}  waits in queue {queue}\nfollow it with: fleet logs --follow {task}")
 
 
-def logs(task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False, follow: FollowOption = False) -> None:
+def logs(
+    task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False, follow: FollowOption = False
+) -> None:
     """A task's console, as it stands on the ClearML server."""
     from fleet.assemble import desk
     from fleet.errors import ServerRefused
@@ -79,7 +81,9 @@ def logs(task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = 
         time.sleep(0 if texts else FOLLOW_EVERY_S)
 
 
-def explain(task: TaskArgument, config: ConfigOption = None, url: UrlOption = None, as_json: JsonOption = False) -> None:
+def explain(
+    task: TaskArgument, config: ConfigOption = None, url: UrlOption = None, as_json: JsonOption = False
+) -> None:
     """Why a task waits, where it runs, or how it ended: every decision about it, with its reason."""
     data = find_centre(url, config).get(f"/api/v1/tasks/{task}")
     typer.echo(json.dumps(data, indent=2) if as_json else _story(data))
@@ -92,7 +96,9 @@ def _story(data: dict[str, Any]) -> str:
         lines.append(f"waits in queue {waiting['queue']}: {waiting['reason']['text']}")
     for run in data["runs"]:
         gpus = f"GPUs {', '.join(run['gpus'])}" if run["gpus"] else "CPU only"
-        ended = f"{run['result']} after {age(run['seconds'])}" if run["result"] else f"running for {age(run['seconds'])}"
+        ended = (
+            f"{run['result']} after {age(run['seconds'])}" if run["result"] else f"running for {age(run['seconds'])}"
+        )
         lines.append(f"attempt on {run['instance']} ({gpus}): {ended}")
     lines += [line(event) for event in data["events"]]
     return "\n".join(lines)

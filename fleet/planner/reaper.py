@@ -24,7 +24,7 @@ def reap(snapshot: Snapshot) -> tuple[Terminate, ...]:
 def overdue(instance: Instance, snapshot: Snapshot) -> Reason | None:
     """The deadline that this instance missed, if any."""
     at = snapshot.at
-    deaf_until = snapshot.listening_since or instance.requested_at
+    deaf_until = snapshot.listening_since or datetime.min.replace(tzinfo=at.tzinfo)
     resource = next((r for r in snapshot.resources if r.name == instance.resource), None)
     if instance.state is InstanceState.BOOTING:
         limit = resource.boot_timeout if resource else timedelta(minutes=15)

@@ -166,7 +166,9 @@ def _shape(instance: Instance) -> str:
 
 
 def _event(kind: str, instance: Instance, at: datetime, text: str, reason: Reason | None) -> Event:
-    return Event(at=at, kind=kind, text=text, instance=instance.id, reason=reason, queue=reason.queue if reason else None)
+    return Event(
+        at=at, kind=kind, text=text, instance=instance.id, reason=reason, queue=reason.queue if reason else None
+    )
 
 
 def _run_events(before: Run | None, run: Run, at: datetime) -> list[Event]:
