@@ -18,7 +18,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
     "fleet/config": ["fleet.errors", "fleet.model"],
     "fleet/database": ["fleet.errors"],  # engines and migrations, for the two rooms that keep tables
     "fleet/planner/": ["fleet.model", "fleet.planner"],
-    "fleet/providers/": ["fleet.errors", "fleet.model", "fleet.providers"],
+    "fleet/providers/": ["agent_hooks", "fleet.errors", "fleet.model", "fleet.providers"],
     "fleet/queues/": ["fleet.errors", "fleet.model", "fleet.queues"],
     "fleet/store/": ["fleet.database", "fleet.errors", "fleet.model", "fleet.store"],
     "fleet/dispatcher/": [
@@ -50,12 +50,14 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.queues.base",
         "fleet.queues.memory",
         "fleet.simulate",
+        "fleet.store.chronicle",
         "fleet.store.memory",
         "fleet.supervisor.allocation",
         "fleet.supervisor.decide",
         "fleet.wire",
     ],
     "fleet/assemble": [
+        "fleet.database",
         "fleet.config",
         "fleet.dispatcher",
         "fleet.errors",
@@ -67,9 +69,19 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.supervisor",
         "fleet.web",
     ],
+    "fleet/demo/": [
+        "fleet.assemble",
+        "fleet.config",
+        "fleet.demo",
+        "fleet.errors",
+        "fleet.model",
+        "fleet.queues",
+        "fleet.wire",
+    ],
     "fleet/cli/": [
         "fleet.assemble",
         "fleet.cli",
+        "fleet.demo",
         "fleet.config",
         "fleet.errors",
         "fleet.model",

@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any
 
+import click
 import typer
 
 from fleet.cli.operator import find_centre
@@ -30,7 +31,7 @@ def status(
             typer.echo(json.dumps(data) if follow else json.dumps(data, indent=2))
         else:
             if follow:
-                typer.clear()
+                click.clear()
             typer.echo(render(data))
         if not follow:
             return

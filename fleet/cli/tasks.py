@@ -46,7 +46,7 @@ def submit(
 
     if command and Path(command[0]).name in ("python", "python3") and len(command) > 1:
         command = command[1:]  # what people type by habit
-    described = describe_script(command[0], command[1:])
+    described = describe_script(command[0], command[1:], Path.cwd())
     wishes = {"gpus": gpus, "gpu_type": gpu_type, "gpu_memory": None if gpu_memory is None else f"{gpu_memory:g}"}
     tags = [f"{key}:{value}" for key, value in wishes.items() if value is not None]
     task = desk(config).submit(

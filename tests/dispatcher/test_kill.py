@@ -4,6 +4,7 @@ second machine and loses none."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,8 +49,6 @@ def a_life_cut_short(at_call: int, is_after: bool) -> tuple[World, bool]:
         calls += 1
         return calls == at_call
 
-    from dataclasses import replace
-
     parts = world.dispatcher.parts
     mortal = replace(
         parts,
@@ -80,6 +79,6 @@ def test_a_dispatcher_killed_in_any_call_launches_no_second_machine(is_after: bo
             world.after(2)
             world.dispatcher.parts.store.give_up_lead("test", "dispatcher")
             world.pass_once()
-        assert len(world.cloud.machines) == 1, f"killed {is_after and 'after' or 'before'} call {at_call}"
+        assert len(world.cloud.machines) == 1, f"killed at call {at_call}"
         assert [i.cloud_id for i in world.instances()] == list(world.cloud.machines)
     assert at_call > 15

@@ -27,7 +27,7 @@ class World:
 
     resources: tuple[Resource, ...] = (a_resource(),)
     queues: tuple[Queue, ...] = (a_queue(),)
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     list_lag: timedelta = timedelta(0)
     at: datetime = T0
     announced: int = 0
