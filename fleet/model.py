@@ -89,6 +89,7 @@ class Task:
     user: str = ""
     gpu_type: str | None = None  # "a100": only GPUs whose model contains this word
     gpu_memory_gib: float | None = None  # at least so much on each GPU
+    notes: tuple[str, ...] = ()  # wishes of the task that were ignored, each with its cause, for people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
