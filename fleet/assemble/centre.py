@@ -34,9 +34,10 @@ from fleet.server import credentials
 from fleet.server.app import Server, ServerSettings, create_server
 from fleet.store.chronicle import ChronicledStore
 from fleet.store.sql import SqlStore
-from fleet.web.app import WebSettings, create_web
-from fleet.web.edge import Policy as EdgePolicy
+from fleet.web.app import create_web
 from fleet.web.hints import Hints
+from fleet.web.settings import Policy as EdgePolicy
+from fleet.web.settings import WebSettings
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class Centre:
         if self.loop and self._loop_thread:
             self.loop.stop()
             self._loop_thread.join()
+        self.hints.close()
         self.listener.stop()
         if self.server:
             self.server.close()
@@ -115,6 +117,8 @@ class Centre:
             self.loop.wake()
 
     def _on_change(self, kind: str) -> None:
+        if kind == "orders":
+            self.hints.bump()  # a supervisor that listens asks at once what is ordered
         if self.loop and kind in WAKING_CHANGES:
             self.loop.wake()
 
@@ -147,6 +151,8 @@ class Centre:
             cluster=self.config.cluster,
             budget=self.config.budget,
             queues=self.config.queues,
+            server_url=self.access.api_url,
+            server_kind="embedded" if self.server else "clearml",
             operator_token=token,
         )
         return create_web(self.store, settings, self.hints, self._edge_policy)
@@ -157,7 +163,6 @@ class Centre:
         resource = next((r for r in config.resources if r.name == instance.resource), None)
         queues = sorted((q for q in config.queues if instance.resource in q.resources), key=lambda q: -q.priority)
         return EdgePolicy(
-            cluster=config.cluster,
             server=self.access,
             queues=tuple(queues),
             agent=config.agent,

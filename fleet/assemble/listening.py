@@ -52,8 +52,7 @@ class Listener:
             http="httptools",
             loop="uvloop",
             timeout_graceful_shutdown=GRACEFUL_S,
-            timeout_keep_alive=75,  # supervisors and agents keep their connections; they poll less often than 5 s
-            h11_max_incomplete_event_size=None,
+            timeout_keep_alive=120,  # longer than any client pauses between two calls (30 s): see fleet/server/serve.py
         )
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(
