@@ -64,4 +64,4 @@ def access_of(config: Config, who: str) -> ServerAccess:
             "`fleet dispatch` or `fleet server`"
         )
     running = state.read_json(state.centre_file)
-    return access_from(pairs, running["server_url"] if running else config.server.advertise_url, who)
+    return access_from(pairs, running["server_url"] if running else config.advertise_url, who)

@@ -202,8 +202,7 @@ def _with_port(config: Config, port: int) -> Config:
     if config.listen.port == port:
         return config
     listen = replace(config.listen, port=port)
-    server = Embedded(advertise_url=listen.url) if isinstance(config.server, Embedded) else config.server
-    return replace(config, listen=listen, advertise_url=listen.url, server=server)
+    return replace(config, listen=listen, advertise_url=listen.url)
 
 
 def _database(config: Config, state: StateDir, name: str) -> Database:
@@ -211,11 +210,10 @@ def _database(config: Config, state: StateDir, name: str) -> Database:
 
 
 def _embedded_server(config: Config, state: StateDir, on_enqueue: Any) -> Server:
-    assert isinstance(config.server, Embedded)
     settings = ServerSettings(
         database_url=state.database("server") if config.store == "sqlite" else config.store,
         files_dir=state.directory / "files",
-        public_url=config.server.advertise_url,
+        public_url=config.advertise_url,
     )
     return create_server(settings, on_enqueue)
 

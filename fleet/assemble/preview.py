@@ -10,8 +10,8 @@ from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
 from fleet.config import Config
 from fleet.database import Database
-from fleet.dispatcher.passes import plan
 from fleet.model import Plan, Snapshot
+from fleet.planner.plan import plan
 from fleet.queues.client import ClearMLServer
 from fleet.store.sql import SqlStore
 
