@@ -48,7 +48,7 @@ class Picture:
 
     def report(self, scene: Scene) -> None:
         """The closing tables: each task, each instance."""
-        self._console.print(_tasks(scene), _instances(scene, is_report=True))
+        self._console.print(_tasks(scene), _instances(scene), *_reasons(scene), soft_wrap=True)
 
 
 def _tasks(scene: Scene) -> Table:
@@ -70,27 +70,29 @@ def _tasks(scene: Scene) -> Table:
     return table
 
 
-def _instances(scene: Scene, is_report: bool = False) -> Table:
+def _instances(scene: Scene) -> Table:
     table = Table(title="instances", title_justify="left", expand=False)
     for head in ("instance", "resource", "state", "hours", "simulated $"):
         table.add_column(head, no_wrap=True)
-    if is_report:
-        table.add_column("launched because", ratio=1)
-        table.add_column("ended because", ratio=1)
     for instance in scene.instances:
         end = instance.gone_at or datetime.now(instance.requested_at.tzinfo)
         start = instance.launched_at or instance.requested_at
-        row = [
+        table.add_row(
             instance.id,
             instance.resource,
             str(instance.state),
             f"{(end - start).total_seconds() / 3600:.4f}",
             f"{instance.usd(end) or 0:.4f}",
-        ]
-        if is_report:
-            row += [instance.reason.text, instance.end_reason.text if instance.end_reason else ""]
-        table.add_row(*row)
+        )
     return table
+
+
+def _reasons(scene: Scene) -> list[Text]:
+    """Why each instance was launched, and why it ended: sentences do not fit a table of 100 columns."""
+    return [
+        Text(f"{i.id}  launched: {i.reason}; ended: {i.end_reason or 'not yet'}", overflow="fold")
+        for i in scene.instances
+    ]
 
 
 def _devices(run: Run, scene: Scene) -> str:

@@ -33,7 +33,7 @@ def play(is_json: bool) -> int:
     missing = [f"{name} ({what})" for name, what in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the demo needs {' and '.join(missing)}; install them with: pip install 'fleet[demo]'")
-    console = Console(stderr=is_json, highlight=False)
+    console = Console(stderr=is_json, highlight=False, soft_wrap=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fleet-demo-") as place, Picture(console) as picture:
         scene = _play(Path(place), picture)
