@@ -202,7 +202,8 @@ def _with_port(config: Config, port: int) -> Config:
     if config.listen.port == port:
         return config
     listen = replace(config.listen, port=port)
-    return replace(config, listen=listen, advertise_url=listen.url)
+    server = Embedded(advertise_url=listen.url) if isinstance(config.server, Embedded) else config.server
+    return replace(config, listen=listen, advertise_url=listen.url, server=server)
 
 
 def _database(config: Config, state: StateDir, name: str) -> Database:
@@ -213,7 +214,7 @@ def _embedded_server(config: Config, state: StateDir, on_enqueue: Any) -> Server
     settings = ServerSettings(
         database_url=state.database("server") if config.store == "sqlite" else config.store,
         files_dir=state.directory / "files",
-        public_url=config.advertise_url,
+        public_url=config.server.advertise_url if isinstance(config.server, Embedded) else config.advertise_url,
     )
     return create_server(settings, on_enqueue)
 
