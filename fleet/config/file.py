@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fleet.config.agent import read_agent
 from fleet.config.quantities import address, duration, money, url
@@ -152,13 +151,6 @@ def _access(part: Section, where: str) -> ServerAccess:
     )
     part.no_more()
     return access
-
-
-def _beside(advertise_url: str, port: int) -> str:
-    """The embedded server as others see it: on the host that they reach us by, at its own port."""
-    parts = urlsplit(advertise_url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{port}"
 
 
 def _sibling(api_url: str, name: str, port: int) -> str:
