@@ -156,6 +156,10 @@ class Desk(Protocol):
         """
         ...
 
+    def abort(self, task: str, why: str) -> None:
+        """Ask for the end of a task, as the web UI's Abort does: one that waits is stopped now, one that runs soon."""
+        ...
+
     def log(self, task: str, after: int = 0) -> tuple[Sequence[str], int]:
         """Console texts from position `after` on, oldest first, and the position to go on from."""
         ...

@@ -153,5 +153,8 @@ class ClearMLServer:
     def submit(self, *, name: str, project: str, queue: str, script: Script, tags: Sequence[str] = ()) -> str:
         return self._desk.submit(name=name, project=project, queue=queue, script=script, tags=tags)
 
+    def abort(self, task: str, why: str) -> None:
+        self._transport.call("tasks.stop", {"task": task, "force": False, "status_reason": why})
+
     def log(self, task: str, after: int = 0) -> tuple[Sequence[str], int]:
         return self._desk.log(task, after)
