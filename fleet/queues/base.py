@@ -78,6 +78,10 @@ class Demand(Protocol):
         """Back to the head of `queue` (a name), from whatever state but a final one its user chose."""
         ...
 
+    def failed(self, task: str, why: str) -> None:
+        """Give up a task that lost its machine too often."""
+        ...
+
 
 class Claims(Protocol):
     """The supervisor's side: peek, take, report."""

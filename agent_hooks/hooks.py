@@ -1,0 +1,112 @@
+"""Executables that are run at certain moments: `<directory>/<moment>/*`, in the order of their names.
+
+Facts come by environment (`FLEET_*`), exit 0 means go on. When each moment comes, how long a hook may take and what
+its failure does is in the table of `agent_hooks/README.md`; MOMENTS is that table in code.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+OUTPUT_KEPT = 2000  # bytes of a failed hook's last words
+
+
+class Moment(StrEnum):
+    STARTUP = "startup"
+    PRE_TASK = "pre-task"
+    POST_TASK = "post-task"
+    DRAIN = "drain"
+    SHUTDOWN = "shutdown"
+
+
+class OnFailure(StrEnum):
+    END_MACHINE = "ends the machine"
+    PUT_TASK_BACK = "puts the task back"
+    LOG = "is logged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    time_limit_s: int  # for each hook of the moment
+    on_failure: OnFailure
+
+
+MOMENTS = {
+    Moment.STARTUP: Rule(time_limit_s=300, on_failure=OnFailure.END_MACHINE),
+    Moment.PRE_TASK: Rule(time_limit_s=120, on_failure=OnFailure.PUT_TASK_BACK),
+    Moment.POST_TASK: Rule(time_limit_s=120, on_failure=OnFailure.LOG),
+    Moment.DRAIN: Rule(time_limit_s=30, on_failure=OnFailure.LOG),
+    Moment.SHUTDOWN: Rule(time_limit_s=60, on_failure=OnFailure.LOG),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookFailure:
+    """The hook that stopped a moment: the ones after it were not run."""
+
+    hook: str  # its file
+    text: str  # what happened, with its last words
+
+
+class Hooks:
+    """The hooks of one directory; a directory that is not there has none."""
+
+    def __init__(self, directory: Path | None, facts: Mapping[str, str] | None = None) -> None:
+        self._directory = directory
+        self._facts = dict(facts or {})  # of the machine, given to every hook
+
+    def of(self, moment: Moment) -> tuple[Path, ...]:
+        """The executables of a moment, in order. Read anew each time, so that a hook can be added while we run."""
+        if self._directory is None:
+            return ()
+        try:
+            entries = sorted((self._directory / moment).iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        return tuple(path for path in entries if path.is_file() and os.access(path, os.X_OK))
+
+    def run(self, moment: Moment, facts: Mapping[str, str] | None = None) -> HookFailure | None:
+        """Run all of a moment; the first failure ends it. Blocks up to the time limit of each."""
+        rule = MOMENTS[moment]
+        keep = {key: value for key, value in os.environ.items() if not key.startswith(("FLEET_", "CLEARML_"))}
+        environment = {**keep, **self._facts, **(facts or {})}
+        environment |= {"FLEET_MOMENT": moment, "FLEET_DEADLINE_S": str(rule.time_limit_s)}
+        for path in self.of(moment):
+            failure = _run_one(path, environment, rule.time_limit_s)
+            if failure:
+                return failure
+        return None
+
+
+def _run_one(path: Path, environment: Mapping[str, str], time_limit_s: float) -> HookFailure | None:
+    # Into a file: a hook may leave a daemon behind that keeps its output open, and that is no reason to wait.
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                [str(path)],
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return HookFailure(hook=str(path), text=f"cannot be run: {error.strerror}; is its first line right?")
+        try:
+            exit_code = process.wait(timeout=time_limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return HookFailure(hook=str(path), text=f"was ended after its time limit of {time_limit_s:g} s")
+        if exit_code == 0:
+            return None
+        output.seek(max(output.seek(0, os.SEEK_END) - OUTPUT_KEPT, 0))
+        words = output.read().decode(errors="replace").strip()
+        return HookFailure(hook=str(path), text=f"exit code {exit_code}: {words}")

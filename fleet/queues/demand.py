@@ -1,0 +1,140 @@
+"""What waits in the queues, in two calls a poll: the entries of all queues, and the details of tasks not seen before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fleet.model import Queue, Task
+from fleet.queues.answers import Answer
+from fleet.queues.directory import Directory
+from fleet.queues.tasks import CHUNK
+from fleet.queues.transport import Transport
+from fleet.queues.wishes import wishes
+
+# A user may add the tag gpus:2 to a task that waits already: it is seen within this time.
+DETAILS_ARE_FRESH_S = 60.0
+DETAILS = ("id", "name", "project", "user", "tags", "hyperparams.properties")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """One queue's tasks by id, head first, each with the time it was put in."""
+
+    queue: Queue
+    entries: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What a waiting task says of itself."""
+
+    name: str
+    project: str  # its id
+    user: str
+    tags: tuple[str, ...]
+    properties: Mapping[str, str]
+    read_at: float  # monotonic seconds
+
+
+class WaitingList:
+    """All tasks that wait in given queues. `first`: only so many of each queue, and without the projects' names."""
+
+    def __init__(self, transport: Transport, directory: Directory, first: int | None) -> None:
+        self._transport = transport
+        self._directory = directory
+        self._first = first
+        self._details: dict[str, Details] = {}
+        self._projects: dict[str, str] = {}
+
+    def read(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
+        """By the queues' priority, then their order, then position. A queue that does not exist holds nothing."""
+        entries = self._entries(queues)
+        ids = [entry.text("task") for each in entries for entry in each.entries]
+        self._refresh(ids)
+        ranked = sorted(entries, key=lambda each: -each.queue.priority)
+        return tuple(
+            self._task(each.queue, position, entry)
+            for each in ranked
+            for position, entry in enumerate(each.entries)
+            if entry.text("task") in self._details
+        )
+
+    def _entries(self, queues: Sequence[Queue]) -> list[Entries]:
+        names = [queue.name for queue in queues]
+        held = entries_by_id(self._transport, list(self._directory.ids(names).values()), self._first)
+        if missing := [name for name, id_ in self._directory.ids(names).items() if id_ not in held]:
+            self._directory.forget(*missing)  # deleted, and perhaps made again under a new id
+            again = [id_ for name, id_ in self._directory.ids(missing).items()]
+            held |= entries_by_id(self._transport, again, self._first)
+        ids = self._directory.ids(names)
+        return [Entries(queue=q, entries=held[ids[q.name]]) for q in queues if ids.get(q.name) in held]
+
+    def _refresh(self, ids: Sequence[str]) -> None:
+        """Details of all `ids` that are new, and of a few that were read long ago; forget those that no longer wait."""
+        now = time.monotonic()
+        known = {id_: self._details[id_] for id_ in ids if id_ in self._details}
+        new = [id_ for id_ in ids if id_ not in known]
+        old = [id_ for id_, details in known.items() if now - details.read_at > DETAILS_ARE_FRESH_S]
+        asked = new + old[:CHUNK]
+        for start in range(0, len(asked), CHUNK):
+            body = {"id": asked[start : start + CHUNK], "only_fields": list(DETAILS), "search_hidden": True}
+            tasks = self._transport.call("tasks.get_all", body).objects("tasks")
+            known |= {task.text("id"): _details(task, now) for task in tasks}
+        self._details = known
+        if self._first is None:
+            self._name_projects({details.project for details in known.values()} - {""} - self._projects.keys())
+
+    def _name_projects(self, ids: set[str]) -> None:
+        if ids:
+            body = {"id": sorted(ids), "only_fields": ["id", "name"], "search_hidden": True}
+            projects = self._transport.call("projects.get_all", body).objects("projects")
+            self._projects |= dict.fromkeys(ids, "") | {p.text("id"): p.text("name", "") for p in projects}
+
+    def _task(self, queue: Queue, position: int, entry: Answer) -> Task:
+        id_ = entry.text("task")
+        details = self._details[id_]
+        wished = wishes(queue.need, details.tags, details.properties)
+        return Task(
+            id=id_,
+            queue=queue.name,
+            position=position,
+            enqueued_at=entry.time("added"),
+            need=wished.need,
+            name=details.name,
+            project=self._projects.get(details.project, ""),
+            user=details.user,
+            gpu_type=wished.gpu_type,
+            gpu_memory_gib=wished.gpu_memory_gib,
+            notes=wished.ignored,
+        )
+
+
+def entries_by_id(transport: Transport, ids: Sequence[str], first: int | None = None) -> dict[str, tuple[Answer, ...]]:
+    """The entries of these queues, head first, in one call; a queue that does not exist is missing."""
+    if not ids:  # an empty list of ids would mean every queue
+        return {}
+    body: dict[str, object] = {"id": list(ids), "only_fields": ["id", "entries"], "search_hidden": True}
+    if first is not None:
+        body["max_task_entries"] = first
+    queues = transport.call("queues.get_all", body).objects("queues")
+    return {queue.text("id"): queue.objects("entries")[:first] for queue in queues}
+
+
+def _details(task: Answer, now: float) -> Details:
+    properties = task.object("hyperparams").object("properties")
+    return Details(
+        name=task.text("name", ""),
+        project=_label(task, "project"),
+        user=_label(task, "user"),
+        tags=tuple(task.texts("tags")),
+        properties={name: str(properties.object(name).data.get("value") or "") for name in properties.data},
+        read_at=now,
+    )
+
+
+def _label(task: Answer, key: str) -> str:
+    """An id as text; servers that answer with the whole object instead are understood as well."""
+    value = task.data.get(key)
+    return value if isinstance(value, str) else task.object(key).text("id", "") if value else ""

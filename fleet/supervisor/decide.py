@@ -1,0 +1,347 @@
+"""PURE: everything that a supervisor decides. State in, instructions out; the loop and the simulator carry them out.
+
+claim        what waits and fits, by priority of its queue, then by its place in it
+stop a task  its user asks, the server says that it is not ours any more, or this machine has to end
+stop pulling idle too long, ordered to drain, too old
+end          nothing is held any more, and everything that the server has to know is told
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from fleet.model import Gpu, Queue, Reason, RunResult, Task
+from fleet.queues.base import TaskState, TaskStatus
+from fleet.supervisor import allocation
+
+# How long an idle machine waits past its deadline for one last look into the queues: a task that came in the
+# last moment is cheaper to run here than on a machine that has to boot.
+LAST_LOOK = timedelta(seconds=1)
+# A task whose agent could not be started so often on this machine has failed.
+MAX_STARTS = 3
+START_AGAIN_AFTER = timedelta(seconds=5)  # times the number of failures
+# An abort callback may not hold a machine longer than this, as in the stock agent.
+MAX_ABORT_CALLBACK = timedelta(seconds=1800)
+# `created` and `failed` can be seen in passing, while a user resets or the SDK says its last words.
+SIGHTINGS_NEEDED = {TaskStatus.CREATED: 2, TaskStatus.FAILED: 2}
+NOT_OURS = {
+    TaskStatus.CREATED,
+    TaskStatus.QUEUED,
+    TaskStatus.STOPPED,
+    TaskStatus.FAILED,
+    TaskStatus.CLOSED,
+    TaskStatus.PUBLISHED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What the server said of a task that runs here, when it was last asked."""
+
+    status: TaskStatus | None  # None: it does not exist any more
+    times: int  # how often in a row
+    is_stop_asked: bool = False
+    stop_asked_at: datetime | None = None  # first seen
+    abort_callback_s: float = 0.0  # how long its own abort callback may take; 0 = it has none
+    is_abort_callback_done: bool = False
+    is_elsewhere: bool = False  # another worker reports it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A task that holds its GPUs (or its CPU slot), from the claim until all its processes are gone."""
+
+    task: Task
+    gpus: tuple[str, ...]  # uuids
+    is_stopping: bool = False
+    start_error: str | None = None  # its agent could not be started
+    starts_failed: int = 0  # on this machine, this time included
+    sighting: Sighting | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedStart:
+    """How often the agent of a task could not be started here, and when last."""
+
+    times: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """All that a decision depends on."""
+
+    at: datetime
+    enrolled_at: datetime
+    gpus: tuple[Gpu, ...]  # that work now
+    cpus: int
+    held: tuple[Held, ...] = ()
+    unsent: frozenset[str] = frozenset()  # ended tasks of which the server does not have the log or the result yet
+    waiting: tuple[Task, ...] = ()
+    peeked_at: datetime | None = None  # when `waiting` was asked for
+    idle_since: datetime | None = None  # None while something is held
+    server_seen_at: datetime  # last answer of the ClearML server
+    centre_seen_at: datetime  # last answer of the dispatcher
+    drain: Reason | None = None  # ordered: pull no more, end when empty
+    end: Reason | None = None  # ordered: end now
+    stopped_pulling: Reason | None = None
+    failed_starts: Mapping[str, FailedStart] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the centre wants of this machine in general."""
+
+    queues: tuple[Queue, ...]
+    idle_timeout: timedelta | None
+    contact_timeout: timedelta
+    max_lifetime: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Take this task out of its queue and run it on these GPUs (uuids)."""
+
+    task: Task
+    gpus: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPulling:
+    """Take no more tasks, for good."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopTask:
+    """End the processes of a task that is held, then tell the server what it came to."""
+
+    task: str
+    reason: Reason
+    then: RunResult | None  # None: the server knows better already, its status was changed by somebody else
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndMachine:
+    """Nothing is held: say goodbye and end this machine."""
+
+    reason: Reason
+
+
+Instruction = Claim | StopPulling | StopTask | EndMachine
+
+
+def decide(state: State, policy: Policy) -> tuple[Instruction, ...]:
+    """What to do now. The same state gives the same instructions; what is under way already is not repeated."""
+    end = _why_end(state, policy)
+    instructions: list[Instruction] = [*_stops(state, end)]
+    claims = () if end or state.stopped_pulling else _claims(state, policy)
+    quit_pulling = state.stopped_pulling or end or _why_drain(state, policy, is_claiming=bool(claims))
+    if quit_pulling is None:
+        return (*instructions, *claims)
+    if state.stopped_pulling is None:
+        instructions.append(StopPulling(reason=quit_pulling))
+    if not state.held and _has_told_all(state, policy):
+        instructions.append(EndMachine(reason=end or quit_pulling))
+    return tuple(instructions)
+
+
+def next_deadline(state: State, policy: Policy) -> datetime | None:
+    """When the passing of time alone will next change a decision; None: never."""
+    deadlines = [max(state.server_seen_at, state.centre_seen_at) + policy.contact_timeout]
+    if policy.max_lifetime is not None:
+        deadlines.append(state.enrolled_at + policy.max_lifetime)
+    if policy.idle_timeout is not None and state.idle_since is not None:
+        idle = state.idle_since + policy.idle_timeout
+        deadlines += [idle, idle + LAST_LOOK]
+    deadlines += [_retry_at(failed) for failed in state.failed_starts.values()]
+    for held in state.held:
+        if held.sighting and held.sighting.is_stop_asked:
+            deadlines.append(_abort_deadline(held.sighting, state.at))
+    return min((at for at in deadlines if at > state.at), default=None)
+
+
+def is_last_look_due(state: State, policy: Policy) -> bool:
+    """The idle time is over, and the queues were last seen before: look once more."""
+    deadline = _idle_deadline(state, policy)
+    return deadline is not None and state.at >= deadline and not _has_looked_since(state, deadline)
+
+
+# --- the end of the machine
+
+
+def _why_end(state: State, policy: Policy) -> Reason | None:
+    if state.end:
+        return state.end
+    if _is_fenced(state, policy):
+        limit = f"contact_timeout={policy.contact_timeout.total_seconds():g}s"
+        text = "neither the ClearML server nor the dispatcher answered for too long; others may be given these tasks"
+        return Reason(code="contact_lost", text=text, limit=limit)
+    return None
+
+
+def _is_fenced(state: State, policy: Policy) -> bool:
+    return state.at - max(state.server_seen_at, state.centre_seen_at) >= policy.contact_timeout
+
+
+def _why_drain(state: State, policy: Policy, is_claiming: bool) -> Reason | None:
+    if state.drain:
+        return state.drain
+    if policy.max_lifetime is not None and state.at - state.enrolled_at >= policy.max_lifetime:
+        limit = f"max_lifetime={policy.max_lifetime.total_seconds():g}s"
+        return Reason(code="max_lifetime", text="this machine has reached its maximum lifetime", limit=limit)
+    deadline = _idle_deadline(state, policy)
+    if is_claiming or deadline is None or policy.idle_timeout is None or state.at < deadline:
+        return None
+    if not _has_looked_since(state, deadline) and state.at < deadline + LAST_LOOK:
+        return None
+    seconds = policy.idle_timeout.total_seconds()
+    return Reason(code="idle", text=f"no task for {seconds:g} s", limit=f"idle_timeout={seconds:g}s")
+
+
+def _idle_deadline(state: State, policy: Policy) -> datetime | None:
+    if policy.idle_timeout is None or state.idle_since is None or state.held:
+        return None
+    return state.idle_since + policy.idle_timeout
+
+
+def _has_looked_since(state: State, deadline: datetime) -> bool:
+    return state.peeked_at is not None and state.peeked_at >= deadline
+
+
+def _has_told_all(state: State, policy: Policy) -> bool:
+    """A server that is away may come back for the last lines of a log, but not for ever: the machine costs money."""
+    return not state.unsent or state.at - state.server_seen_at >= policy.contact_timeout
+
+
+# --- the end of tasks
+
+
+def _stops(state: State, end: Reason | None) -> list[StopTask]:
+    stops = []
+    for held in state.held:
+        if held.is_stopping:
+            continue
+        stop = _stop_of(held, end, state.at)
+        if stop:
+            stops.append(stop)
+    return stops
+
+
+def _stop_of(held: Held, end: Reason | None, at: datetime) -> StopTask | None:
+    task = held.task.id
+    if held.start_error is not None:
+        then = RunResult.FAILED if held.starts_failed >= MAX_STARTS else RunResult.REQUEUED
+        return StopTask(task=task, reason=Reason(code="start_failed", text=held.start_error, task=task), then=then)
+    if end:
+        return StopTask(task=task, reason=end, then=RunResult.REQUEUED)
+    if held.sighting:
+        return _stop_by_sighting(task, held.sighting, at)
+    return None
+
+
+def _stop_by_sighting(task: str, seen: Sighting, at: datetime) -> StopTask | None:
+    def stop(code: str, text: str, then: RunResult | None) -> StopTask:
+        return StopTask(task=task, reason=Reason(code=code, text=text, task=task), then=then)
+
+    if seen.status is None:
+        return stop("deleted", "the task was deleted while it ran", None)
+    if seen.is_elsewhere:
+        return stop("elsewhere", "another worker runs this task now", None)
+    if seen.is_stop_asked:
+        is_waiting = seen.abort_callback_s > 0 and not seen.is_abort_callback_done
+        if is_waiting and at < _abort_deadline(seen, at):
+            return None
+        return stop("user_stopped", "its user asked for the end", RunResult.STOPPED)
+    if seen.status in NOT_OURS and seen.times >= SIGHTINGS_NEEDED.get(seen.status, 1):
+        return stop("status_changed", f"its status was changed to {seen.status} while it ran", None)
+    return None
+
+
+def _abort_deadline(seen: Sighting, at: datetime) -> datetime:
+    callback = min(timedelta(seconds=seen.abort_callback_s), MAX_ABORT_CALLBACK)
+    return (seen.stop_asked_at or at) + callback
+
+
+# --- claims
+
+
+def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
+    """Strict priority of queues, then the order in each. What fits this machine but not now keeps its GPUs free."""
+    queues = {queue.name: queue for queue in policy.queues}
+    taken = {uuid for held in state.held for uuid in held.gpus}
+    free = [gpu for gpu in state.gpus if gpu.uuid not in taken]
+    cpu_tasks: dict[str, int] = {}
+    for held in state.held:
+        if not held.gpus:
+            cpu_tasks[held.task.queue] = cpu_tasks.get(held.task.queue, 0) + 1
+    claims = []
+    for task in _in_order(state, policy.queues):
+        queue = queues[task.queue]
+        if allocation.why_never(task, state.gpus, queue):
+            continue
+        slots = allocation.free_cpu_slots(queue, policy.queues, cpu_tasks, state.cpus)
+        chosen = allocation.choose(task, free, slots)
+        if chosen is None:
+            kept = allocation.reserve(task, free)
+            free = [gpu for gpu in free if gpu not in kept]
+            continue
+        free = [gpu for gpu in free if gpu not in chosen]
+        if not chosen:
+            cpu_tasks[queue.name] = cpu_tasks.get(queue.name, 0) + 1
+        claims.append(Claim(task=task, gpus=tuple(gpu.uuid for gpu in chosen)))
+    return tuple(claims)
+
+
+def _in_order(state: State, queues: Sequence[Queue]) -> list[Task]:
+    """What may be claimed at all, most urgent first. A task that is still held or unsent here has to wait for that."""
+    rank = {queue.name: (-queue.priority, place) for place, queue in enumerate(queues)}
+    busy = {held.task.id for held in state.held} | state.unsent
+    tasks = [t for t in state.waiting if t.queue in rank and t.id not in busy and _may_start(t, state)]
+    return sorted(tasks, key=lambda task: (rank[task.queue], task.position))
+
+
+def _may_start(task: Task, state: State) -> bool:
+    failed = state.failed_starts.get(task.id)
+    return failed is None or state.at >= _retry_at(failed)
+
+
+def _retry_at(failed: FailedStart) -> datetime:
+    return failed.at + failed.times * START_AGAIN_AFTER
+
+
+# --- what a task came to
+
+
+def verdict(exit_code: int | None, stop: StopTask | None, now: TaskState | None) -> RunResult | None:
+    """What to tell the server of a task whose processes are gone; None: it needs no telling.
+
+    `exit_code` None: its agent never started. `stop` None: it ended by itself. `now` None: the task was deleted.
+    """
+    if now is None or (stop and stop.then is None):
+        return None
+    if stop and exit_code is None:
+        return stop.then if now.status in (TaskStatus.QUEUED, TaskStatus.IN_PROGRESS) else None
+    if now.status not in (TaskStatus.IN_PROGRESS, TaskStatus.UNKNOWN):
+        return None  # the script, or somebody else, has said it already
+    if stop:
+        return stop.then
+    if "stopping" in now.status_message:  # the script saw its user's wish before we did, and ended itself
+        return RunResult.STOPPED
+    return RunResult.COMPLETED if exit_code == 0 else RunResult.FAILED
+
+
+def result(told: RunResult | None, now: TaskState | None) -> RunResult:
+    """How an attempt ended, for the ledger: as we told the server, or as the server had it already."""
+    if told:
+        return told
+    known = {
+        TaskStatus.COMPLETED: RunResult.COMPLETED,
+        TaskStatus.FAILED: RunResult.FAILED,
+        TaskStatus.QUEUED: RunResult.REQUEUED,
+        TaskStatus.IN_PROGRESS: RunResult.REQUEUED,  # elsewhere
+    }
+    return known.get(now.status, RunResult.STOPPED) if now else RunResult.STOPPED
