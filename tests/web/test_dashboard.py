@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from web_nouns import ALLOCATION, GPUS, T0, Web, a_view, an_instance, at, serving, settings
 
 from fleet.errors import StoreError
 from fleet.model import Event, Reason, View
 from fleet.store.memory import MemoryStore
+from tests.web.nouns import ALLOCATION, GPUS, T0, Web, a_view, an_instance, at, serving, settings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = [

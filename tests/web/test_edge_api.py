@@ -6,7 +6,12 @@ import time
 from typing import Any
 
 import requests
-from web_nouns import (
+
+from fleet.errors import StoreError
+from fleet.model import Instance, Reason, RunResult
+from fleet.store.memory import MemoryStore
+from fleet.wire import Enrolled, Orders, from_data
+from tests.web.nouns import (
     ALLOCATION,
     GPUS,
     IDLE,
@@ -20,11 +25,6 @@ from web_nouns import (
     at,
     serving,
 )
-
-from fleet.errors import StoreError
-from fleet.model import Instance, Reason, RunResult
-from fleet.store.memory import MemoryStore
-from fleet.wire import Enrolled, Orders, from_data
 
 
 def expect(web: Web, instance: str = "i1", join_token: str = "join") -> None:

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from web_nouns import DEMAND, IDLE, T0, a_run, a_view, an_instance, at
 
 from fleet.model import Event, RunResult
 from fleet.web.ledger import cost_data, task_data
+from tests.web.nouns import DEMAND, IDLE, T0, a_run, a_view, an_instance, at
 
 ENQUEUED = Event(seq=1, at=T0, kind="task.enqueued", text="x", task="t1")
 

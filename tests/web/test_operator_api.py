@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
-from web_nouns import ALLOCATION, DEMAND, GPUS, IDLE, T0, Web, a_run, a_view, an_instance, at, serving, settings
 
 from fleet.model import Event, RunResult
+from tests.web.nouns import ALLOCATION, DEMAND, GPUS, IDLE, T0, Web, a_run, a_view, an_instance, at, serving, settings
 
 
 @pytest.fixture

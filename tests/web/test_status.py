@@ -5,10 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from web_nouns import ALLOCATION, DEMAND, GPUS, IDLE, TRAIN, a_view, an_instance, at
 
 from fleet.model import Budget, GpuNeed, Instance, QueueView, Reason, View
 from fleet.web.status import PASS_IS_LATE_AFTER, status_data
+from tests.web.nouns import ALLOCATION, DEMAND, GPUS, IDLE, TRAIN, a_view, an_instance, at
 
 BUSY = replace(
     an_instance(), cloud_id="c-1", launched_at=at(10), enrolled_at=at(60), gpus=GPUS, allocations=(ALLOCATION,)
