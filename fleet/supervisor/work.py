@@ -112,7 +112,7 @@ class Work:
     def _start(self, job: Job) -> None:
         try:
             job.agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._failed_to_start(job, f"its agent could not be started: {error}")
             return
         job.started_at = self._clock.now()
