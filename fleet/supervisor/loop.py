@@ -397,5 +397,5 @@ def _safely(step: Callable[[], None]) -> None:
     try:
         step()
     except Exception:
-        log.exception("defect: going on with the next step", extra={"thread": threading.current_thread().name})
+        log.exception("defect: going on with the next step", extra={"where": threading.current_thread().name})
         time.sleep(CALM_AFTER_CRASH_S)

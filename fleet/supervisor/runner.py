@@ -89,6 +89,7 @@ class Runner:
 
         Raises:
             OSError: no process, no disk or no memory left; nothing was started.
+            ValueError: something that cannot be put into an environment; nothing was started.
         """
         place = self.place(order.mark)
         for part in ("tmp", "venvs"):
@@ -105,7 +106,7 @@ class Runner:
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
-        except OSError:
+        except (OSError, ValueError):
             os.close(read_end)
             raise
         finally:
@@ -187,7 +188,7 @@ def facts(task: Task, gpus: Sequence[Gpu]) -> dict[str, str]:
     """What a task and its hooks are told of where they are."""
     return {
         "FLEET_TASK_ID": task.id,
-        "FLEET_TASK_NAME": task.name,
+        "FLEET_TASK_NAME": task.name.replace("\0", "").encode(errors="replace").decode(),  # as a user typed it
         "FLEET_QUEUE": task.queue,
         "FLEET_GPU_INDICES": ",".join(str(gpu.index) for gpu in gpus),
         "FLEET_GPU_UUIDS": ",".join(gpu.uuid for gpu in gpus),

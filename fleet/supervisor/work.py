@@ -112,7 +112,7 @@ class Work:
     def _start(self, job: Job) -> None:
         try:
             job.agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._failed_to_start(job, f"its agent could not be started: {error}")
             return
         job.started_at = self._clock.now()
@@ -130,19 +130,18 @@ class Work:
 
     def stop(self, stop: StopTask) -> None:
         """End it, gently first; or before it begins, at its next step."""
-        for job in self.jobs.values():
-            if job.task.id == stop.task and job.stop is None:
-                job.stop = stop
-                log.info(
-                    "stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text}
-                )
-                if job.key in self._spool_of:
-                    self._say(job, f"stopped: {stop.reason.text}")
-                if job.start_error is not None:
-                    self._end(job, None)
-                elif job.is_running and job.agent:
-                    job.agent.ask_to_end()
-                    job.kill_at = self._clock.now() + self._stop_grace
+        job = next((job for job in self.jobs.values() if job.task.id == stop.task and job.stop is None), None)
+        if job is None:
+            return
+        job.stop = stop
+        log.info("stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text})
+        if job.key in self._spool_of:
+            self._say(job, f"stopped: {stop.reason.text}")
+        if job.start_error is not None:
+            self._end(job, None)
+        elif job.is_running and job.agent:
+            job.agent.ask_to_end()
+            job.kill_at = self._clock.now() + self._stop_grace
 
     def on_exited(self, key: str) -> None:
         """The agent has ended: whatever it started ends with it."""
