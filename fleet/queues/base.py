@@ -82,6 +82,10 @@ class Demand(Protocol):
         """Give up a task that lost its machine too often."""
         ...
 
+    def unregister(self, worker: str) -> None:
+        """A worker whose machine is gone. One that is not known is no error."""
+        ...
+
 
 class Claims(Protocol):
     """The supervisor's side: peek, take, report."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ FINAL = {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.STOPPED}
 
 FLEET_FILE = """\
 cluster: ring
-listen: 127.0.0.1:0
+listen: 127.0.0.1:{port}
 poll_interval: 1s
 agent: {{mode: interpreter}}
 resources:
@@ -51,7 +52,7 @@ class Ring:
 
     def __post_init__(self) -> None:
         text = FLEET_FILE.format(
-            gpus=self.gpus, most=min(self.gpus, 2), max_instances=self.max_instances, idle=self.idle
+            port=a_free_port(), gpus=self.gpus, most=min(self.gpus, 2), max_instances=self.max_instances, idle=self.idle
         )
         (self.place / "fleet.yaml").write_text(text)
         self.environment = {**os.environ, "FLEET_HOME": str(self.place / "home"), "PYTHONPATH": str(ROOT)}
@@ -143,6 +144,14 @@ class Ring:
 
     def runs(self, task: str | None = None) -> tuple[Run, ...]:
         return self.store.runs(task) if task else self.store.runs(ended_after=LONG_AGO)
+
+
+def a_free_port() -> int:
+    """One that nobody has now. Fixed, because machines must find a centre again that was restarted."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fleet.model import InstanceState, Run, RunResult
+from fleet.model import Run, RunResult
 from fleet.queues.base import TaskStatus
 from tests.system.ring import ROOT, Ring
 from tests.waiting import wait_for
@@ -165,7 +165,7 @@ def test_a_drained_machine_finishes_its_task_and_takes_no_other(make_ring: MakeR
     wait_for(lambda: "started" in ring.console(task), what="the task runs")
     (first,) = ring.instances()
     ring.fleet("drain", first.id)
-    wait_for(lambda: ring.instances()[0].state is InstanceState.DRAINING, what="it drains")
+    wait_for(lambda: ring.instances()[0].stopped_pulling_at, what="it drains")
     later = ring.bash("echo later")
     assert ring.ends(task) == ["completed"]
     assert ring.ends(later) == ["completed"]
@@ -178,7 +178,8 @@ def test_an_abort_by_its_user_stops_a_running_task(make_ring: MakeRing) -> None:
     wait_for(lambda: "started" in ring.console(task), what="the task runs")
     ring.fleet("abort", task)
     assert ring.ends(task) == ["stopped"]
-    assert ring.runs(task)[0].result is RunResult.STOPPED
+    (run,) = wait_for(lambda: [r for r in ring.runs(task) if r.ended_at], what="the ledger knows")
+    assert run.result is RunResult.STOPPED
 
 
 def test_dispatch_ends_with_code_0_and_leaves_its_machines_alone(make_ring: MakeRing) -> None:
