@@ -170,6 +170,7 @@ def log_doc(row: sa.Row[Any]) -> Doc:
 
 def event_doc(row: sa.Row[Any]) -> Doc:
     doc: Doc = {
+        "model_event": False,
         **load(row.doc),
         "type": row.type,
         "task": row.task,
