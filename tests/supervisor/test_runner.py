@@ -16,7 +16,7 @@ from fleet.model import AgentSettings, Gpu, GpuNeed, ServerAccess, Task
 from fleet.supervisor import runner as runner_module
 from fleet.supervisor.processes import Guard, adopt_orphans, kill_marked, reap_orphans
 from fleet.supervisor.runner import Order, Runner, check, command, conf, environment
-from tests.fake_centre import until
+from tests.waiting import is_alive, until
 
 ACCESS = ServerAccess(
     api_url="http://api", files_url="http://files", web_url="http://web", access_key="A", secret_key="S3CRET"
@@ -148,13 +148,6 @@ def runner(tmp_path, guard, monkeypatch):
 def read_all(fd: int) -> str:
     with os.fdopen(fd) as file:
         return file.read()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_files_with_settings_are_for_their_owner_alone(runner, tmp_path):
