@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
 
@@ -111,12 +110,3 @@ class FakeCentre:
     @property
     def goodbye(self) -> Heartbeat | None:
         return next((h for h in self.heartbeats if h.is_ending), None)
-
-
-def until(condition, seconds: float = 20.0, why: str = ""):
-    """The condition's first true value; fails after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {why or condition}"
-        time.sleep(0.02)
-    return value

@@ -75,8 +75,8 @@ class Runner:
             AgentUnusable: no task can ever run here; the text says what an operator has to change.
         """
         check(self._settings)
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._conf.unlink(missing_ok=True)
+        shutil.rmtree(self._directory, ignore_errors=True)  # of a supervisor before us
+        self._directory.mkdir(parents=True, mode=0o700)
         with open(os.open(self._conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(conf(self._settings))
 

@@ -12,7 +12,7 @@ from fleet.supervisor import spool as spool_module
 from fleet.supervisor.console import Console
 from fleet.supervisor.lines import LONGEST, Lines
 from fleet.supervisor.spool import Spool
-from tests.fake_centre import until
+from tests.waiting import until
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 

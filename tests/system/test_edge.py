@@ -18,7 +18,8 @@ import pytest
 from fleet.model import AgentSettings, GpuNeed, Queue, RunResult, ServerAccess
 from fleet.queues.base import TaskStatus
 from fleet.wire import Enrolled
-from tests.fake_centre import FakeCentre, until
+from tests.fake_centre import FakeCentre
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.system,
