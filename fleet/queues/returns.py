@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fleet.errors import ServerRefused
 from fleet.model import Queue
 from fleet.queues.base import TaskState, TaskStatus
-from fleet.queues.demand import entries_by_id
+from fleet.queues.demand import held_by_id
 from fleet.queues.directory import Directory
 from fleet.queues.tasks import Record, queued, records
 from fleet.queues.transport import Transport
@@ -110,5 +110,5 @@ class Returns:
         self._transport.call("tasks.stopped", {"task": task, "force": True, "status_reason": why, "status_message": ""})
 
     def _held(self, queue_ids: Sequence[str]) -> set[str]:
-        entries = entries_by_id(self._transport, queue_ids)
-        return {entry.text("task") for each in entries.values() for entry in each}
+        held = held_by_id(self._transport, queue_ids)
+        return {entry.text("task") for each in held.values() for entry in each.entries}

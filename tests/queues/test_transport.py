@@ -421,6 +421,16 @@ def test_a_queue_that_was_deleted_and_made_again_is_found_under_its_new_id(
     assert client.claim(task)
 
 
+def test_a_paused_queue_holds_nothing_for_us_and_loses_nothing(fake: FakeClearML, client: ClearMLServer) -> None:
+    task = a_task(client)
+    (queue,) = fake.queues.values()
+    queue["tags"] = ["force_workers:off"]
+    assert client.waiting([TRAIN]) == ()
+    assert client.lost([TRAIN]) == ()
+    queue["tags"] = ["force_workers:on"]
+    assert [t.id for t in client.waiting([TRAIN])] == [task]
+
+
 # --- few calls
 
 
