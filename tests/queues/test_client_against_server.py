@@ -76,7 +76,8 @@ class ServerProcess:
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            is_listening = probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return is_listening and (self.state / "credentials.json").exists()
 
 
 @pytest.fixture(scope="module")
