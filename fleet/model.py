@@ -97,7 +97,7 @@ class GpuNeed:
             raise ValueError(f"a part of a GPU is at least {SMALLEST_PART:g}")
         if high > MOST_GPUS:
             raise ValueError(f"no machine has more than {MOST_GPUS} GPUs")
-        return cls(at_least=low, at_most=high)
+        return cls(at_least=round(low, 4), at_most=round(high, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
