@@ -53,13 +53,13 @@ class WaitingList:
     def read(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
         """By the queues' priority, then their order, then position. Nothing waits in a queue that is paused or does not exist."""
         held = self._held([queue.name for queue in queues])
-        self._refresh([entry.text("task") for each in held.values() for entry in each.entries])
+        details = self._read_details([entry.text("task") for each in held.values() for entry in each.entries])
         ranked = sorted((queue for queue in queues if queue.name in held), key=lambda queue: -queue.priority)
         return tuple(
-            self._task(queue, position, entry)
+            self._task(queue, position, entry, details[entry.text("task")])
             for queue in ranked
             for position, entry in enumerate(held[queue.name].entries)
-            if entry.text("task") in self._details
+            if entry.text("task") in details
         )
 
     def _held(self, names: Sequence[str]) -> dict[str, Held]:
@@ -76,7 +76,7 @@ class WaitingList:
         by_id = held_by_id(self._transport, list(ids.values()), self._first)
         return {name: by_id[id_] for name, id_ in ids.items() if id_ in by_id}
 
-    def _refresh(self, ids: Sequence[str]) -> None:
+    def _read_details(self, ids: Sequence[str]) -> Mapping[str, Details]:
         """Details of all `ids` that are new, and of a few that were read long ago; forget those that no longer wait."""
         now = time.monotonic()
         known = {id_: self._details[id_] for id_ in ids if id_ in self._details}
@@ -90,6 +90,7 @@ class WaitingList:
         self._details = known
         if self._first is None:
             self._name_projects({details.project for details in known.values()} - {""} - self._projects.keys())
+        return known
 
     def _name_projects(self, ids: set[str]) -> None:
         if ids:
@@ -97,12 +98,10 @@ class WaitingList:
             projects = self._transport.call("projects.get_all", body).objects("projects")
             self._projects |= dict.fromkeys(ids, "") | {p.text("id"): p.text("name", "") for p in projects}
 
-    def _task(self, queue: Queue, position: int, entry: Answer) -> Task:
-        id_ = entry.text("task")
-        details = self._details[id_]
+    def _task(self, queue: Queue, position: int, entry: Answer, details: Details) -> Task:
         wished = wishes(queue.need, details.tags, details.properties)
         return Task(
-            id=id_,
+            id=entry.text("task"),
             queue=queue.name,
             position=position,
             enqueued_at=entry.time("added"),

@@ -10,6 +10,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -35,7 +36,12 @@ class FakeClearML:
     """Listens on a free port while it is open. `faults[endpoint]` are used up one a call; `calls` is what was asked."""
 
     def __init__(
-        self, *, knows_expected_head: bool = True, has_add_task: bool = True, token_life_s: float = 86400
+        self,
+        *,
+        knows_expected_head: bool = True,
+        has_add_task: bool = True,
+        token_life_s: float = 86400,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.knows_expected_head = knows_expected_head
         self.has_add_task = has_add_task
@@ -52,8 +58,11 @@ class FakeClearML:
         self.closing = threading.Event()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
+        self._http.handle_error = lambda *_: None  # type: ignore[method-assign]
         self._http.fake = self  # type: ignore[attr-defined]
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._http.server_address[1]}"
         self.access = ServerAccess(
             api_url=self.url, files_url=self.url, web_url=self.url, access_key="key", secret_key="secret"
         )

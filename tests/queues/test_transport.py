@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,6 +147,57 @@ def test_after_closing_a_call_is_still_tried_once(fake: FakeClearML) -> None:
         client.ping(task)
     assert len(fake.asked("tasks.ping")) == 1
     client.close()
+
+
+# --- ways there
+
+
+def test_a_proxy_of_the_environment_is_used(fake: FakeClearML, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", fake.url)
+    client = ClearMLServer(replace(fake.access, api_url="http://clearml.invalid:8008"))
+    assert list(client.ensure_queues(["train"])) == ["train"]
+    client.close()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    client = ClearMLServer(fake.access)
+    assert list(client.ensure_queues(["train"])) == ["train"]
+    client.close()
+
+
+def test_a_certificate_is_checked_against_the_authorities_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed: no certificate to test with")
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    made = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=x",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    subprocess.run(["openssl", *made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    fake = FakeClearML(tls=tls)
+    with pytest.raises(ServerRefused) as refused:
+        ClearMLServer(fake.access).waiting([TRAIN])
+    assert str(refused.value) == (
+        f"{fake.url} auth.login: its certificate is not trusted (self-signed certificate); "
+        "name its authority's file in REQUESTS_CA_BUNDLE"
+    )
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    client = ClearMLServer(fake.access)
+    assert list(client.ensure_queues(["train"])) == ["train"]
+    client.close()
+    fake.close()
 
 
 # --- letting in
@@ -404,6 +459,17 @@ def test_a_return_whose_enqueueing_was_answered_into_the_void_is_done(fake: Fake
     fake.faults["tasks.enqueue"].append(cut_after)
     client.put_back(task, "train", "its machine was lost")
     assert [t.id for t in client.waiting([TRAIN])] == [task]
+
+
+def test_a_running_task_is_left_alone_if_there_is_no_queue_to_put_it_in(
+    fake: FakeClearML, client: ClearMLServer
+) -> None:
+    task = a_task(client)
+    assert client.claim(client.waiting([TRAIN])[0])
+    client.started(task, "w", "claimed")
+    with pytest.raises(ServerRefused, match="no queue is called 'gone'; there are: train"):
+        client.put_back(task, "gone", "its machine was lost")
+    assert fake.tasks[task]["status"] == "in_progress"
 
 
 def test_a_queue_that_was_deleted_and_made_again_is_found_under_its_new_id(
