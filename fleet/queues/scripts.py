@@ -30,6 +30,7 @@ class Described:
 def describe_script(path: str | Path, args: Sequence[str], cwd: str | Path) -> Described:
     """How to run `path` (relative to `cwd`) with `args` elsewhere.
 
+    Arguments arrive as they are given, but the agent replaces `$NAME` in them by its own environment, quoted or not.
     In a git repository with a remote: its URL, branch, commit and the uncommitted changes of tracked files. Otherwise the whole
     script travels in `diff`, alone.
 
