@@ -85,7 +85,6 @@ class ClearMLServer:
             if got is not None:
                 self._pops_any_head = True
                 self._returns.return_popped(got, queue_id)
-                return False
         # Not at the head, or no longer: by name. One winner here too.
         return self._transport.call("queues.remove_task", wanted, may_repeat=False).count("removed", 0) > 0
 
