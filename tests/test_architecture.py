@@ -15,7 +15,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
     "fleet/model": [],
     "fleet/errors": [],
     "fleet/wire": ["fleet.errors", "fleet.model"],
-    "fleet/config": ["fleet.errors", "fleet.model"],
+    "fleet/config": ["fleet.config", "fleet.errors", "fleet.model"],
     "fleet/database": ["fleet.errors"],  # engines and migrations, for the two rooms that keep tables
     "fleet/planner/": ["fleet.model", "fleet.planner"],
     "fleet/providers/": ["agent_hooks", "fleet.errors", "fleet.model", "fleet.providers"],
