@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-OUTPUT_KEPT = 2000  # characters of a failed hook's last words
+OUTPUT_KEPT = 2000  # bytes of a failed hook's last words
 
 
 class Moment(StrEnum):
@@ -85,24 +86,27 @@ class Hooks:
 
 
 def _run_one(path: Path, environment: Mapping[str, str], time_limit_s: float) -> HookFailure | None:
-    try:
-        process = subprocess.Popen(
-            [str(path)],
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return HookFailure(hook=str(path), text=f"cannot be run: {error.strerror}; is its first line right?")
-    try:
-        output, _ = process.communicate(timeout=time_limit_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return HookFailure(hook=str(path), text=f"was ended after its time limit of {time_limit_s:g} s")
-    if process.returncode == 0:
-        return None
-    words = output.decode(errors="replace").strip()[-OUTPUT_KEPT:]
-    return HookFailure(hook=str(path), text=f"exit code {process.returncode}: {words}")
+    # Into a file: a hook may leave a daemon behind that keeps its output open, and that is no reason to wait.
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                [str(path)],
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return HookFailure(hook=str(path), text=f"cannot be run: {error.strerror}; is its first line right?")
+        try:
+            exit_code = process.wait(timeout=time_limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return HookFailure(hook=str(path), text=f"was ended after its time limit of {time_limit_s:g} s")
+        if exit_code == 0:
+            return None
+        output.seek(max(output.seek(0, os.SEEK_END) - OUTPUT_KEPT, 0))
+        words = output.read().decode(errors="replace").strip()
+        return HookFailure(hook=str(path), text=f"exit code {exit_code}: {words}")

@@ -17,6 +17,7 @@
     │   ├── Throttled           slow down, then repeat the same call
     │   ├── BadRequest          the resource is described wrongly: do not repeat, tell the operator
     │   └── UnknownProviderFault  anything else: repeat with growing delay, it may be passing
+    ├── AgentUnusable           this machine cannot run agents as it is told to: end it, an operator must act
     └── StoreError              the fleet's own memory
         └── NotLeading          another dispatcher holds the lead of this cluster: do not act
 
@@ -101,6 +102,10 @@ class BadRequest(ProviderError):
 
 class UnknownProviderFault(ProviderError):
     """None of the above. It may be passing: repeat with growing delay."""
+
+
+class AgentUnusable(FleetError):
+    """No task can run on this machine: the agent's mode, version or python is not there. End it; an operator must act."""
 
 
 class StoreError(FleetError):

@@ -11,6 +11,7 @@ repeated by the next one. After `Enroll`, every call carries `Authorization: Bea
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -132,15 +133,22 @@ def _read(hint: Any, data: Any, path: str) -> Any:
 
 def _read_fields(kind: Any, data: Any, path: str) -> Any:
     _expect(isinstance(data, dict), "an object", data, path)
-    hints = typing.get_type_hints(kind)
     values = {}
-    for f in dataclasses.fields(kind):
-        if f.name in data:
-            values[f.name] = _read(hints[f.name], data[f.name], f"{path}.{f.name}")
+    for name, hint, is_required in _fields(kind):
+        if name in data:
+            values[name] = _read(hint, data[name], f"{path}.{name}")
         else:
-            required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-            _expect(not required, "a value", None, f"{path}.{f.name}")
+            _expect(not is_required, "a value", None, f"{path}.{name}")
     return kind(**values)
+
+
+@functools.cache  # reading the hints takes longer than reading the data
+def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Name, type, and whether a value must be given."""
+    hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
+    return tuple(
+        (f.name, hints[f.name], f.default is missing and f.default_factory is missing) for f in dataclasses.fields(kind)
+    )
 
 
 def _read_scalar(hint: Any, data: Any, path: str) -> Any:

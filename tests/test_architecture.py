@@ -56,8 +56,11 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.supervisor.decide",
         "fleet.wire",
     ],
-    "fleet/assemble": [
+    "fleet/assemble/": [
+        "agent_hooks",
+        "fleet.assemble",
         "fleet.database",
+        "fleet.planner.plan",
         "fleet.config",
         "fleet.dispatcher",
         "fleet.errors",

@@ -59,17 +59,20 @@ class Centre:
 
 
 def find_centre(url: str | None, config: Path | None) -> Centre:
-    """--url, else FLEET_URL, else the fleet file's address, else the one that runs for this user, else the default."""
-    known = _running()
+    """--url, else FLEET_URL, else as the fleet file says, else the one that runs for this user, else the default address.
+
+    Raises:
+        ConfigError: the fleet file or the address cannot be read.
+    """
     token = os.environ.get("FLEET_TOKEN")
-    chosen = url or os.environ.get("FLEET_URL") or _address_of(config)
+    chosen = url or os.environ.get("FLEET_URL")
     if chosen is None:
-        chosen = known[0]["url"] if len(known) == 1 else DEFAULT_URL
+        said = _of_fleet_file(config) or _only_running() or {"url": DEFAULT_URL}
+        return Centre(url=said["url"].rstrip("/"), token=token or said.get("token"))
     if "://" not in chosen:
         chosen = f"http://{chosen}"
     if urlsplit(chosen).scheme not in ("http", "https") or not urlsplit(chosen).hostname:
         raise ConfigError(f"{chosen!r} is not the address of a dispatcher; give one like {DEFAULT_URL}")
-    token = token or next((k.get("token") for k in known if k["url"] == chosen.rstrip("/")), None)
     return Centre(url=chosen.rstrip("/"), token=token)
 
 
@@ -78,28 +81,31 @@ def home() -> Path:
     return Path(os.environ.get("FLEET_HOME") or Path.home() / ".fleet")
 
 
-def _running() -> list[dict[str, Any]]:
-    """What dispatchers of this user left about themselves (`centre.json`), newest first."""
-    found = []
-    for path in sorted(home().glob("*/centre.json"), key=lambda p: p.stat().st_mtime, reverse=True):
-        try:
-            data = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue
-        if isinstance(data, dict) and isinstance(data.get("url"), str):
-            found.append(data)
-    return found
-
-
-def _address_of(config: Path | None) -> str | None:
+def _of_fleet_file(config: Path | None) -> dict[str, Any] | None:
+    """Where the dispatcher of the fleet file is: as it says itself when it runs here, else as the file says."""
     path = config or Path(os.environ.get("FLEET_CONFIG") or "fleet.yaml")
-    if not path.exists():
-        if config:
-            raise ConfigError(f"{config}: there is no such file")
+    if config is None and not path.exists():
         return None
     from fleet.config import peek
 
-    return peek(path)
+    front = peek(path)
+    return _said(front.state_dir / "centre.json") or {"url": front.advertise_url}
+
+
+def _only_running() -> dict[str, Any] | None:
+    """The one dispatcher that runs for this user, if there is just one."""
+    found = [said for path in home().glob("*/centre.json") if (said := _said(path))]
+    return found[0] if len(found) == 1 else None
+
+
+def _said(path: Path) -> dict[str, Any] | None:
+    """What a dispatcher left about itself, if it is still alive."""
+    try:
+        data = json.loads(path.read_text())
+        os.kill(int(data["pid"]), 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return data if isinstance(data.get("url"), str) else None
 
 
 def _read(url: str, status: int, body: bytes) -> Any:

@@ -41,7 +41,7 @@ def submit(
 
     For example: fleet submit train -- train.py --lr 0.1
     """
-    from fleet.assemble import desk
+    from fleet.assemble.access import desk
     from fleet.queues.scripts import describe_script
 
     if command and Path(command[0]).name in ("python", "python3") and len(command) > 1:
@@ -64,7 +64,7 @@ def logs(
     task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False, follow: FollowOption = False
 ) -> None:
     """A task's console, as it stands on the ClearML server."""
-    from fleet.assemble import desk
+    from fleet.assemble.access import desk
     from fleet.errors import ServerRefused
 
     server = desk(config)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fleet.config.agent import read_agent
 from fleet.config.quantities import address, duration, money, url
@@ -19,9 +18,7 @@ from fleet.errors import ConfigError
 from fleet.model import Budget, GpuNeed, Queue, Resource, ServerAccess, WhenSpent
 
 LISTEN = Address(host="127.0.0.1", port=8765)
-SERVER_LISTEN = Address(host="127.0.0.1", port=8008)
 LONGEST_PROBLEM = 500
-STATE_DIR = "~/.fleet"
 SHORTEST_QUEUE_NAME = 3  # the server refuses shorter ones
 ONE_GPU = GpuNeed(at_least=1, at_most=1)
 CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -119,7 +116,7 @@ def _front(top: Section) -> Front:
         cluster=cluster,
         listen=listen,
         advertise_url=_url(top, "advertise_url", raw_url) or listen.url,
-        state_dir=Path(top.text("state_dir", f"{STATE_DIR}/{cluster or 'fleet'}")).expanduser(),
+        state_dir=Path(top.text("state_dir", f"{_home()}/{cluster or 'fleet'}")).expanduser(),
     )
 
 
@@ -135,10 +132,10 @@ def _server(top: Section, advertise_url: str) -> Embedded | ServerAccess:
 
 
 def _embedded(part: Section, advertise_url: str) -> Embedded:
-    listen = part.read("listen", _address, SERVER_LISTEN)
+    """On the fleet's own address, unless a proxy stands before it."""
     advertised = _url(part, "advertise_url", part.value("advertise_url", None))
     part.no_more()
-    return Embedded(listen=listen, advertise_url=advertised or _beside(advertise_url, listen.port))
+    return Embedded(advertise_url=advertised or advertise_url)
 
 
 def _access(part: Section, where: str) -> ServerAccess:
@@ -154,13 +151,6 @@ def _access(part: Section, where: str) -> ServerAccess:
     )
     part.no_more()
     return access
-
-
-def _beside(advertise_url: str, port: int) -> str:
-    """The embedded server as others see it: on the host that they reach us by, at its own port."""
-    parts = urlsplit(advertise_url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{port}"
 
 
 def _sibling(api_url: str, name: str, port: int) -> str:
@@ -300,6 +290,10 @@ def _poll_interval(value: object) -> timedelta:
     if not timedelta(seconds=0.05) <= interval <= timedelta(hours=1):
         raise ValueError("a poll interval is between 50ms and 1h")
     return interval
+
+
+def _home() -> str:
+    return os.environ.get("FLEET_HOME") or "~/.fleet"
 
 
 def default_path() -> Path:

@@ -36,10 +36,9 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """The server that fleet brings."""
+    """The server that fleet brings. It answers on the fleet's own address (docs/adr/0001)."""
 
-    listen: Address
-    advertise_url: str  # what agents and users' machines call
+    advertise_url: str  # what agents and users' machines call; the fleet's own unless a proxy stands before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

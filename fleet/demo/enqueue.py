@@ -12,7 +12,7 @@ source = Task.get_task(project_name="fleet demo", task_name="toy training")
 ids = []
 for wish in json.loads(sys.argv[1]):
     clone = Task.clone(source_task=source, name=wish["name"])
-    clone.set_parameters({f"Args/{key}": value for key, value in wish["parameters"].items()}, __update=True)
+    clone.update_parameters({f"Args/{key}": value for key, value in wish["parameters"].items()})
     Task.enqueue(clone, queue_name=wish["queue"])
     ids.append(clone.id)
 print(json.dumps(ids), flush=True)

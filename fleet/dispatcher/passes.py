@@ -115,12 +115,14 @@ class Dispatcher:
 
     def _demand(self) -> tuple[tuple[Task, ...], bool]:
         """What waits; nothing when the server is silent (then machines are still reaped, but none is launched)."""
+        at = self.parts.now()
+        is_sweep_due = self.swept_at is None or at - self.swept_at >= SWEEP_EVERY
         try:
-            tasks = self.parts.demand.waiting(self.policy.queues)
-            at = self.parts.now()
-            if self.swept_at is None or at - self.swept_at >= SWEEP_EVERY:
+            if is_sweep_due:
+                self.parts.demand.ensure_queues([q.name for q in self.policy.queues])
                 sweep(self.parts, self.policy, at - SWEEP_BACK)
                 self.swept_at = at
+            tasks = self.parts.demand.waiting(self.policy.queues)
         except ServerUnreachable as error:
             self.alerts.append(Reason(code="server_silent", text=f"the ClearML server does not answer: {error}"))
             return (), False

@@ -147,7 +147,7 @@ class _lock:
 def _gpus_of(resource: Resource) -> tuple[int, str | None, float | None]:
     wanted = resource.settings.get("gpus", 0)
     if wanted == "real":
-        found = gpu_sense.list_gpus()
+        found = gpu_sense.NvmlGpus().read()
         if not found:
             return 0, None, None
         return len(found), found[0].model, min(g.memory_gib for g in found)

@@ -148,6 +148,9 @@ class ChronicledStore:
     def view(self) -> View | None:
         return self._store.view()
 
+    def forget_events(self, before: datetime) -> int:
+        return self._store.forget_events(before)
+
     def usd_since(self, cluster: str, since: datetime, at: datetime) -> float:
         return self._store.usd_since(cluster, since, at)
 

@@ -6,9 +6,10 @@ columns that differ. So both stores follow the same rules, and two who write at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,6 +28,7 @@ from fleet.store.tables import (
     RUN,
     RUN_COLUMNS,
     VIEW,
+    ReadInstances,
     event_row,
     instance_changes,
     instance_row,
@@ -36,6 +38,12 @@ from fleet.store.tables import (
 )
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+# Built once: a heartbeat of each of thousands of machines runs these.
+ONE = sa.select(*INSTANCE_COLUMNS, INSTANCE.c.joined_by).where(INSTANCE.c.id == sa.bindparam("key"))
+ONE_LOCKED = ONE.with_for_update()
+CHANGE_ONE = sa.update(INSTANCE).where(INSTANCE.c.id == sa.bindparam("key"))
+WHO = sa.select(*INSTANCE_COLUMNS).where(INSTANCE.c.token_hash == sa.bindparam("token"), INSTANCE.c.gone_at.is_(None))
 
 
 class SqlStore:
@@ -50,19 +58,20 @@ class SqlStore:
         self._database = database
         self._on_change = on_change
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        self._read_instances = ReadInstances()
+        self._keep_run = self._upsert_of_run()
         database.migrate(MIGRATIONS, "fleet_version")
 
     # --- the dispatcher's verbs
 
     def take_lead(self, cluster: str, holder: str, at: datetime, until: datetime) -> bool:
-        ask = self._insert(LEAD).values(cluster=cluster, holder=holder, until=until)
-        ask = ask.on_conflict_do_update(
+        ask = self._insert(LEAD).on_conflict_do_update(
             index_elements=[LEAD.c.cluster],
             set_={"holder": holder, "until": until},
             where=sa.or_(LEAD.c.holder == holder, LEAD.c.until <= at),
         )
         with self._database.write() as connection:
-            return _count(connection, ask) == 1
+            return _count(connection, ask, {"cluster": cluster, "holder": holder, "until": until}) == 1
 
     def give_up_lead(self, cluster: str, holder: str) -> None:
         with self._database.write() as connection:
@@ -120,23 +129,21 @@ class SqlStore:
             JOIN.c.join_hash == join_hash, JOIN.c.instance == instance, JOIN.c.expires_at > at
         )
         with self._database.write() as connection:
-            row = connection.execute(_one(instance).with_for_update()).mappings().one_or_none()
+            row = connection.execute(ONE_LOCKED, {"key": instance}).one_or_none()
             if row is None or connection.execute(joins).one_or_none() is None:
                 return None
             before = read_instance(row)
-            if not life.may_enroll(before, join_hash, row[INSTANCE.c.joined_by]):
+            if not life.may_enroll(before, join_hash, row.joined_by):
                 return None
             after = life.enrolled(before, hostname, gpus, at)
             tokens = {"joined_by": join_hash, "token_hash": token_hash}
-            update = sa.update(INSTANCE).where(INSTANCE.c.id == instance)
-            connection.execute(update.values(instance_changes(before, after) | tokens))
+            connection.execute(CHANGE_ONE, {"key": instance} | instance_changes(before, after) | tokens)
         self._on_change("enrolled")
         return after
 
     def who(self, token_hash: str) -> Instance | None:
-        query = sa.select(*INSTANCE_COLUMNS).where(INSTANCE.c.token_hash == token_hash, INSTANCE.c.gone_at.is_(None))
         with self._database.read() as connection:
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(WHO, {"token": token_hash}).one_or_none()
         return None if row is None else read_instance(row)
 
     def beat(
@@ -178,12 +185,12 @@ class SqlStore:
             wanted = sa.or_(wanted, INSTANCE.c.gone_at >= gone_after)
         query = sa.select(*INSTANCE_COLUMNS).where(INSTANCE.c.cluster == cluster, wanted)
         with self._database.read() as connection:
-            rows = connection.execute(query.order_by(INSTANCE.c.requested_at, INSTANCE.c.id)).mappings().all()
-        return tuple(map(read_instance, rows))
+            rows = connection.execute(query.order_by(INSTANCE.c.requested_at, INSTANCE.c.id)).all()
+        return self._read_instances(rows)
 
     def instance(self, instance: str) -> Instance | None:
         with self._database.read() as connection:
-            row = connection.execute(_one(instance)).mappings().one_or_none()
+            row = connection.execute(ONE, {"key": instance}).one_or_none()
         return None if row is None else read_instance(row)
 
     def runs(
@@ -254,36 +261,34 @@ class SqlStore:
             return _write_changes(connection, before, after)
 
     def _locked(self, connection: sa.Connection, instance: str) -> Instance:
-        row = connection.execute(_one(instance).with_for_update()).mappings().one_or_none()
+        row = connection.execute(ONE_LOCKED, {"key": instance}).one_or_none()
         if row is None:
             raise StoreError(f"instance {instance!r} is not in the store; look at `fleet status` for the ones that are")
         return read_instance(row)
 
     def _keep_runs(self, connection: sa.Connection, runs: Sequence[Run]) -> bool:
         """Write these attempts; one that has ended in the store is left as it is. True: one has ended by this."""
+        running = [run_row(run) for run in runs if not run.ended_at]
+        if running:
+            connection.execute(self._keep_run, running)
+        ended = [_count(connection, self._keep_run, run_row(run)) for run in runs if run.ended_at]
+        return any(count == 1 for count in ended)
+
+    def _upsert_of_run(self) -> sa.Insert:
+        """What `life.reported` says, in SQL."""
         key = [RUN.c.task, RUN.c.instance, RUN.c.claimed_at]
         insert = self._insert(RUN)
         facts = {c.name: insert.excluded[c.name] for c in RUN.columns if c not in key}
-        # Mirrors `life.reported`.
-        keep = insert.on_conflict_do_update(index_elements=key, set_=facts, where=RUN.c.ended_at.is_(None))
-        running = [run_row(run) for run in runs if not run.ended_at]
-        if running:
-            connection.execute(keep, running)
-        ended = [_count(connection, keep.values(run_row(run))) for run in runs if run.ended_at]
-        return any(count == 1 for count in ended)
+        return insert.on_conflict_do_update(index_elements=key, set_=facts, where=RUN.c.ended_at.is_(None))
 
 
-def _one(instance: str) -> sa.Select[*tuple[object, ...]]:
-    return sa.select(*INSTANCE_COLUMNS, INSTANCE.c.joined_by).where(INSTANCE.c.id == instance)
-
-
-def _count(connection: sa.Connection, upsert: sa.Insert) -> int:
+def _count(connection: sa.Connection, upsert: sa.Insert, row: Mapping[str, Any]) -> int:
     """How many rows this wrote; for an INSERT one has to ask beforehand."""
-    return connection.execute(upsert, execution_options={"preserve_rowcount": True}).rowcount
+    return connection.execute(upsert, row, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def _write_changes(connection: sa.Connection, before: Instance, after: Instance) -> bool:
     changes = instance_changes(before, after)
     if changes:
-        connection.execute(sa.update(INSTANCE).where(INSTANCE.c.id == before.id).values(changes))
+        connection.execute(CHANGE_ONE, {"key": before.id} | changes)
     return bool(changes)

@@ -6,9 +6,10 @@ nouns inside a row are JSON. `migrations/versions` makes these tables; a test co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,26 +29,33 @@ class Time(sa.TypeDecorator[datetime]):
             raise ValueError(f"a time without its offset cannot be stored: {value}")
         return None if value is None else value.timestamp()
 
-    def process_result_value(self, value: float | None, _dialect: sa.Dialect) -> datetime | None:
+    def process_result_value(self, value: float | None, _dialect: sa.Dialect | None) -> datetime | None:
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
 class Json(sa.TypeDecorator[Any]):
-    """A noun of fleet.model, or a tuple of them, kept as JSON. Fields of a newer version are ignored when read."""
+    """A noun of fleet.model, or a tuple of them, kept as JSON text: read and written whole, so no database need look in.
 
-    impl = sa.JSON(none_as_null=True)
+    Fields of a newer version are ignored when read.
+    """
+
+    impl = sa.Text
     cache_ok = True
 
-    def __init__(self, kind: Any) -> None:
-        super().__init__(none_as_null=True)
+    def __init__(self, kind: Any, remember: int = 0) -> None:
+        """`remember` that many values that were read: for those that many rows share and that never change."""
+        super().__init__()
         self.kind = kind
-        self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        self.remember = remember
+        adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        self._write = adapter.dump_json
+        self._read = lru_cache(remember)(adapter.validate_json) if remember else adapter.validate_json
 
-    def process_bind_param(self, value: Any, _dialect: sa.Dialect) -> Any:
-        return None if value is None else self._adapter.dump_python(value, mode="json")
+    def process_bind_param(self, value: Any, _dialect: sa.Dialect) -> str | None:
+        return None if value is None else self._write(value).decode()
 
-    def process_result_value(self, value: Any, _dialect: sa.Dialect) -> Any:
-        return None if value is None else self._adapter.validate_python(value)
+    def process_result_value(self, value: str | None, _dialect: sa.Dialect | None) -> Any:
+        return None if value is None else self._read(value)
 
 
 METADATA = sa.MetaData()
@@ -57,8 +65,8 @@ INSTANCE = sa.Table(
     METADATA,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("cluster", sa.Text, nullable=False),
-    sa.Column("offer", Json(Offer), nullable=False),
-    sa.Column("reason", Json(Reason), nullable=False),
+    sa.Column("offer", Json(Offer, remember=1024), nullable=False),
+    sa.Column("reason", Json(Reason, remember=1024), nullable=False),
     sa.Column("requested_at", Time, nullable=False),
     sa.Column("cloud_id", sa.Text),
     sa.Column("launched_at", Time),
@@ -70,7 +78,7 @@ INSTANCE = sa.Table(
     sa.Column("terminate_requested_at", Time),
     sa.Column("goodbye_at", Time),
     sa.Column("gone_at", Time),
-    sa.Column("end_reason", Json(Reason)),
+    sa.Column("end_reason", Json(Reason, remember=1024)),
     sa.Column("hostname", sa.Text, nullable=False),
     sa.Column("gpus", Json(tuple[Gpu, ...]), nullable=False),
     sa.Column("allocations", Json(tuple[Allocation, ...]), nullable=False),
@@ -116,7 +124,7 @@ EVENT = sa.Table(
     sa.Column("instance", sa.Text),
     sa.Column("task", sa.Text),
     sa.Column("queue", sa.Text),
-    sa.Column("reason", Json(Reason)),
+    sa.Column("reason", Json(Reason, remember=1024)),
     sa.Index("fleet_event_by_instance", "instance", "seq"),
     sa.Index("fleet_event_by_task", "task", "seq"),
     sa.Index("fleet_event_by_age", "at"),
@@ -137,7 +145,13 @@ VIEW = sa.Table(
 )
 
 INSTANCE_FIELDS = tuple(f.name for f in fields(Instance))
-INSTANCE_COLUMNS = tuple(INSTANCE.c[name] for name in INSTANCE_FIELDS)
+# As the database has them, see `read_instance`.
+INSTANCE_COLUMNS = tuple(
+    sa.type_coerce(column, column.type.impl_instance).label(column.name)
+    if isinstance(column.type, Time | Json)
+    else column
+    for column in (INSTANCE.c[name] for name in INSTANCE_FIELDS)
+)
 RUN_COLUMNS = tuple(RUN.c[f.name] for f in fields(Run))
 EVENT_COLUMNS = tuple(EVENT.c[f.name] for f in fields(Event))
 
@@ -154,9 +168,32 @@ def instance_changes(before: Instance, after: Instance) -> dict[str, Any]:
     return {name: new for name, old, new in pairs if new != old}
 
 
-def read_instance(row: Mapping[Any, Any]) -> Instance:
-    """From the mapping of a row of INSTANCE_COLUMNS, or of more columns than these."""
-    return Instance(**{name: row[name] for name in INSTANCE_FIELDS})
+def read_instance(row: Sequence[Any]) -> Instance:
+    """From a row that begins with INSTANCE_COLUMNS."""
+    return Instance(**{name: read(value) if read else value for name, read, value in zip(*_READERS, row, strict=False)})
+
+
+class ReadInstances:
+    """Reads the rows of thousands of instances; those that are as they were the last time are not parsed again."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Sequence[Any], Instance]] = {}
+
+    def __call__(self, rows: Iterable[Sequence[Any]]) -> tuple[Instance, ...]:
+        known, seen = self._last, {}
+        for row in rows:
+            last = known.get(row[0])
+            seen[row[0]] = last if last and last[0] == row else (row, read_instance(row))
+        self._last = seen
+        return tuple(instance for _, instance in seen.values())
+
+
+def _reader(column: sa.Column[Any]) -> Callable[[Any], Any] | None:
+    kind = column.type
+    return partial(kind.process_result_value, _dialect=None) if isinstance(kind, Time | Json) else None
+
+
+_READERS = (INSTANCE_FIELDS, tuple(_reader(INSTANCE.c[name]) for name in INSTANCE_FIELDS))
 
 
 def run_row(run: Run) -> dict[str, Any]:

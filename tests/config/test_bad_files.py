@@ -73,8 +73,8 @@ TOP = [
         "server: {url: http://c:8008, access_key: a, secret_key: b, web: http://x}",
         "server.web: unknown key; did you mean web_url?",
     ),
-    ("server: {url: embedded, access_key: a}", "server.access_key: unknown key; known are advertise_url, listen, url"),
-    ("server: {listen: 1}", "server.listen: expected an address and a port, as 127.0.0.1:8765, got 1"),
+    ("server: {url: embedded, access_key: a}", "server.access_key: unknown key; known are advertise_url, url"),
+    ("server: {listen: 1}", "server.listen: unknown key; known are advertise_url, url"),
     ("budget: 20", "budget: expected keys, got a number"),
     ("budget: {max_instance: 2}", "budget.max_instance: unknown key; did you mean max_instances?"),
     ("budget: {max_instances: 0}", "budget.max_instances: expected a whole number, 1 or more, got 0"),
@@ -313,7 +313,7 @@ def test_machines_in_a_cloud_must_be_able_to_call_home() -> None:
         "give a URL of this host that they reach"
     )
     assert second.startswith(
-        "fleet.yaml: server.advertise_url: machines of cpu (aws) cannot call http://127.0.0.1:8008"
+        "fleet.yaml: server.advertise_url: machines of cpu (aws) cannot call http://127.0.0.1:8765"
     )
 
 

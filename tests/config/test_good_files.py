@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.config import Address, Config, Embedded, load, parse, peek, starter
+from fleet.config import Config, Embedded, load, parse, peek, starter
 from fleet.errors import ConfigError
 from fleet.model import Budget, GpuNeed, MarketPolicy, Queue, Resource, ServerAccess, WhenSpent
 
@@ -61,9 +61,7 @@ def need(low: float, high: float | None = None) -> GpuNeed:
 def test_the_example_of_the_design_is_read_whole() -> None:
     config = parse(DESIGN, "fleet.yaml", SECRETS)
     assert config.cluster == "research"
-    assert config.server == Embedded(
-        listen=Address(host="127.0.0.1", port=8008), advertise_url="https://fleet.lab:8008"
-    )
+    assert config.server == Embedded(advertise_url="https://fleet.lab:8765")
     assert config.budget == Budget(
         max_instances=20, usd_per_hour=80, usd_per_day=800, usd_per_month=9000, when_spent=WhenSpent.DRAIN
     )
@@ -128,7 +126,7 @@ def test_no_secret_is_in_a_configs_representation() -> None:
 def test_the_smallest_file_has_sensible_defaults() -> None:
     config = parse("cluster: a\nresources: {gpu: {provider: local}}\nqueues: {train: {resources: gpu}}", "f", {})
     assert config.listen.url == config.advertise_url == "http://127.0.0.1:8765"
-    assert config.server == Embedded(listen=Address(host="127.0.0.1", port=8008), advertise_url="http://127.0.0.1:8008")
+    assert config.server == Embedded(advertise_url="http://127.0.0.1:8765")
     assert config.queues[0].need == need(1)
     assert (config.store, config.agent.mode, config.budget) == ("sqlite", "venv", Budget())
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,23 +83,24 @@ def test_a_writer_that_is_killed_leaves_what_it_had_written(open_sql: Callable[[
     store.request_drain("i0", IDLE, at(1))
 
 
-def test_five_thousand_instances_are_read_in_a_moment(tmp_path: Path) -> None:
-    """Loose bounds, to catch a table scan or a reader that has become slow, on a busy machine too."""
-    store = SqlStore(Database(f"sqlite:///{tmp_path}/fleet.db"))
-    gpus = [GPU0] * 8
-    for n in range(0, 20_000, 1000):
-        names = [f"i{n + m}" for m in range(1000)]
-        store.record_intents([an_instance(name, requested_at=at(n)) for name in names])
-        if n >= 5000:
-            with store._database.write() as connection:  # thousands of verbs would take the test's time
-                connection.exec_driver_sql(f"UPDATE fleet_instance SET gone_at = {at(n).timestamp()} WHERE id >= 'i'")
-    assert store.instances("c") == ()
-    store.record_intents([an_instance(f"j{n}", requested_at=at(n)) for n in range(5000)])
-    for n in range(100):
-        beat(store, f"j{n}", when=at(n), gpus=gpus)
+def test_five_thousand_instances_are_read_in_a_moment(open_sql: Callable[[], Store]) -> None:
+    """A loose bound, to catch a reader that has become slow, on a busy machine too. Measured: 0.2 s, and 0.06 s again."""
+    store = open_sql()
+    gpus = [replace(GPU0, index=n, uuid=f"GPU-{n}") for n in range(8)]
+    store.record_intents([replace(an_instance(f"i{n:04}", requested_at=at(n)), gpus=tuple(gpus)) for n in range(5000)])
     started = time.monotonic()
     assert len(store.instances("c")) == 5000
     assert time.monotonic() - started < 2.0
-    started = time.monotonic()
-    assert store.usd_since("c", T0, at(50_000)) > 0
-    assert time.monotonic() - started < 1.0
+    busy = beat(store, "i0017", when=at(9000), gpus=gpus[:1])
+    store.note_gone("i0018", IDLE, at(9000))
+    again = store.instances("c")
+    assert (len(again), again[16].id, again[17], again[18].id) == (4999, "i0016", busy, "i0019")
+
+
+def test_those_that_are_gone_are_not_in_the_way_of_those_that_live(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/fleet.db")
+    SqlStore(database)
+    query = "SELECT id FROM fleet_instance WHERE cluster = 'c' AND gone_at IS NULL ORDER BY requested_at, id"
+    with database.read() as connection:
+        (step,) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
+    assert "INDEX fleet_instance_by_age (cluster=? AND gone_at=?)" in str(step)

@@ -1,0 +1,17 @@
+"""`python -m fleet.supervisor`: one machine's supervisor, told by its environment where the centre is.
+
+    FLEET_CENTRE_URL  the dispatcher                 FLEET_DIR        where to work (default: a directory in the cache)
+    FLEET_INSTANCE    which instance this is         FLEET_SIM_GPUS   simulated GPUs as JSON (absent: the real ones)
+    FLEET_JOIN_TOKEN  to enrol with, once            FLEET_HOOKS_DIR  hooks (default: /etc/fleet/hooks)
+
+Exit codes: 0 ended as planned, 1 refused. Needs the base install only.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from fleet.supervisor.start import main
+
+if __name__ == "__main__":
+    sys.exit(main())

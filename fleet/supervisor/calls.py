@@ -1,0 +1,141 @@
+"""What the loop asks of others, each as an errand whose answer comes back as an event."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent_hooks.gpus import Gpus
+from agent_hooks.host import Host
+from fleet.errors import CentreRefused, ServerRefused
+from fleet.model import Gpu, Queue, Reason
+from fleet.queues.base import Claims
+from fleet.supervisor.centre import Centre
+from fleet.supervisor.clock import Clock
+from fleet.supervisor.errands import Errands, Report, Urgency
+from fleet.supervisor.events import Event, Ordered, Peeked, Refused, Sensed, Watched
+from fleet.supervisor.jobs import Job
+from fleet.supervisor.stats import gpus_of, machine_stats
+from fleet.wire import Heartbeat
+
+log = logging.getLogger(__name__)
+
+WORKER_TIMEOUT_S = 90  # three reports: a worker of a dead machine soon leaves the server's list
+
+
+@dataclass(slots=True)
+class Contact:
+    """When the two were last heard of. Written by the thread that heard."""
+
+    clock: Clock
+    server_at: datetime
+    centre_at: datetime
+
+    def server_answered(self) -> None:
+        self.server_at = self.clock.now()
+
+    def centre_answered(self) -> None:
+        self.centre_at = self.clock.now()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """What the server's list of workers is told of one of ours."""
+
+    id: str
+    task: str | None
+    queues: tuple[str, ...]
+    gpus: tuple[str, ...]  # uuids
+
+
+def worker_of(job: Job) -> Worker:
+    return Worker(id=job.worker, task=job.task.id, queues=(), gpus=tuple(gpu.uuid for gpu in job.gpus))
+
+
+class Calls:
+    """One errand at a time for the server, one for the centre."""
+
+    def __init__(
+        self, *, claims: Claims, centre: Centre, gpus: Gpus, contact: Contact, clock: Clock, report: Report
+    ) -> None:
+        self._claims, self._centre, self._gpus = claims, centre, gpus
+        self._contact, self._clock = contact, clock
+        self._host = Host()
+        self.server = Errands(report)
+        self.dispatcher = Errands(report)
+
+    def peek(self, queues: Sequence[Queue]) -> None:
+        """What waits in these queues?"""
+
+        def call() -> Event:
+            asked_at = self._clock.now()
+            tasks = self._claims.waiting(queues)
+            self._contact.server_answered()
+            return Peeked(tasks=tasks, asked_at=asked_at)
+
+        if not self.server.has("peek"):
+            self.server.ask(Urgency.PEEK, "peek", call)
+
+    def watch(self, jobs: Sequence[Job]) -> None:
+        """How does the server see the tasks that run here?"""
+        keys, tasks = tuple(job.key for job in jobs), [job.task.id for job in jobs]
+
+        def call() -> Event:
+            asked_at = self._clock.now()
+            states = self._claims.states(tasks)
+            self._contact.server_answered()
+            return Watched(asked=keys, states=states, asked_at=asked_at)
+
+        if not self.server.has("watch"):
+            self.server.ask(Urgency.WATCH, "watch", call)
+
+    def register(self, worker: Worker) -> None:
+        """Announce a worker, and report what it does: from then on the server can pass its user's wish to stop on."""
+
+        def call() -> None:
+            self._claims.register(worker.id, worker.queues, WORKER_TIMEOUT_S)
+            self._claims.report(worker.id, worker.task, worker.queues, {}, self._clock.now())
+            self._contact.server_answered()
+
+        self.server.ask(Urgency.REPORT, "register", call)
+
+    def unregister(self, worker: str) -> None:
+        self.server.ask(Urgency.REPORT, "unregister", lambda: self._claims.unregister(worker))
+
+    def report(self, workers: Sequence[Worker]) -> None:
+        """Read the machine, and report all workers with it."""
+
+        def call() -> Event:
+            gpus, host = gpus_of(self._gpus.read()), self._host.read()
+            for worker in workers:
+                own = [gpu for gpu in gpus if gpu.uuid in worker.gpus]
+                try:
+                    stats = machine_stats(host, own)
+                    self._claims.report(worker.id, worker.task, worker.queues, stats, self._clock.now())
+                    self._contact.server_answered()
+                except ServerRefused as error:  # its task was deleted, say: the others want their report too
+                    log.warning("server refused a report", extra={"worker": worker.id, "error": str(error)})
+            return Sensed(gpus=gpus, host=host)
+
+        if not self.server.has("report"):
+            self.server.ask(Urgency.REPORT, "report", call)
+
+    def sense(self) -> tuple[Gpu, ...]:
+        """The GPUs now; for the start, before there is anything to wait for."""
+        return gpus_of(self._gpus.read())
+
+    def beat(self, facts: Heartbeat) -> None:
+        """Tell the dispatcher; the answer is its orders."""
+
+        def call() -> Event:
+            try:
+                orders = self._centre.heartbeat(facts)
+            except CentreRefused as error:
+                text = f"the dispatcher does not want this machine any more: {error}"
+                return Refused(reason=Reason(code="centre_refused", text=text))
+            self._contact.centre_answered()
+            return Ordered(orders=orders, to=facts)
+
+        self.dispatcher.ask(Urgency.REPORT, "beat", call)

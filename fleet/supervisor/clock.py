@@ -1,0 +1,17 @@
+"""Time that only goes forward: a machine's clock may be set right minutes after boot, and no deadline must notice."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+
+class Clock:
+    """Aware UTC, anchored when it is made. It also counts the time that a suspended machine slept."""
+
+    def __init__(self) -> None:
+        self._anchor = datetime.now(UTC)
+        self._start = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def now(self) -> datetime:
+        return self._anchor + timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME) - self._start)

@@ -1,0 +1,156 @@
+"""What the other threads tell the main one. Each event is a fact that happened; only the main thread acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent_hooks.hooks import HookFailure
+from agent_hooks.host import HostReading
+from fleet.errors import FleetError
+from fleet.model import Gpu, Reason, RunResult, Task
+from fleet.queues.base import TaskState
+from fleet.wire import Heartbeat, Orders
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hinted:
+    """The dispatcher says that work may wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """The dispatcher's answer to a heartbeat."""
+
+    orders: Orders
+    to: Heartbeat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The dispatcher, or the agent's settings, leave this machine no purpose."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peeked:
+    """What waits in the queues."""
+
+    tasks: tuple[Task, ...]
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """The answer to a claim: it is ours, somebody else's, or (error) nobody knows."""
+
+    key: str
+    is_ours: bool
+    error: FleetError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """The states of the tasks that run here; one that was deleted is missing."""
+
+    asked: tuple[str, ...]  # keys of their jobs
+    states: Mapping[str, TaskState]
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """An errand could not be done; it is repeated when it is due again."""
+
+    errand: str
+    error: FleetError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensed:
+    """The machine as it is now."""
+
+    gpus: tuple[Gpu, ...]
+    host: HostReading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedUp:
+    """The hooks of the machine's start have run."""
+
+    failure: HookFailure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """The hooks before a task have run."""
+
+    key: str
+    failure: HookFailure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """The server knows that the task is in progress."""
+
+    key: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The agent has ended."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silent:
+    """The agent's console has ended, and is whole in its spool."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanedUp:
+    """The hooks after a task have run."""
+
+    key: str
+    failure: HookFailure | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The server has the whole log and the result of a task, or refused them."""
+
+    key: str
+    result: RunResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signalled:
+    """SIGTERM or SIGINT."""
+
+    number: int
+
+
+Event = (
+    Hinted
+    | Ordered
+    | Refused
+    | Peeked
+    | Claimed
+    | Watched
+    | Failed
+    | Sensed
+    | StartedUp
+    | Prepared
+    | Announced
+    | Exited
+    | Silent
+    | CleanedUp
+    | Settled
+    | Signalled
+)

@@ -1,0 +1,401 @@
+"""The shell of the edge: facts come in as events, `decide` says what to do, and this carries it out.
+
+The main thread never waits for a network or a hook. Other threads do, each with one job:
+    server    calls of the ClearML server: claim, peek, watch, report    console  reads what agents print
+    centre    heartbeats                                                 sender   tells the server of tasks
+    hints     waits for the dispatcher's word that work may wait
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from agent_hooks.gpus import Gpus
+from agent_hooks.hooks import HookFailure, Hooks, Moment
+from agent_hooks.host import HostReading, cpus
+from fleet.errors import CentreUnreachable, FleetError
+from fleet.model import Reason, Task
+from fleet.queues.base import Claims
+from fleet.supervisor import events
+from fleet.supervisor.calls import Calls, Contact, Worker, worker_of
+from fleet.supervisor.centre import Centre
+from fleet.supervisor.clock import Clock
+from fleet.supervisor.console import Console
+from fleet.supervisor.decide import (
+    Claim,
+    EndMachine,
+    Instruction,
+    Policy,
+    State,
+    StopPulling,
+    StopTask,
+    decide,
+    is_last_look_due,
+    next_deadline,
+)
+from fleet.supervisor.hints import Hints
+from fleet.supervisor.moments import Moments
+from fleet.supervisor.processes import Guard, reap_orphans
+from fleet.supervisor.runner import Runner
+from fleet.supervisor.sender import Sender
+from fleet.supervisor.work import Work
+from fleet.wire import Enrolled, Heartbeat, Orders
+
+log = logging.getLogger(__name__)
+
+WATCH_EVERY = timedelta(seconds=2)  # an abort is seen this soon
+REPORT_EVERY = timedelta(seconds=30)  # as the stock agent
+BURY_EVERY = timedelta(seconds=60)
+CALM_AFTER_CRASH_S = 1.0
+GOODBYE_WITHIN = timedelta(seconds=10)
+GOODBYE_PAUSE_S = 0.5
+LAST_REPORTS_WITHIN_S = 5.0
+THREAD_STACK_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the loop is made of."""
+
+    enrolled: Enrolled
+    centre: Centre
+    claims: Claims
+    runner: Runner
+    guard: Guard
+    gpus: Gpus
+    hooks: Hooks
+    directory: Path
+
+
+class Supervisor:
+    """One machine, from its enrolment to its end."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts, enrolled = parts, parts.enrolled
+        self._clock = Clock()
+        now = self._enrolled_at = self._clock.now()
+        self._inbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+        report = self._inbox.put
+        self._contact = Contact(self._clock, now, now)
+        self._calls = Calls(
+            claims=parts.claims,
+            centre=parts.centre,
+            gpus=parts.gpus,
+            contact=self._contact,
+            clock=self._clock,
+            report=report,
+        )
+        self._sender = Sender(parts.claims, self._clock.now, report, self._contact.server_answered)
+        self._console = Console(
+            on_text=self._sender.has_text,
+            on_exit=lambda key: report(events.Exited(key=key)),
+            on_end=lambda key: report(events.Silent(key=key)),
+        )
+        self._moments = Moments(parts.hooks, report)
+        self._hints = Hints(parts.centre, lambda: report(events.Hinted()), self._contact.centre_answered)
+        name = f"{enrolled.cluster}:{enrolled.resource}:{enrolled.instance}"
+        self._own = Worker(id=name, task=None, queues=tuple(q.name for q in enrolled.queues), gpus=())
+        self._work = Work(
+            instance=enrolled.instance,
+            worker=name,
+            claims=parts.claims,
+            runner=parts.runner,
+            console=self._console,
+            sender=self._sender,
+            errands=self._calls.server,
+            moments=self._moments,
+            clock=self._clock,
+            stop_grace=enrolled.agent.stop_grace,
+            spools=parts.directory / "spool",
+            report=report,
+        )
+        self._policy = Policy(
+            queues=enrolled.queues,
+            idle_timeout=enrolled.idle_timeout,
+            contact_timeout=enrolled.contact_timeout,
+            max_lifetime=enrolled.max_lifetime,
+        )
+        self._gpus, self._cpus = self._calls.sense(), cpus()
+        self._host: HostReading | None = None
+        self._own = replace(self._own, gpus=tuple(gpu.uuid for gpu in self._gpus))
+        self._waiting: tuple[Task, ...] = ()
+        self._peeked_at: datetime | None = None
+        self._idle_since: datetime | None = now
+        self._has_started_up = False
+        self._drain: Reason | None = None  # as the centre orders it now
+        self._own_drain: Reason | None = None
+        self._end: Reason | None = None
+        self._stopped_pulling: Reason | None = None
+        self._ending: Reason | None = None
+        self._due = dict.fromkeys(("peek", "watch", "report", "beat", "bury"), now)
+
+    # --- from start to end
+
+    def run(self) -> Reason:
+        """Work until this machine has no more purpose, say goodbye, and tell why it ends. Called by the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _: self._inbox.put(events.Signalled(number=number)))
+        threading.stack_size(THREAD_STACK_BYTES)
+        steps = {
+            "server": self._calls.server.step,
+            "centre": self._calls.dispatcher.step,
+            "console": self._console.step,
+            "sender": self._sender.step,
+            "hints": self._hints.step,
+        }
+        for name, step in steps.items():
+            threading.Thread(target=_for_ever, args=(step,), name=name, daemon=True).start()
+        self._calls.register(self._own)
+        self._moments.run(Moment.STARTUP, {}, lambda failure: events.StartedUp(failure=failure))
+        while self._ending is None:
+            _safely(self._turn)
+        self._say_goodbye(self._ending)
+        return self._ending
+
+    def _turn(self) -> None:
+        """Take in what happened, decide, act, and wait for what happens next."""
+        for event in self._next_events():
+            self._handle(event)
+        now = self._clock.now()
+        self._work.on_time(now)
+        state = self._state(now)
+        for instruction in decide(state, self._policy):
+            self._carry_out(instruction)
+        if is_last_look_due(state, self._policy):
+            self._hurry("peek")
+        self._ask_what_is_due(now)
+
+    def _next_events(self) -> list[events.Event]:
+        """All that have come; waits for the first until something is due."""
+        found: list[events.Event] = []
+        wait_s: float | None = self._seconds_to_next(self._clock.now())
+        while True:
+            try:
+                found.append(self._inbox.get(timeout=wait_s) if wait_s else self._inbox.get_nowait())
+            except queue.Empty:
+                return found
+            wait_s = None
+
+    def _seconds_to_next(self, now: datetime) -> float:
+        due = [at for name, at in self._due.items() if self._is_wanted(name)]
+        due += filter(None, [self._work.next_time(), next_deadline(self._state(now), self._policy)])
+        return max((min(due) - now).total_seconds(), 0.0)
+
+    def _state(self, now: datetime) -> State:
+        return State(
+            at=now,
+            enrolled_at=self._enrolled_at,
+            gpus=self._gpus,
+            cpus=self._cpus,
+            held=tuple(job.held for job in self._work.jobs.values()),
+            unsent=frozenset(job.task.id for job in self._work.unsettled.values()),
+            waiting=self._waiting if self._has_started_up else (),
+            peeked_at=self._peeked_at,
+            idle_since=self._idle_since if self._has_started_up else None,
+            server_seen_at=self._contact.server_at,
+            centre_seen_at=self._contact.centre_at,
+            drain=self._own_drain or self._drain,
+            end=self._end,
+            stopped_pulling=self._stopped_pulling,
+            failed_starts=self._work.failed_starts,
+        )
+
+    # --- what is due
+
+    def _is_wanted(self, name: str) -> bool:
+        if name == "peek":
+            return self._is_pulling and not self._calls.server.has("peek")
+        if name == "watch":
+            return any(job.is_running for job in self._work.jobs.values()) and not self._calls.server.has("watch")
+        if name == "beat":
+            return not self._calls.dispatcher.has("beat")
+        return name == "bury" or not self._calls.server.has(name)
+
+    @property
+    def _is_pulling(self) -> bool:
+        return self._has_started_up and self._stopped_pulling is None and self._end is None
+
+    def _hurry(self, name: str) -> None:
+        self._due[name] = self._clock.now()
+
+    def _ask_what_is_due(self, now: datetime) -> None:
+        enrolled, jobs = self._parts.enrolled, self._work.jobs.values()
+        if self._take("peek", now, enrolled.poll_interval):
+            self._calls.peek(self._policy.queues)
+        if self._take("watch", now, WATCH_EVERY):
+            self._calls.watch([job for job in jobs if job.is_running])
+        if self._take("report", now, REPORT_EVERY):
+            self._calls.report([self._own, *(worker_of(job) for job in jobs if job.is_running)])
+        if self._take("beat", now, enrolled.heartbeat_interval):
+            self._calls.beat(self._facts())
+        if self._take("bury", now, BURY_EVERY) and not self._moments.is_busy:
+            agents = {job.agent.pid for job in jobs if job.agent}
+            reap_orphans(frozenset(agents | {self._parts.guard.pid}))
+
+    def _take(self, name: str, now: datetime, every: timedelta) -> bool:
+        if now < self._due[name] or not self._is_wanted(name):
+            return False
+        self._due[name] = now + every
+        return True
+
+    def _facts(self) -> Heartbeat:
+        return Heartbeat(
+            instance=self._parts.enrolled.instance,
+            at=self._clock.now(),
+            is_pulling=self._is_pulling,
+            is_ending=self._ending is not None,
+            reason=self._ending or self._stopped_pulling,
+            idle_since=self._idle_since,
+            allocations=tuple(job.allocation for job in self._work.jobs.values() if job.is_ours),
+            runs=self._work.runs(),
+            gpus=self._gpus,
+            cpu_percent=self._host.cpu_percent if self._host else None,
+            memory_used_gib=self._host.memory_used_mib / 1024 if self._host else None,
+        )
+
+    # --- what happened
+
+    def _handle(self, event: events.Event) -> None:
+        match event:
+            case events.Hinted():
+                self._hurry("peek")
+            case events.Ordered():
+                self._obey(event.orders, event.to)
+            case events.Refused():
+                self._end = self._end or event.reason
+            case events.Peeked():
+                self._waiting, self._peeked_at = event.tasks, event.asked_at
+            case events.Watched():
+                self._see(event)
+            case events.Failed():
+                log.warning("call failed", extra={"call": event.errand, "error": str(event.error)})
+            case events.Sensed():
+                self._gpus, self._host = event.gpus, event.host
+            case events.StartedUp():
+                self._on_started_up(event.failure)
+            case events.Signalled():
+                self._on_signal(event.number)
+            case _:
+                self._handle_job(event)
+
+    def _handle_job(self, event: events.Event) -> None:
+        """Events of one job. What changes its stage is told to the centre at once."""
+        match event:
+            case events.Claimed():
+                self._waiting = tuple(t for t in self._waiting if t.id != self._work.jobs[event.key].task.id)
+                self._work.on_claimed(event)
+                if event.is_ours:
+                    self._hurry("peek")  # more may wait than was shown
+            case events.Prepared():
+                self._work.on_prepared(event.key, event.failure)
+            case events.Announced():
+                if job := self._work.jobs.get(event.key):
+                    job.announced_at = event.at
+                    self._calls.register(worker_of(job))
+                return
+            case events.Exited():
+                self._work.on_exited(event.key)
+            case events.Silent():
+                self._work.on_silent(event.key)
+            case events.CleanedUp():
+                self._calls.unregister(self._work.jobs[event.key].worker)
+                self._work.on_cleaned_up(event.key, event.failure)
+                self._hurry("peek")
+            case events.Settled():
+                self._work.on_settled(event.key, event.result)
+        if any(job.is_ours for job in self._work.jobs.values()):
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._clock.now()
+        self._hurry("beat")
+
+    def _see(self, event: events.Watched) -> None:
+        for key in event.asked:
+            if job := self._work.jobs.get(key):
+                job.see(event.states.get(job.task.id), event.asked_at, self._clock.now())
+
+    def _obey(self, orders: Orders, to: Heartbeat) -> None:
+        """Orders are levels: each answer says all that is wanted now."""
+        self._drain = orders.drain
+        self._end = self._end or orders.end
+        if orders.queues != self._policy.queues:
+            self._policy = replace(self._policy, queues=orders.queues)
+            self._own = replace(self._own, queues=tuple(q.name for q in orders.queues))
+            self._calls.register(self._own)
+            self._hurry("peek")
+        told = {run for run in to.runs if run.ended_at and run.task in orders.runs_seen}
+        self._work.ended_runs = [run for run in self._work.ended_runs if run not in told]
+
+    def _on_started_up(self, failure: HookFailure | None) -> None:
+        self._has_started_up = True
+        self._idle_since = self._clock.now()
+        if failure:
+            text = f"hook {failure.hook} failed at startup: {failure.text}"
+            self._end = self._end or Reason(code="hook_failed", text=text)
+        self._hurry("peek")
+
+    def _on_signal(self, number: int) -> None:
+        name = signal.Signals(number).name
+        log.info("signal", extra={"signal": name})
+        if self._own_drain is None:
+            self._own_drain = Reason(code="signal", text=f"{name}: pull no more, end when empty")
+        else:
+            self._end = self._end or Reason(code="signal", text=f"{name} again: end now, put the tasks back")
+
+    # --- what to do
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        match instruction:
+            case Claim():
+                chosen = tuple(gpu for gpu in self._gpus if gpu.uuid in instruction.gpus)
+                self._work.claim(instruction, chosen)
+            case StopTask():
+                self._work.stop(instruction)
+            case StopPulling():
+                reason = self._stopped_pulling = instruction.reason
+                log.info("stopped pulling", extra={"code": reason.code, "why": reason.text})
+                self._moments.tell(Moment.DRAIN, {"FLEET_REASON": reason.text})
+                self._hurry("beat")
+            case EndMachine():
+                self._ending = instruction.reason
+
+    def _say_goodbye(self, reason: Reason) -> None:
+        """Nothing is held. Each step may fail; the machine ends all the same."""
+        log.info("ending", extra={"code": reason.code, "why": reason.text})
+        self._moments.tell(Moment.SHUTDOWN, {"FLEET_REASON": reason.text}).join()
+        self._work.give_up()
+        self._calls.unregister(self._own.id)
+        deadline = self._clock.now() + GOODBYE_WITHIN
+        while self._clock.now() < deadline:
+            try:
+                self._parts.centre.heartbeat(self._facts())
+                break
+            except CentreUnreachable:
+                time.sleep(GOODBYE_PAUSE_S)
+            except FleetError as error:
+                log.warning("goodbye refused", extra={"error": str(error)})
+                break
+        self._calls.server.wait_until_done(LAST_REPORTS_WITHIN_S)
+        self._parts.guard.close()
+
+
+def _for_ever(step: Callable[[], None]) -> None:
+    while True:
+        _safely(step)
+
+
+def _safely(step: Callable[[], None]) -> None:
+    """The one place at the edge where anything is caught: a defect in one step must not leave a machine without its end."""
+    try:
+        step()
+    except Exception:
+        log.exception("defect: going on with the next step", extra={"thread": threading.current_thread().name})
+        time.sleep(CALM_AFTER_CRASH_S)

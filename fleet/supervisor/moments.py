@@ -1,0 +1,52 @@
+"""Hooks without waiting: each moment runs in a thread of its own, and what came of it is an event."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+
+from agent_hooks.hooks import HookFailure, Hooks, Moment
+from fleet.supervisor.errands import Report
+from fleet.supervisor.events import Event
+
+log = logging.getLogger(__name__)
+
+
+class Moments:
+    """Called by the main thread alone."""
+
+    def __init__(self, hooks: Hooks, report: Report) -> None:
+        self._hooks = hooks
+        self._report = report
+        self._threads: list[threading.Thread] = []
+
+    def run(self, moment: Moment, facts: Mapping[str, str], then: Callable[[HookFailure | None], Event]) -> None:
+        """Run the hooks of a moment, then report; at once where there are none."""
+        if not self._hooks.of(moment):
+            self._report(then(None))
+            return
+
+        def call() -> None:
+            self._report(then(self._hooks.run(moment, facts)))
+
+        thread = threading.Thread(target=call, name=f"hooks {moment}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def tell(self, moment: Moment, facts: Mapping[str, str]) -> threading.Thread:
+        """Run the hooks of a moment whose failure is only logged."""
+        thread = threading.Thread(target=lambda: logged(self._hooks.run(moment, facts)), daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    @property
+    def is_busy(self) -> bool:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        return bool(self._threads)
+
+
+def logged(failure: HookFailure | None) -> None:
+    if failure:
+        log.warning("hook failed", extra={"hook": failure.hook, "why": failure.text})

@@ -1,0 +1,219 @@
+"""One agent process for each allocation: `clearml-agent execute --disable-monitoring --id T`, in a world of its own.
+
+The agent prepares the task's code and environment and then becomes the task's process; watching it, its console and
+its status are ours. What it may see (devices, credentials, directories) is in its environment, never in its arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from signal import Signals
+
+from fleet.errors import AgentUnusable
+from fleet.model import AgentSettings, Gpu, ServerAccess, Task
+from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, signal_group
+
+# Of the environment that we were started in, the agents get all but what would speak for another identity or device.
+FOREIGN = ("FLEET_", "CLEARML_", "TRAINS_")
+DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+NO_DEVICE = "none"  # what the stock agent itself sets for a CPU task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One agent to start."""
+
+    mark: str  # unlike that of any other allocation of this supervisor
+    task: Task
+    worker: str
+    gpus: tuple[Gpu, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Agent:
+    """A running agent, leader of its own process group, and the pipe that its console comes from."""
+
+    mark: str
+    process: subprocess.Popen[bytes]
+    output: int  # file descriptor, ours to close
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def ask_to_end(self) -> None:
+        signal_group(self.pid, Signals.SIGTERM)
+
+    def kill(self) -> None:
+        signal_group(self.pid, Signals.SIGKILL)
+        kill_marked(self.mark)
+
+
+class Runner:
+    """Starts agents below `directory`; each allocation has its own part of it until `clean`."""
+
+    def __init__(self, settings: AgentSettings, access: ServerAccess, directory: Path, guard: Guard) -> None:
+        self._settings = settings
+        self._access = access
+        self._directory = directory
+        self._guard = guard
+        self._conf = directory / "clearml.conf"
+
+    def prepare(self) -> None:
+        """What all agents share, once, so that nothing but directories is made when a task has come.
+
+        Raises:
+            AgentUnusable: no task can ever run here; the text says what an operator has to change.
+        """
+        check(self._settings)
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._conf.unlink(missing_ok=True)
+        with open(os.open(self._conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(conf(self._settings))
+
+    def place(self, mark: str) -> Path:
+        """The directory of one allocation. Short, because sockets are made in it, and their paths may have 107 bytes."""
+        return self._directory / mark
+
+    def start(self, order: Order) -> Agent:
+        """Start the agent. Called by the main thread alone: the kernel ties the child's life to that of the thread.
+
+        Raises:
+            OSError: no process, no disk or no memory left; nothing was started.
+        """
+        place = self.place(order.mark)
+        for part in ("tmp", "venvs"):
+            (place / part).mkdir(parents=True, exist_ok=True)
+        read_end, write_end = os.pipe()
+        try:
+            process = subprocess.Popen(
+                command(order.task.id),
+                env=environment(self._settings, self._access, order, place, self._conf, os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=write_end,
+                stderr=write_end,
+                cwd=place,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        except OSError:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        self._guard.add(process.pid)
+        return Agent(mark=order.mark, process=process, output=read_end)
+
+    def bury(self, agent: Agent) -> int:
+        """Kill what is left of an agent that has ended, and give its exit code (negative: the signal that killed it)."""
+        agent.kill()  # before the wait: until then its group's number cannot be given to strangers
+        exit_code = agent.process.wait()
+        self._guard.remove(agent.pid)
+        return exit_code
+
+    def clean(self, mark: str) -> None:
+        shutil.rmtree(self.place(mark), ignore_errors=True)
+
+
+def check(settings: AgentSettings) -> None:
+    """Can this machine run agents as these settings want it?
+
+    Raises:
+        AgentUnusable: it cannot.
+    """
+    if settings.mode == "docker":
+        raise AgentUnusable("agent.mode docker is not available in this version; use venv or interpreter")
+    if settings.mode not in ("venv", "interpreter"):
+        raise AgentUnusable(f"agent.mode {settings.mode!r} is unknown; use venv or interpreter")
+    if settings.python and shutil.which(settings.python) is None:
+        raise AgentUnusable(f"agent.python {settings.python} is not on this machine; put it in the image")
+    installed = _agent_version()
+    if installed is None:
+        raise AgentUnusable(f"clearml-agent is not installed for {sys.executable}; install fleet[agent]")
+    if settings.version not in (None, installed):
+        raise AgentUnusable(f"agent.version {settings.version} is wanted, this machine has {installed}; bake it anew")
+
+
+def _agent_version() -> str | None:
+    """Of the clearml-agent beside us. Read, not imported: importing it takes 30 MB."""
+    spec = find_spec("clearml_agent")
+    if spec is None or spec.origin is None:
+        return None
+    found = re.search(r'__version__ = [\'"]([^\'"]+)', Path(spec.origin).with_name("version.py").read_text())
+    return found.group(1) if found else ""
+
+
+def command(task: str) -> list[str]:
+    return [sys.executable, "-m", "clearml_agent", "execute", "--disable-monitoring", "--id", task]
+
+
+def environment(
+    settings: AgentSettings, access: ServerAccess, order: Order, place: Path, conf_file: Path, ours: Mapping[str, str]
+) -> dict[str, str]:
+    """The whole environment of one agent, and so of its task. `ours`: that of the supervisor."""
+    kept = {key: value for key, value in ours.items() if not key.startswith(FOREIGN) and key not in DEVICES}
+    devices = ",".join(gpu.uuid or str(gpu.index) for gpu in order.gpus) or NO_DEVICE
+    return {
+        **kept,
+        **_python(settings),
+        **settings.environment,
+        **dict.fromkeys(DEVICES, devices),
+        **facts(order.task, order.gpus),
+        MARK: order.mark,
+        "CLEARML_API_HOST": access.api_url,
+        "CLEARML_FILES_HOST": access.files_url,
+        "CLEARML_WEB_HOST": access.web_url,
+        "CLEARML_API_ACCESS_KEY": access.access_key,
+        "CLEARML_API_SECRET_KEY": access.secret_key,
+        "CLEARML_WORKER_ID": order.worker,
+        "CLEARML_CONFIG_FILE": str(conf_file),
+        # Agents that share this directory destroy each other's environments.
+        "CLEARML_AGENT__AGENT__VENVS_DIR": json.dumps(str(place / "venvs")),
+        "TMPDIR": str(place / "tmp"),
+        "PYTHONUNBUFFERED": "1",  # a console that is seen as it happens
+    }
+
+
+def facts(task: Task, gpus: Sequence[Gpu]) -> dict[str, str]:
+    """What a task and its hooks are told of where they are."""
+    return {
+        "FLEET_TASK_ID": task.id,
+        "FLEET_TASK_NAME": task.name,
+        "FLEET_QUEUE": task.queue,
+        "FLEET_GPU_INDICES": ",".join(str(gpu.index) for gpu in gpus),
+        "FLEET_GPU_UUIDS": ",".join(gpu.uuid for gpu in gpus),
+    }
+
+
+def _python(settings: AgentSettings) -> dict[str, str]:
+    """Mode `interpreter`: run tasks in an interpreter as it is.
+
+    The first switch alone means the agent's own interpreter; with the second the given one is looked up. The second
+    alone would still install the task's requirements into it.
+    """
+    if settings.mode != "interpreter":
+        return {}
+    skip = {"CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1"}
+    if settings.python in (None, sys.executable):
+        return skip
+    return {**skip, "CLEARML_AGENT_SKIP_PIP_VENV_INSTALL": str(shutil.which(str(settings.python)))}
+
+
+def conf(settings: AgentSettings) -> str:
+    """The agents' clearml.conf. Without credentials: those are in the environment of each."""
+    lines = ["agent.disable_agent_update_check: true"]
+    if settings.mode == "venv" and settings.python:
+        lines += [
+            f"agent.python_binary: {json.dumps(str(shutil.which(settings.python)))}",
+            "agent.ignore_requested_python_version: true",
+        ]
+    return "\n".join([*lines, settings.extra_conf, ""])

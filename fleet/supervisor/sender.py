@@ -1,0 +1,182 @@
+"""One thread tells the server of every task, in this order: it is in progress, its console, what it came to.
+
+A task's result goes out when its whole log was accepted, and not before. While the server is away nothing is skipped:
+the same message is repeated until it is accepted, or refused for good.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from fleet.errors import ServerError, ServerRefused
+from fleet.model import RunResult, Task
+from fleet.queues.base import Claims, TaskState
+from fleet.supervisor.decide import StopTask, result, verdict
+from fleet.supervisor.errands import Report
+from fleet.supervisor.events import Announced, Settled
+from fleet.supervisor.spool import Spool
+
+log = logging.getLogger(__name__)
+
+SEND_EVERY_S = 1.0  # for one task; what it prints meanwhile goes in one call
+BATCH_BYTES = 256 * 1024
+FIRST_DELAY_S = 0.25  # after a failure, doubled up to the longest
+LONGEST_DELAY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the processes of a task ended."""
+
+    exit_code: int | None  # None: its agent never started
+    stop: StopTask | None  # None: by itself
+
+
+@dataclass(slots=True, kw_only=True)
+class Outbox:
+    """What the server has to be told of one task."""
+
+    key: str
+    task: Task
+    worker: str
+    spool: Spool
+    must_announce: bool = False  # its agent runs
+    ending: Ending | None = None
+    send_at: float = 0.0  # monotonic seconds; not before
+
+
+class Sender:
+    """Holds the outboxes. All but `step` is called by the main thread."""
+
+    def __init__(
+        self, claims: Claims, now: Callable[[], datetime], report: Report, on_answer: Callable[[], None]
+    ) -> None:
+        self._claims = claims
+        self._now = now
+        self._report = report
+        self._on_answer = on_answer
+        self._changed = threading.Condition()
+        self._boxes: dict[str, Outbox] = {}
+        self._fresh: set[str] = set()  # keys with something to send
+        self._delay_s = 0.0
+
+    def add(self, box: Outbox) -> None:
+        with self._changed:
+            self._boxes[box.key] = box
+
+    def announce(self, key: str) -> None:
+        """The agent of this task has started."""
+        with self._changed:
+            self._boxes[key].must_announce = True
+            self._wake(key)
+
+    def has_text(self, key: str) -> None:
+        """Its spool has grown."""
+        with self._changed:
+            self._wake(key)
+
+    def finish(self, key: str, ending: Ending) -> None:
+        """Nothing more will be written to its spool: send the rest, then what it came to."""
+        with self._changed:
+            box = self._boxes[key]
+            box.ending, box.send_at = ending, 0.0
+            self._wake(key)
+
+    def step(self) -> None:
+        """Send the next thing that is due; for the thread's loop."""
+        box = self._next()
+        try:
+            is_done = self._send(box)
+        except ServerError as error:
+            self._delay_s = min(max(2 * self._delay_s, FIRST_DELAY_S), LONGEST_DELAY_S)
+            log.warning("server does not take a task's messages", extra={"task": box.task.id, "error": str(error)})
+            self.has_text(box.key)  # the same again
+            time.sleep(self._delay_s)
+            return
+        self._delay_s = 0.0
+        if is_done:
+            with self._changed:
+                del self._boxes[box.key]
+                self._fresh.discard(box.key)
+
+    def _wake(self, key: str) -> None:
+        if key in self._boxes:
+            self._fresh.add(key)
+            self._changed.notify()
+
+    def _next(self) -> Outbox:
+        """Wait for the box that is due longest."""
+        with self._changed:
+            while True:
+                due = min((self._boxes[key] for key in self._fresh), key=lambda box: box.send_at, default=None)
+                wait_s = None if due is None else due.send_at - time.monotonic()
+                if due is not None and wait_s is not None and wait_s <= 0:
+                    self._fresh.discard(due.key)
+                    return due
+                self._changed.wait(wait_s)
+
+    def _send(self, box: Outbox) -> bool:
+        """One message; True: it was the last of this box."""
+        if box.must_announce:
+            self._announce(box)
+            return False
+        ending = box.ending  # before the spool is read: what was written before the end must be sent before it
+        lines = box.spool.peek(BATCH_BYTES)
+        if lines:
+            self._try("log", box, lambda: self._claims.send_log(box.task.id, box.worker, lines))
+            box.spool.confirm()
+            if ending is None:
+                box.send_at = time.monotonic() + SEND_EVERY_S
+            self.has_text(box.key)  # perhaps there is more
+            return False
+        if ending is None:
+            return False
+        self._settle(box, ending)
+        return True
+
+    def _announce(self, box: Outbox) -> None:
+        self._try("start", box, lambda: self._claims.started(box.task.id, box.worker, "its agent was started"))
+        box.must_announce = False
+        self._report(Announced(key=box.key, at=self._now()))
+        self.has_text(box.key)
+
+    def _settle(self, box: Outbox, ending: Ending) -> None:
+        now = self._claims.states([box.task.id]).get(box.task.id)
+        self._on_answer()
+        told = verdict(ending.exit_code, ending.stop, now)
+        if told:
+            self._try("result", box, lambda: self._tell(box.task, told, ending))
+        box.spool.remove()
+        outcome = result(told, now)
+        log.info("task settled", extra={"task": box.task.id, "result": outcome, "was": _status(now)})
+        self._report(Settled(key=box.key, result=outcome))
+
+    def _tell(self, task: Task, told: RunResult, ending: Ending) -> None:
+        why = ending.stop.reason.text if ending.stop else f"worker execution exit code {ending.exit_code}"
+        if told is RunResult.COMPLETED:
+            self._claims.completed(task.id, "worker execution done")
+        elif told is RunResult.FAILED:
+            self._claims.failed(task.id, why)
+        elif told is RunResult.STOPPED:
+            self._claims.stopped(task.id, why)
+        else:
+            self._claims.put_back(task.id, task.queue, why)
+
+    def _try(self, what: str, box: Outbox, call: Callable[[], None]) -> None:
+        """A refusal is an answer too: to repeat the same would block what comes after it for ever."""
+        try:
+            call()
+        except ServerRefused as error:
+            log.warning(
+                "server refused a task's message", extra={"task": box.task.id, "what": what, "error": str(error)}
+            )
+        self._on_answer()
+
+
+def _status(now: TaskState | None) -> str:
+    return now.status if now else "deleted"

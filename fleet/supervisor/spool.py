@@ -1,0 +1,123 @@
+"""A task's console on disk, between the pipe and the server: written by one thread, read by another.
+
+However long the server is away, the task is not blocked, no line is lost or reordered, and memory does not grow.
+Segments that the server has are deleted, so a task may log for months.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleet.queues.base import LogLine
+
+SEGMENT_BYTES = 4 * 1024 * 1024
+HEAD = struct.Struct("<QI")  # milliseconds since 1970, bytes of text
+
+
+class Spool:
+    """Pieces of text with their times, first in, first out. Safe between one writer and one reader."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._last_ms = 0
+        self._lost_bytes = 0
+        self._write_segment, self._write_size = 0, 0
+        self._out = self._open(0, os.O_WRONLY | os.O_CREAT)
+        self._read_segment, self._read_offset = 0, 0
+        self._in = self._open(0, os.O_RDONLY)
+        self._batch_bytes = 0
+
+    def append(self, at: datetime, text: str) -> None:
+        """Add a piece. Times are made to grow, because the server orders by milliseconds alone.
+
+        A full disk loses pieces, and says so with the next one that can be written: the task must not wait for it.
+        """
+        if self._lost_bytes:
+            text = f"### fleet: {self._lost_bytes} bytes of output are missing here: the disk was full ###\n{text}"
+        self._last_ms = max(int(at.timestamp() * 1000), self._last_ms + 1)
+        content = text.encode()
+        with self._lock:
+            try:
+                self._write(HEAD.pack(self._last_ms, len(content)) + content)
+                self._lost_bytes = 0
+            except OSError:
+                self._lost_bytes += len(content)
+
+    def peek(self, limit_bytes: int) -> tuple[LogLine, ...]:
+        """The oldest pieces, about so many bytes and at least one; again the same ones until `confirm`. Empty: no more."""
+        with self._lock:
+            data = os.pread(self._in, limit_bytes, self._read_offset)
+            if len(data) >= HEAD.size:
+                _, length = HEAD.unpack_from(data)
+                if len(data) < HEAD.size + length:  # one piece longer than the limit
+                    data = os.pread(self._in, HEAD.size + length, self._read_offset)
+            lines, self._batch_bytes = _unpack(data)
+            return lines
+
+    def confirm(self) -> None:
+        """The server has what the last `peek` showed."""
+        with self._lock:
+            self._read_offset += self._batch_bytes
+            self._batch_bytes = 0
+            if self._read_segment < self._write_segment and not os.pread(self._in, 1, self._read_offset):
+                os.close(self._in)
+                self._path(self._read_segment).unlink(missing_ok=True)
+                self._read_segment, self._read_offset = self._read_segment + 1, 0
+                self._in = self._open(self._read_segment, os.O_RDONLY)
+
+    def remove(self) -> None:
+        """Close and delete all of it."""
+        with self._lock:
+            os.close(self._out)
+            os.close(self._in)
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _write(self, record: bytes) -> None:
+        """All of the record, or nothing of it."""
+        if self._write_size >= SEGMENT_BYTES:
+            new = self._open(self._write_segment + 1, os.O_WRONLY | os.O_CREAT)
+            os.close(self._out)
+            self._out, self._write_segment, self._write_size = new, self._write_segment + 1, 0
+        written = 0
+        try:
+            while written < len(record):
+                written += os.pwrite(self._out, record[written:], self._write_size + written)
+        except OSError:
+            os.ftruncate(self._out, self._write_size)
+            raise
+        self._write_size += len(record)
+
+    def _open(self, segment: int, flags: int) -> int:
+        return os.open(self._path(segment), flags | os.O_CLOEXEC, 0o600)
+
+    def _path(self, segment: int) -> Path:
+        return self._directory / f"{segment:06}"
+
+
+def _unpack(data: bytes) -> tuple[tuple[LogLine, ...], int]:
+    """The whole pieces in `data`, and how many bytes they take."""
+    lines, used = [], 0
+    for at_ms, start, end in _records(data):
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        lines.append(LogLine(at=at, text=data[start:end].decode()))
+        used = end
+    return tuple(lines), used
+
+
+def _records(data: bytes) -> Iterator[tuple[int, int, int]]:
+    start = 0
+    while start + HEAD.size <= len(data):
+        at_ms, length = HEAD.unpack_from(data, start)
+        start += HEAD.size
+        if start + length > len(data):
+            return
+        yield at_ms, start, start + length
+        start += length

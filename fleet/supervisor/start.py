@@ -1,0 +1,204 @@
+"""From the environment to a running supervisor: settings, enrolment, parts."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agent_hooks import gpus as sensed
+from agent_hooks import host
+from agent_hooks.hooks import Hooks
+from agent_hooks.power import ExitProcess
+from fleet import __version__
+from fleet.errors import AgentUnusable, CentreRefused, CentreUnreachable, ConfigError, FleetError
+from fleet.model import Reason
+from fleet.queues.client import ClearMLServer
+from fleet.supervisor.centre import Centre
+from fleet.supervisor.loop import Parts, Supervisor
+from fleet.supervisor.processes import Guard, adopt_orphans
+from fleet.supervisor.runner import Runner
+from fleet.supervisor.stats import gpus_of
+from fleet.wire import Enroll, Enrolled, Heartbeat
+
+log = logging.getLogger("fleet.supervisor")
+
+ENROLL_WITHIN_S = 600.0  # a machine that does not find its dispatcher so long has no purpose
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+FIRST_ENTRIES = 20  # of each queue: more than a machine can start at once
+M_ARENA_MAX = -8
+USUAL_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment says."""
+
+    centre_url: str
+    instance: str
+    join_token: str = field(repr=False)
+    directory: Path
+    simulated_gpus: str | None
+    hooks: Path
+
+
+def main() -> int:
+    """Run until this machine's end; the exit status."""
+    _log_to_stderr()
+    _save_memory()
+    os.umask(0o077)
+    try:
+        return _run(settings(os.environ))
+    except FleetError as error:
+        print(f"fleet supervise: {error}", file=sys.stderr)
+        return 1
+
+
+def settings(environ: MutableMapping[str, str]) -> Settings:
+    """Read the settings, and take the token out of `environ`: no process of ours shall inherit it.
+
+    Raises:
+        ConfigError: names that are missing.
+    """
+    token = environ.pop("FLEET_JOIN_TOKEN", "")
+    values = {"FLEET_JOIN_TOKEN": token, **environ}
+    missing = [n for n in ("FLEET_CENTRE_URL", "FLEET_INSTANCE", "FLEET_JOIN_TOKEN") if not values.get(n)]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} not set in the environment; a machine of fleet is started with them")
+    instance = environ["FLEET_INSTANCE"]
+    return Settings(
+        centre_url=environ["FLEET_CENTRE_URL"],
+        instance=instance,
+        join_token=token,
+        directory=Path(environ.get("FLEET_DIR") or Path.home() / ".cache" / "fleet" / instance),
+        simulated_gpus=environ.get("FLEET_SIM_GPUS"),
+        hooks=Path(environ.get("FLEET_HOOKS_DIR", "/etc/fleet/hooks")),
+    )
+
+
+def _run(settings: Settings) -> int:
+    gpus = _gpus(settings)
+    centre = Centre(settings.centre_url)
+    enrolled = _enroll(centre, settings, gpus)
+    adopt_orphans()
+    guard = Guard()
+    runner = Runner(enrolled.agent, enrolled.server, settings.directory, guard)
+    try:
+        runner.prepare()
+    except (AgentUnusable, OSError) as error:
+        guard.close()
+        _say_unusable(centre, enrolled, str(error))
+        raise AgentUnusable(str(error)) from error
+    facts = {
+        "FLEET_CLUSTER": enrolled.cluster,
+        "FLEET_RESOURCE": enrolled.resource,
+        "FLEET_INSTANCE": enrolled.instance,
+    }
+    parts = Parts(
+        enrolled=enrolled,
+        centre=centre,
+        claims=ClearMLServer(enrolled.server, first_entries=FIRST_ENTRIES),
+        runner=runner,
+        guard=guard,
+        gpus=gpus,
+        hooks=Hooks(settings.hooks, facts),
+        directory=settings.directory,
+    )
+    reason = Supervisor(parts).run()
+    log.info("ended", extra={"code": reason.code})
+    return ExitProcess().end()
+
+
+def _gpus(settings: Settings) -> sensed.Gpus:
+    if settings.simulated_gpus is None:
+        return sensed.NvmlGpus()
+    try:
+        return sensed.simulated(settings.simulated_gpus, settings.instance)
+    except ValueError as error:
+        raise ConfigError(f"FLEET_SIM_GPUS: {error}") from error
+
+
+def _enroll(centre: Centre, settings: Settings, gpus: sensed.Gpus) -> Enrolled:
+    """Present this machine until it is let in.
+
+    Raises:
+        CentreRefused: it is not expected. CentreUnreachable: nobody answered until the deadline.
+    """
+    enroll = Enroll(
+        instance=settings.instance,
+        join_token=settings.join_token,
+        hostname=socket.gethostname(),
+        cpus=host.cpus(),
+        memory_gib=host.memory_gib(),
+        gpus=gpus_of(gpus.read()),
+        fleet_version=__version__,
+    )
+    deadline = time.monotonic() + ENROLL_WITHIN_S
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            enrolled = centre.enroll(enroll)
+        except CentreUnreachable as error:
+            if time.monotonic() + pause_s > deadline:
+                raise
+            log.warning("dispatcher not reached", extra={"error": str(error), "again_in_s": pause_s})
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        else:
+            log.info("enrolled", extra={"instance": enrolled.instance, "gpus": len(enroll.gpus)})
+            return enrolled
+
+
+def _say_unusable(centre: Centre, enrolled: Enrolled, why: str) -> None:
+    """Tell the dispatcher before we end, so that it does not launch the same again and again."""
+    from datetime import UTC, datetime
+
+    goodbye = Heartbeat(
+        instance=enrolled.instance,
+        at=datetime.now(UTC),
+        is_pulling=False,
+        is_ending=True,
+        reason=Reason(code="agent_unusable", text=why),
+        idle_since=None,
+        allocations=(),
+        runs=(),
+        gpus=(),
+    )
+    try:
+        centre.heartbeat(goodbye)
+    except (CentreUnreachable, CentreRefused) as error:
+        log.warning("goodbye not delivered", extra={"error": str(error)})
+
+
+def _save_memory() -> None:
+    """glibc gives each thread an arena of its own; ours allocate little, and share two."""
+    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
+
+
+class _OneLine(logging.Formatter):
+    """A constant sentence, then its facts as fields: made for reading and for grep."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {k: v for k, v in record.__dict__.items() if k not in USUAL_FIELDS}
+        facts = "".join(f" {key}={_quoted(value)}" for key, value in fields.items())
+        at = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
+        line = f"{at}.{record.msecs:03.0f} {record.levelname.lower()} {record.getMessage()}:{facts}".rstrip(":")
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _quoted(value: object) -> str:
+    text = " ".join(str(value).split())
+    return repr(text) if " " in text or not text else text
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine())
+    logging.basicConfig(level=os.environ.get("FLEET_LOG_LEVEL", "INFO").upper(), handlers=[handler])
+    logging.getLogger("urllib3").setLevel(logging.ERROR)

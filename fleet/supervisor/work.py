@@ -1,0 +1,228 @@
+"""The life of each allocation, step by step: claim, hooks, agent, stop, end, hooks, GPUs free, result told.
+
+Every method is called by the main thread, and none of them waits: what takes long is an errand, and its event leads
+to the next step.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from agent_hooks.hooks import HookFailure, Moment
+from fleet.errors import FleetError
+from fleet.model import Gpu, Run, RunResult
+from fleet.queues.base import Claims
+from fleet.supervisor.clock import Clock
+from fleet.supervisor.console import Console
+from fleet.supervisor.decide import Claim, FailedStart, StopTask
+from fleet.supervisor.errands import Errands, Report, Urgency
+from fleet.supervisor.events import Claimed, CleanedUp, Event, Prepared
+from fleet.supervisor.jobs import Job, worker_name
+from fleet.supervisor.moments import Moments
+from fleet.supervisor.runner import Order, Runner, facts
+from fleet.supervisor.sender import Ending, Outbox, Sender
+from fleet.supervisor.spool import Spool
+
+log = logging.getLogger(__name__)
+
+# After an agent and all it started were killed, its console ends at once, unless a stranger keeps it open.
+CONSOLE_ENDS_WITHIN = timedelta(seconds=2)
+
+
+class Work:
+    """The jobs of this machine."""
+
+    def __init__(
+        self,
+        *,
+        instance: str,
+        worker: str,
+        claims: Claims,
+        runner: Runner,
+        console: Console,
+        sender: Sender,
+        errands: Errands,
+        moments: Moments,
+        clock: Clock,
+        stop_grace: timedelta,
+        spools: Path,
+        report: Report,
+    ) -> None:
+        self._instance, self._worker = instance, worker
+        self._claims, self._runner, self._console = claims, runner, console
+        self._sender, self._errands, self._moments = sender, errands, moments
+        self._clock, self._stop_grace, self._spools, self._report = clock, stop_grace, spools, report
+        self._count = 0
+        self._spool_of: dict[str, Spool] = {}
+        self.jobs: dict[str, Job] = {}  # that hold their GPUs
+        self.unsettled: dict[str, Job] = {}  # that do not, but the server does not know all of them yet
+        self.ended_runs: list[Run] = []  # that the centre has not seen
+        self.failed_starts: dict[str, FailedStart] = {}
+
+    def claim(self, claim: Claim, gpus: tuple[Gpu, ...]) -> None:
+        """Hold the GPUs, and ask the server for the task."""
+        self._count += 1
+        job = Job(
+            key=f"a{self._count}",
+            task=claim.task,
+            gpus=gpus,
+            worker=worker_name(self._worker, gpus, list(self.jobs.values())),
+            claimed_at=self._clock.now(),
+        )
+        self.jobs[job.key] = job
+
+        def ask() -> Event:
+            try:
+                return Claimed(key=job.key, is_ours=self._claims.claim(job.task))
+            except FleetError as error:
+                return Claimed(key=job.key, is_ours=False, error=error)
+
+        self._errands.ask(Urgency.CLAIM, "claim", ask)
+
+    def on_claimed(self, event: Claimed) -> None:
+        job = self.jobs[event.key]
+        if not event.is_ours:
+            del self.jobs[job.key]
+            why = str(event.error) if event.error else "somebody else was first"
+            log.info("task not claimed", extra={"task": job.task.id, "why": why})
+            return
+        job.is_ours = True
+        log.info("task claimed", extra={"task": job.task.id, "queue": job.task.queue, "worker": job.worker})
+        self._spool_of[job.key] = spool = Spool(self._spools / job.key)
+        self._sender.add(Outbox(key=job.key, task=job.task, worker=job.worker, spool=spool))
+        if job.stop:
+            self._end(job, None)
+            return
+        self._moments.run(
+            Moment.PRE_TASK, facts(job.task, job.gpus), lambda failure: Prepared(key=job.key, failure=failure)
+        )
+
+    def on_prepared(self, key: str, failure: HookFailure | None) -> None:
+        """Its hooks have run: start the agent."""
+        job = self.jobs[key]
+        if job.stop:
+            self._end(job, None)
+        elif failure:
+            self._failed_to_start(job, f"hook {failure.hook} failed: {failure.text}")
+        else:
+            self._start(job)
+
+    def _start(self, job: Job) -> None:
+        try:
+            job.agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
+        except OSError as error:
+            self._failed_to_start(job, f"its agent could not be started: {error}")
+            return
+        job.started_at = self._clock.now()
+        self._console.add(job.key, job.agent.output, job.agent.pid, self._spool_of[job.key])
+        self._sender.announce(job.key)
+        log.info("agent started", extra={"task": job.task.id, "pid": job.agent.pid, "gpus": _indices(job)})
+
+    def _failed_to_start(self, job: Job, why: str) -> None:
+        """What becomes of the task is decided elsewhere; see `decide`."""
+        before = self.failed_starts.get(job.task.id)
+        job.starts_failed = before.times + 1 if before else 1
+        job.start_error = why
+        self.failed_starts[job.task.id] = FailedStart(times=job.starts_failed, at=self._clock.now())
+        log.warning("agent not started", extra={"task": job.task.id, "why": why, "times": job.starts_failed})
+
+    def stop(self, stop: StopTask) -> None:
+        """End it, gently first; or before it begins, at its next step."""
+        for job in self.jobs.values():
+            if job.task.id == stop.task and job.stop is None:
+                job.stop = stop
+                log.info(
+                    "stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text}
+                )
+                if job.key in self._spool_of:
+                    self._say(job, f"stopped: {stop.reason.text}")
+                if job.start_error is not None:
+                    self._end(job, None)
+                elif job.is_running and job.agent:
+                    job.agent.ask_to_end()
+                    job.kill_at = self._clock.now() + self._stop_grace
+
+    def on_exited(self, key: str) -> None:
+        """The agent has ended: whatever it started ends with it."""
+        job = self.jobs[key]
+        if job.agent is None:
+            return
+        job.exit_code = self._runner.bury(job.agent)
+        job.kill_at = None
+        log.info("agent ended", extra={"task": job.task.id, "exit_code": job.exit_code})
+        if job.is_silent:
+            self._after(job)
+        else:
+            job.cut_at = self._clock.now() + CONSOLE_ENDS_WITHIN
+
+    def on_silent(self, key: str) -> None:
+        job = self.jobs[key]
+        job.is_silent, job.cut_at = True, None
+        if job.exit_code is not None:
+            self._after(job)
+
+    def _after(self, job: Job) -> None:
+        if job.exit_code and not job.stop:
+            self._say(job, f"process failed, exit code {job.exit_code}")
+        given = {**facts(job.task, job.gpus), "FLEET_EXIT_CODE": str(job.exit_code)}
+        self._moments.run(Moment.POST_TASK, given, lambda failure: CleanedUp(key=job.key, failure=failure))
+
+    def on_cleaned_up(self, key: str, failure: HookFailure | None) -> None:
+        job = self.jobs[key]
+        if failure:
+            log.warning("hook failed", extra={"task": job.task.id, "hook": failure.hook, "why": failure.text})
+        self._end(job, job.exit_code)
+
+    def _end(self, job: Job, exit_code: int | None) -> None:
+        """Its GPUs are free; what is left is to tell the server."""
+        job.ended_at = self._clock.now()
+        if job.start_error is None:
+            self.failed_starts.pop(job.task.id, None)
+        del self.jobs[job.key]
+        self.unsettled[job.key] = job
+        self._runner.clean(job.key)
+        self._sender.finish(job.key, Ending(exit_code=exit_code, stop=job.stop))
+
+    def on_settled(self, key: str, result: RunResult) -> None:
+        job = self.unsettled.pop(key)
+        del self._spool_of[key]
+        if result is not RunResult.REQUEUED:
+            self.failed_starts.pop(job.task.id, None)
+        self.ended_runs.append(job.run(self._instance, result))
+
+    def on_time(self, now: datetime) -> None:
+        """Do what the passing of time makes due."""
+        for job in self.jobs.values():
+            if job.kill_at and now >= job.kill_at and job.agent:
+                job.kill_at = None
+                log.info("killing task", extra={"task": job.task.id, "why": "its grace is over"})
+                job.agent.kill()
+            if job.cut_at and now >= job.cut_at:
+                job.cut_at = None
+                self._console.cut(job.key)
+
+    def next_time(self) -> datetime | None:
+        times = [at for job in self.jobs.values() for at in (job.kill_at, job.cut_at) if at]
+        return min(times, default=None)
+
+    def runs(self) -> tuple[Run, ...]:
+        """Current ones, and ended ones that the centre has not seen."""
+        current = [job.run(self._instance) for job in (*self.jobs.values(), *self.unsettled.values()) if job.is_ours]
+        return (*current, *self.ended_runs)
+
+    def give_up(self) -> None:
+        """This machine ends now: what the server was not told is for the dispatcher to find, as put back."""
+        for job in self.unsettled.values():
+            self.ended_runs.append(job.run(self._instance, RunResult.REQUEUED))
+        self.unsettled.clear()
+
+    def _say(self, job: Job, text: str) -> None:
+        """A line of ours in the task's console."""
+        self._spool_of[job.key].append(self._clock.now(), f"### fleet: {text} ###\n")
+        self._sender.has_text(job.key)
+
+
+def _indices(job: Job) -> str:
+    return ",".join(str(gpu.index) for gpu in job.gpus) or "none"
