@@ -118,14 +118,19 @@ class Work:
 
     def _start(self, job: Job) -> None:
         try:
-            job.agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
+            agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
         except (OSError, ValueError) as error:
             self._failed_to_start(job, f"its agent could not be started: {error}")
             return
-        job.started_at = self._clock.now()
-        self._console.add(job.key, job.agent.output, job.agent.pid, self._spool_of[job.key])
+        try:
+            self._console.add(job.key, agent.output, agent.pid, self._spool_of[job.key])
+        except OSError as error:  # no file descriptor left
+            self._runner.bury(agent)
+            self._failed_to_start(job, f"its console could not be read: {error}")
+            return
+        job.agent, job.started_at = agent, self._clock.now()
         self._sender.announce(job.key)
-        log.info("agent started", extra={"task": job.task.id, "pid": job.agent.pid, "gpus": _indices(job)})
+        log.info("agent started", extra={"task": job.task.id, "pid": agent.pid, "gpus": _indices(job)})
 
     def _failed_to_start(self, job: Job, why: str) -> None:
         """What becomes of the task is decided elsewhere; see `decide`."""
