@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+MOST_GPUS = 1024  # of one task: more is a typo
+SMALLEST_PART = 0.01  # of a GPU
+
 
 class Market(StrEnum):
     SPOT = "spot"  # cheaper; the cloud may take it back at short notice
@@ -73,6 +76,28 @@ class GpuNeed:
     def __str__(self) -> str:
         low, high = f"{self.at_least:g}", f"{self.at_most:g}"
         return low if low == high else f"{low}-{high}"
+
+    @classmethod
+    def read(cls, text: str) -> GpuNeed:
+        """From `2`, `0`, `0.5` (part of one GPU) or `1-4`: the fleet file and tasks' wishes write it alike.
+
+        Raises:
+            ValueError: anything else; the text says what is allowed.
+        """
+        bounds = [part.strip() for part in text.split("-")]
+        digits = [part.replace(".", "", 1) for part in bounds]
+        if len(bounds) > 2 or not all(d.isascii() and d.isdigit() and len(d) <= 6 for d in digits):
+            raise ValueError("a number of GPUs is 2, 0.5, 0 or 1-4")
+        low, high = float(bounds[0]), float(bounds[-1])
+        if len(bounds) == 2 and not (low.is_integer() and high.is_integer() and 1 <= low <= high):
+            raise ValueError("a range of GPUs goes up from 1 or more, in whole GPUs: 1-4")
+        if low > 1 and not low.is_integer():
+            raise ValueError("a part of a GPU is less than 1; more than one are whole")
+        if 0 < low < SMALLEST_PART:
+            raise ValueError(f"a part of a GPU is at least {SMALLEST_PART:g}")
+        if high > MOST_GPUS:
+            raise ValueError(f"no machine has more than {MOST_GPUS} GPUs")
+        return cls(at_least=round(low, 4), at_most=round(high, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +285,7 @@ class Snapshot:
     instances: tuple[Instance, ...]  # all that are not gone
     budget: Budget = Budget()
     backoffs: tuple[Backoff, ...] = ()
+    listening_since: datetime | None = None  # the centre could not hear anybody before: no silence counts from earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -406,8 +432,8 @@ class AgentSettings:
     image: str | None = None
     python: str | None = None  # the interpreter of the tasks; None = the agent's own
     version: str | None = None  # of clearml-agent; None = the one installed beside the supervisor
-    extra_conf: str = ""  # appended to the agent's clearml.conf
-    environment: Mapping[str, str] = field(default_factory=dict)
+    extra_conf: str = field(default="", repr=False)  # appended to the agent's clearml.conf; may hold credentials
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_grace: timedelta = timedelta(seconds=10)  # between SIGTERM and SIGKILL
 
 

@@ -11,11 +11,12 @@ repeated by the next one. After `Enroll`, every call carries `Authorization: Bea
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -132,15 +133,22 @@ def _read(hint: Any, data: Any, path: str) -> Any:
 
 def _read_fields(kind: Any, data: Any, path: str) -> Any:
     _expect(isinstance(data, dict), "an object", data, path)
-    hints = typing.get_type_hints(kind)
     values = {}
-    for f in dataclasses.fields(kind):
-        if f.name in data:
-            values[f.name] = _read(hints[f.name], data[f.name], f"{path}.{f.name}")
+    for name, hint, is_required in _fields(kind):
+        if name in data:
+            values[name] = _read(hint, data[name], f"{path}.{name}")
         else:
-            required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-            _expect(not required, "a value", None, f"{path}.{f.name}")
+            _expect(not is_required, "a value", None, f"{path}.{name}")
     return kind(**values)
+
+
+@functools.cache  # reading the hints takes longer than reading the data
+def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Name, type, and whether a value must be given."""
+    hints, missing = typing.get_type_hints(kind), dataclasses.MISSING
+    return tuple(
+        (f.name, hints[f.name], f.default is missing and f.default_factory is missing) for f in dataclasses.fields(kind)
+    )
 
 
 def _read_scalar(hint: Any, data: Any, path: str) -> Any:
@@ -148,7 +156,9 @@ def _read_scalar(hint: Any, data: Any, path: str) -> Any:
         _expect(isinstance(data, str), "a time", data, path)
         at = datetime.fromisoformat(data)
         _expect(at.tzinfo is not None, "a time with its offset", data, path)
-        return at
+        # A clock may be wrong, but a time at the edge of the calendar would break whoever reckons with it.
+        _expect(1970 <= at.year < 9000, "a time between 1970 and 9000", data, path)
+        return at.astimezone(UTC)
     if hint is timedelta:
         _expect(isinstance(data, int | float) and not isinstance(data, bool), "seconds", data, path)
         return timedelta(seconds=data)

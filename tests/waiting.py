@@ -1,17 +1,35 @@
-"""Waiting for a condition, with a deadline, in place of a sleep."""
+"""Waiting for a condition with a deadline, instead of sleeping and hoping."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import psutil
 
+T = TypeVar("T")
 
-def until(condition, seconds: float = 20.0, why: str = ""):
-    """The condition's first true value; fails after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {why or condition}"
-        time.sleep(0.02)
-    return value
+
+def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, every_s: float = 0.02, what: str = "") -> T:
+    """The first true value of `condition`.
+
+    Raises:
+        AssertionError: it did not come true in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s:g} s: {what or condition}")
+        time.sleep(every_s)
+
+
+def until(condition: Callable[[], T], seconds: float = 20.0, why: str = "") -> T:
+    """As `wait_for`."""
+    return wait_for(condition, seconds, what=why)
 
 
 def is_alive(pid: int) -> bool:

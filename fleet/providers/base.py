@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from fleet.errors import ProviderError
@@ -61,8 +62,19 @@ class Machine:
     launched_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a provider is made with: `factory(surroundings) -> Provider` is what the entry point names."""
+
+    cluster: str
+    directory: Path  # its own place for state and logs; may not exist yet
+
+
 class Provider(Protocol):
     """One cloud account, or this machine."""
+
+    # How long a machine that was launched may still be missing from `list` (clouds lag; a local process does not).
+    list_lag: timedelta
 
     def offers(self, resource: Resource, at: datetime) -> Sequence[Offer]:
         """What may be launched for `resource` now, best first by its own list. Cheap: called at every pass; cache inside.

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from fleet.model import GpuNeed
 
-MOST_GPUS = 1024  # more than any machine has: a typo
-MOST_MEMORY_GIB = 4096.0
+MOST_MEMORY_GIB = 4096.0  # of one GPU: more is a typo
 WORDS = ("gpus", "gpu_type", "gpu_memory")
 
 
@@ -38,7 +37,7 @@ def wishes(default: GpuNeed, tags: Iterable[str], properties: Mapping[str, str])
     for source, word, value in asked:
         try:
             if word == "gpus":
-                need = read_need(value)
+                need = GpuNeed.read(value)
             elif word == "gpu_type":
                 gpu_type = _gpu_type(value)
             else:
@@ -46,25 +45,6 @@ def wishes(default: GpuNeed, tags: Iterable[str], properties: Mapping[str, str])
         except ValueError as error:
             ignored.append(f"{source} is ignored: {error}")
     return Wishes(need=need, gpu_type=gpu_type, gpu_memory_gib=memory, ignored=tuple(ignored))
-
-
-def read_need(text: str) -> GpuNeed:
-    """`2`, `0`, `0.5` (part of one GPU) or `1-4` (as many as are free, within).
-
-    Raises:
-        ValueError: anything else; the text says what is allowed.
-    """
-    bounds = [part.strip() for part in text.split("-")]
-    if len(bounds) not in (1, 2) or not all(re.fullmatch(r"\d{1,4}(\.\d{1,3})?", part) for part in bounds):
-        raise ValueError("a number of GPUs is 2, 0.5, 0 or 1-4")
-    low, high = float(bounds[0]), float(bounds[-1])
-    if len(bounds) == 2 and not (low.is_integer() and high.is_integer() and 1 <= low <= high):
-        raise ValueError("a range of GPUs goes from 1 or more up, in whole GPUs: 1-4")
-    if low > 1 and not low.is_integer():
-        raise ValueError("a part of a GPU is less than 1; more than one are whole")
-    if high > MOST_GPUS:
-        raise ValueError(f"no machine has more than {MOST_GPUS} GPUs")
-    return GpuNeed(at_least=low, at_most=high)
 
 
 def _split(tag: str) -> tuple[str, str]:

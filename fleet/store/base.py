@@ -2,7 +2,8 @@
 
 Dispatcher and web meet here and nowhere else. `fleet.store.memory` is for tests and the simulator, `fleet.store.sql`
 keeps the same in SQLite or PostgreSQL; one contract test holds both.
-Times are given by the caller, so that the simulator can run in virtual time. Unknown instances raise StoreError.
+Times are given by the caller, so that the simulator can run in virtual time. Unknown instances raise StoreError; one
+that is gone is left as it is by every verb (`fleet.store.life` has the rules).
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class DispatcherStore(Protocol):
 
     def remember_view(self, view: View) -> None:
         """What this pass saw and decided; replaces the last."""
+        ...
+
+    def forget_events(self, before: datetime) -> int:
+        """Delete the events older than that; how many there were. Numbers are not given again."""
         ...
 
 

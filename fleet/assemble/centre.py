@@ -1,0 +1,253 @@
+"""The centre, put together: store, embedded server, web, dispatcher, on one port and in one process.
+
+How they hear of each other: a task becomes available on the embedded server -> the dispatcher's loop wakes and idle
+supervisors get a hint; something changes in the store (a machine enrols, says goodbye) -> the loop wakes. All are hints:
+polling finds the same a little later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fleet.assemble.listening import Listener
+from fleet.assemble.providers import providers_of
+from fleet.assemble.state import StateDir, access_from, state_of, write_private
+from fleet.config import Config, Embedded
+from fleet.database import Database
+from fleet.dispatcher.loop import Loop
+from fleet.dispatcher.parts import Parts, Policy
+from fleet.dispatcher.passes import Dispatcher
+from fleet.errors import ConfigError
+from fleet.model import Instance, Reason, ServerAccess
+from fleet.queues.client import ClearMLServer
+from fleet.server import credentials
+from fleet.server.app import Server, ServerSettings, create_server
+from fleet.store.chronicle import ChronicledStore
+from fleet.store.sql import SqlStore
+from fleet.web.app import create_web
+from fleet.web.hints import Hints
+from fleet.web.settings import Policy as EdgePolicy
+from fleet.web.settings import WebSettings
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = timedelta(seconds=5)
+# Shorter than planner.reaper.CONTACT_LOST_AFTER: a machine that is cut off ends its tasks before they are given away.
+CONTACT_TIMEOUT = timedelta(seconds=120)
+WAKING_CHANGES = {"enrolled", "goodbye", "runs_ended", "orders"}
+# What the web answers; everything else on the port is the ClearML API and its files.
+WEB_PATHS = ("/edge/", "/api/v1/", "/metrics", "/static/")
+
+
+class Centre:
+    """A centre that can be started and stopped. Machines outlive it, unless `end_machines` is called first."""
+
+    def __init__(self, config: Config, *, with_dispatcher: bool = True) -> None:
+        """Open everything and take the port; nothing is answered or launched before `start`.
+
+        Raises:
+            ConfigError: the port is taken, a provider is not there, a directory cannot be used.
+            StoreError: a database cannot be opened.
+        """
+        refuse_unkept_promises(config)
+        self.state: StateDir = state_of(config)
+        self.state.prepare()
+        self._lock = self.state.lock() if with_dispatcher else None
+        self.listener = Listener(config.listen)
+        self.config = config = _with_port(config, self.listener.port)
+        self.hints = Hints()
+        self.server = (
+            _embedded_server(config, self.state, self._on_work) if isinstance(config.server, Embedded) else None
+        )
+        self.access = _access(config, self.server, self.state)
+        self.store = ChronicledStore(SqlStore(_database(config, self.state, "fleet"), on_change=self._on_change))
+        self.loop = Loop(self._dispatcher()) if with_dispatcher else None
+        self._loop_thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """How this machine reaches the centre."""
+        return self.config.listen.url
+
+    def start(self) -> None:
+        """Answer, and begin to dispatch."""
+        if self.server:
+            self.server.start()
+        self.listener.start(_route(self._web(), self.server.app if self.server else None))
+        token = None if self.config.listen.is_loopback else self.state.operator_token()
+        said = {"url": self.url, "server_url": self.access.api_url, "pid": os.getpid(), "token": token}
+        write_private(self.state.centre_file, json.dumps(said))
+        if self.loop:
+            self._loop_thread = threading.Thread(target=self.loop.run, name="dispatcher")
+            self._loop_thread.start()
+        log.info("centre started", extra={"url": self.url, "server": self.access.api_url})
+
+    def stop(self) -> None:
+        """Stop dispatching and answering. Machines go on."""
+        if self.loop and self._loop_thread:
+            self.loop.stop()
+            self._loop_thread.join()
+        self.hints.close()
+        self.listener.stop()
+        if self.server:
+            self.server.close()
+        self.state.centre_file.unlink(missing_ok=True)
+        if self._lock:
+            self._lock.close()
+
+    def end_machines(self, reason: Reason, patience: timedelta) -> tuple[Instance, ...]:
+        """Order every instance to end and wait for it; those that are still there when patience ends."""
+        deadline = time.monotonic() + patience.total_seconds()
+        while (left := self.store.instances(self.config.cluster)) and time.monotonic() < deadline:
+            for instance in left:
+                self.store.request_terminate(instance.id, reason, datetime.now(UTC))
+            threading.Event().wait(0.2)
+        return left
+
+    def _on_work(self, _queue: str) -> None:
+        self.hints.bump()
+        if self.loop:
+            self.loop.wake()
+
+    def _on_change(self, kind: str) -> None:
+        if kind == "orders":
+            self.hints.bump()  # a supervisor that listens asks at once what is ordered
+        if self.loop and kind in WAKING_CHANGES:
+            self.loop.wake()
+
+    def _dispatcher(self) -> Dispatcher:
+        config = self.config
+        policy = Policy(
+            cluster=config.cluster,
+            resources=config.resources,
+            queues=config.queues,
+            budget=config.budget,
+            centre_url=config.advertise_url,
+            server_url=self.access.api_url,
+            server_kind="embedded" if self.server else "clearml",
+            poll_interval=config.poll_interval,
+        )
+        parts = Parts(
+            store=self.store,
+            demand=ClearMLServer(self.access),
+            providers=providers_of(config, self.state),
+            now=lambda: datetime.now(UTC),
+            new_id=lambda: uuid.uuid4().hex[:8],
+            join_secret=self.state.join_secret(),
+            announce=self.hints.bump,
+        )
+        return Dispatcher(parts, policy, self.state.holder())
+
+    def _web(self) -> Any:
+        token = None if self.config.listen.is_loopback else self.state.operator_token()
+        settings = WebSettings(
+            cluster=self.config.cluster,
+            budget=self.config.budget,
+            queues=self.config.queues,
+            server_url=self.access.api_url,
+            server_kind="embedded" if self.server else "clearml",
+            operator_token=token,
+        )
+        return create_web(self.store, settings, self.hints, self._edge_policy)
+
+    def _edge_policy(self, instance: Instance) -> EdgePolicy:
+        """What a machine of this resource needs to work."""
+        config = self.config
+        resource = next((r for r in config.resources if r.name == instance.resource), None)
+        queues = sorted((q for q in config.queues if instance.resource in q.resources), key=lambda q: -q.priority)
+        return EdgePolicy(
+            server=self.access,
+            queues=tuple(queues),
+            agent=config.agent,
+            idle_timeout=resource.idle_timeout if resource else timedelta(0),
+            poll_interval=config.poll_interval,
+            heartbeat_interval=HEARTBEAT,
+            contact_timeout=CONTACT_TIMEOUT,
+            max_lifetime=resource.max_lifetime if resource else None,
+        )
+
+
+def refuse_unkept_promises(config: Config) -> None:
+    """A limit that is written but not kept is worse than none: say so before anything is launched.
+
+    Raises:
+        ConfigError: the fleet file asks for what this version does not do.
+    """
+    problems = []
+    for key in ("usd_per_day", "usd_per_month"):
+        if getattr(config.budget, key) is not None:
+            problems.append(
+                f"budget.{key}: not kept by this version of fleet; use budget.usd_per_hour and max_instances"
+            )
+    if config.agent.mode == "docker":
+        problems.append("agent.mode: docker is not in this version of fleet; use venv or interpreter")
+    for queue in config.queues:
+        if 0 < queue.need.at_least < 1:
+            problems.append(
+                f"queues.{queue.name}.gpus: parts of a GPU are not in this version of fleet; use whole ones"
+            )
+    if problems:
+        raise ConfigError(*(f"{config.origin}: {p}" for p in problems))
+
+
+def _with_port(config: Config, port: int) -> Config:
+    """With `listen: host:0` the port is known only now."""
+    if config.listen.port == port:
+        return config
+    listen = replace(config.listen, port=port)
+    server = Embedded(advertise_url=listen.url) if isinstance(config.server, Embedded) else config.server
+    return replace(config, listen=listen, advertise_url=listen.url, server=server)
+
+
+def _database(config: Config, state: StateDir, name: str) -> Database:
+    return Database(state.database(name) if config.store == "sqlite" else config.store)
+
+
+def _embedded_server(config: Config, state: StateDir, on_enqueue: Any) -> Server:
+    settings = ServerSettings(
+        database_url=state.database("server") if config.store == "sqlite" else config.store,
+        files_dir=state.directory / "files",
+        public_url=config.server.advertise_url if isinstance(config.server, Embedded) else config.advertise_url,
+    )
+    return create_server(settings, on_enqueue)
+
+
+def _access(config: Config, server: Server | None, state: StateDir) -> ServerAccess:
+    """Fleet's own key pair; made with the first user's at the first start of the embedded server."""
+    if server is None:
+        assert isinstance(config.server, ServerAccess)
+        return config.server
+    pairs = state.read_json(state.credentials_file)
+    if pairs is None:
+        made = {who: credentials.create(server.database, who, label) for who, label in CREDENTIALS.items()}
+        pairs = {who: {"access_key": key, "secret_key": secret} for who, (key, secret) in made.items()}
+        write_private(state.credentials_file, json.dumps(pairs))
+    return access_from(pairs, server.settings.public_url, "fleet")
+
+
+CREDENTIALS = {"fleet": "dispatcher and supervisors", "user": "made at the first start"}
+
+
+def _route(web: Any, server: Any) -> Any:
+    """One port, two apps: the centre's own paths to the web, the rest to the ClearML API."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        is_web = path.startswith(WEB_PATHS) or (path == "/" and scope.get("method") == "GET")
+        await (web if is_web or server is None else server)(scope, receive, send)
+
+    return app
+
+
+def machines_of(instances: Sequence[Instance]) -> str:
+    """How many, in words."""
+    return "1 instance" if len(instances) == 1 else f"{len(instances)} instances"

@@ -1,0 +1,118 @@
+"""What `fleet doctor` looks at: each check with what it found and, when it is wrong, the fix."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agent_hooks.gpus import NvmlGpus
+from fleet.assemble.access import access_of
+from fleet.assemble.centre import refuse_unkept_promises
+from fleet.assemble.listening import Listener
+from fleet.assemble.providers import providers_of
+from fleet.assemble.state import state_of
+from fleet.config import Config, Embedded
+from fleet.errors import ConfigError, FleetError
+from fleet.queues.client import ClearMLServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One line of the table. `fix` is empty when it is fine."""
+
+    name: str
+    found: str
+    fix: str = ""
+
+    @property
+    def is_fine(self) -> bool:
+        return not self.fix
+
+
+def examine(load: Callable[[], Config]) -> Iterator[Check]:
+    """Every check, as far as the ones before allow."""
+    try:
+        config = load()
+        refuse_unkept_promises(config)
+    except ConfigError as error:
+        yield Check(name="fleet file", found="wrong", fix=" / ".join(error.problems))
+        return
+    yield Check(
+        name="fleet file", found=f"{config.origin}: {len(config.resources)} resources, {len(config.queues)} queues"
+    )
+    yield _state(config)
+    yield from _resources(config)
+    yield _agent()
+    yield _git()
+    is_running = state_of(config).centre_file.exists()
+    yield _port(config, is_running)
+    yield _server(config, is_running)
+
+
+def _state(config: Config) -> Check:
+    state = state_of(config)
+    try:
+        state.prepare()
+    except ConfigError as error:
+        return Check(name="state directory", found="not usable", fix=str(error))
+    free = shutil.disk_usage(state.directory).free / 1e9
+    fix = "free some disk space, or set FLEET_HOME to another disk" if free < 1 else ""
+    return Check(name="state directory", found=f"{state.directory}, {free:.0f} GB free", fix=fix)
+
+
+def _resources(config: Config) -> Iterator[Check]:
+    try:
+        providers = providers_of(config, state_of(config))
+    except ConfigError as error:
+        yield Check(name="providers", found="missing", fix=str(error))
+        return
+    for resource in config.resources:
+        name = f"resource {resource.name}"
+        try:
+            offers = providers[resource.provider].offers(resource, datetime.now(UTC))
+        except FleetError as error:
+            yield Check(name=name, found="no offers", fix=str(error))
+            continue
+        said = ", ".join(f"{o.type} ({o.gpus} GPUs)" for o in offers)
+        fix = "" if offers else "no type of this resource is offered now; see its provider's documentation"
+        if resource.settings.get("gpus") == "real" and not NvmlGpus().read():
+            said += "; no GPU answers to NVML: CPU only"
+        yield Check(name=name, found=said or "nothing", fix=fix)
+
+
+def _agent() -> Check:
+    if importlib.util.find_spec("clearml_agent"):
+        return Check(name="clearml-agent", found="installed")
+    return Check(
+        name="clearml-agent", found="not installed", fix="pip install 'fleet[agent]' where local instances run"
+    )
+
+
+def _git() -> Check:
+    if shutil.which("git"):
+        return Check(name="git", found="installed")
+    return Check(name="git", found="not installed", fix="tasks from git repositories need it: apt-get install git")
+
+
+def _port(config: Config, is_running: bool) -> Check:
+    if is_running:
+        return Check(name="listen", found=f"{config.listen}: a centre runs")
+    try:
+        Listener(config.listen).stop()
+    except ConfigError as error:
+        return Check(name="listen", found="not free", fix=str(error))
+    return Check(name="listen", found=f"{config.listen} is free")
+
+
+def _server(config: Config, is_running: bool) -> Check:
+    if isinstance(config.server, Embedded) and not is_running:
+        return Check(name="ClearML server", found="embedded; starts with the centre")
+    try:
+        access = access_of(config, "fleet")
+        ClearMLServer(access).ensure_queues([q.name for q in config.queues])
+    except FleetError as error:
+        return Check(name="ClearML server", found="no", fix=str(error))
+    return Check(name="ClearML server", found=f"{access.api_url} answers; queues are there")

@@ -1,0 +1,43 @@
+"""A pass that only looks: for `fleet plan`."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+from fleet.assemble.access import access_of
+from fleet.assemble.providers import providers_of
+from fleet.assemble.state import state_of
+from fleet.config import Config
+from fleet.database import Database
+from fleet.model import Plan, Snapshot
+from fleet.planner.plan import plan
+from fleet.queues.client import ClearMLServer
+from fleet.store.sql import SqlStore
+
+
+def preview(config: Config) -> Plan:
+    """What a dispatcher would decide now.
+
+    Raises:
+        ServerError: the ClearML server does not answer.
+        StoreError: the memory does not.
+    """
+    state, at = state_of(config), datetime.now(UTC)
+    providers = providers_of(config, state)
+    tasks = ClearMLServer(access_of(config, "fleet")).waiting(config.queues)
+    store = SqlStore(Database(state.database("fleet") if config.store == "sqlite" else config.store))
+    return plan(
+        Snapshot(
+            pass_id=uuid.uuid4().hex[:8],
+            at=at,
+            cluster=config.cluster,
+            tasks=tasks,
+            queues=config.queues,
+            resources=config.resources,
+            offers=tuple(o for r in config.resources for o in providers[r.provider].offers(r, at)),
+            instances=store.instances(config.cluster),
+            budget=config.budget,
+            listening_since=at,  # silence that only this look has not heard is nobody's fault
+        )
+    )

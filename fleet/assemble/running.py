@@ -1,0 +1,134 @@
+"""What the long-running commands do: put a centre together, run it until a signal, leave nothing half-done."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from fleet.assemble.access import access_of
+from fleet.assemble.centre import Centre, machines_of
+from fleet.assemble.state import state_of
+from fleet.assemble.workstation import workstation
+from fleet.config import Config, Embedded, default_path
+from fleet.config import load as load_file
+from fleet.errors import ConfigError
+from fleet.model import Plan, Reason
+
+Say = Callable[[str], None]
+
+# How long `fleet up` waits at its end for the tasks of its machines to be put back.
+PATIENCE = timedelta(seconds=30)
+
+
+def load(config: Path | None) -> Config:
+    """The fleet file that was named, else the default one."""
+    return load_file(config or default_path())
+
+
+def load_or_workstation(config: Path | None = None) -> Config:
+    """As `load`, or this workstation where there is no fleet file and none was named."""
+    return load(config) if config or default_path().exists() else workstation()
+
+
+def run_dispatch(config: Config, say: Say) -> None:
+    """Until SIGTERM or Ctrl-C. Machines go on, and are found again by the next start."""
+    centre = Centre(config)
+    _run(centre, say, lambda: None)
+
+
+def run_up(config: Config, say: Say) -> None:
+    """As `run_dispatch`, but the machines are this one: they end with it, and their tasks wait for the next time."""
+    centre = Centre(config)
+
+    def end_machines() -> None:
+        reason = Reason(code="operator", text="`fleet up` was ended")
+        left = centre.end_machines(reason, PATIENCE)
+        if left:
+            say(f"{machines_of(left)} did not end in time and will be ended by the next start")
+
+    _run(centre, say, end_machines)
+
+
+def run_server(config: Config, say: Say) -> None:
+    """The embedded server alone, until a signal."""
+    if not isinstance(config.server, Embedded):
+        raise ConfigError(
+            f"{config.origin}: server.url is {config.server.api_url}, not embedded: there is nothing to run here"
+        )
+    _run(Centre(config, with_dispatcher=False), say, lambda: None)
+
+
+def plan_once(config: Config) -> Plan:
+    """What a pass would decide now. Reads, and does nothing."""
+    from fleet.assemble.preview import preview
+
+    return preview(config)
+
+
+def clearml_conf(config: Config, new_user: str | None) -> str:
+    """The clearml.conf of the first user, or of a new one."""
+    from fleet.server.conf import render_clearml_conf
+
+    if not isinstance(config.server, Embedded):
+        raise ConfigError(
+            f"{config.origin}: the server is not ours; get credentials from its web page ({config.server.web_url})"
+        )
+    access = access_of(config, "user")
+    if new_user is not None:
+        from dataclasses import replace
+
+        from fleet.database import Database
+        from fleet.server import credentials
+
+        url = state_of(config).database("server") if config.store == "sqlite" else config.store
+        access_key, secret_key = credentials.create(Database(url), new_user, "fleet server credentials")
+        access = replace(access, access_key=access_key, secret_key=secret_key)
+    return render_clearml_conf(access)
+
+
+def configure_logging(is_verbose: bool) -> None:
+    """Log lines to stderr: time, what, then the facts as fields."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Fields())
+    logging.basicConfig(level=logging.INFO if is_verbose else logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class _Fields(logging.Formatter):
+    """`09:00:01 INFO instance launched instance=i1 reason=...`"""
+
+    STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).astimezone()
+        facts = " ".join(f"{k}={v}" for k, v in record.__dict__.items() if k not in self.STANDARD)
+        line = f"{at:%H:%M:%S} {record.levelname} {record.getMessage()} {facts}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _run(centre: Centre, say: Say, at_end: Callable[[], None]) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    centre.start()
+    try:
+        _greet(centre, say)
+        stop.wait()
+        at_end()
+    finally:
+        centre.stop()
+
+
+def _greet(centre: Centre, say: Say) -> None:
+    config = centre.config
+    say(f"fleet runs: cluster {config.cluster}, dashboard and API at {centre.url}")
+    if centre.server:
+        say(f"ClearML API at {centre.access.api_url}; a user's clearml.conf: fleet server credentials")
+    if centre.loop:
+        names = ", ".join(f"{q.name} ({q.need} GPU)" for q in config.queues)
+        say(f"queues: {names}; see what goes on with: fleet status")

@@ -1,0 +1,34 @@
+"""`fleet doctor`: what is wrong here, and how to mend it."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from fleet.cli.options import ConfigOption, JsonOption
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(doctor)
+
+
+def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Check the fleet file, this machine, the ClearML server and the providers; say the fix for whatever is wrong."""
+    from fleet.assemble.checks import examine
+    from fleet.assemble.running import load_or_workstation
+
+    checks = []
+    for check in examine(lambda: load_or_workstation(config)):
+        checks.append(check)
+        if not as_json:
+            mark = "ok   " if check.is_fine else "WRONG"
+            typer.echo(f"{mark}  {check.name:<18}  {check.found}")
+            if not check.is_fine:
+                typer.echo(f"       fix: {check.fix}")
+    if as_json:
+        typer.echo(
+            json.dumps([{"name": c.name, "ok": c.is_fine, "found": c.found, "fix": c.fix} for c in checks], indent=2)
+        )
+    if not all(c.is_fine for c in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,84 @@
+"""`fleet status`: what is going on."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import click
+import typer
+
+from fleet.cli.operator import find_centre
+from fleet.cli.options import ConfigOption, FollowOption, JsonOption, UrlOption
+from fleet.cli.table import age, money, table
+
+FOLLOW_EVERY_S = 2.0
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(status)
+
+
+def status(
+    config: ConfigOption = None, url: UrlOption = None, as_json: JsonOption = False, follow: FollowOption = False
+) -> None:
+    """Queues, instances with their GPUs and tasks, money, alerts."""
+    centre = find_centre(url, config)
+    while True:
+        data = centre.get("/api/v1/status")
+        if as_json:
+            typer.echo(json.dumps(data) if follow else json.dumps(data, indent=2))
+        else:
+            if follow:
+                click.clear()
+            typer.echo(render(data))
+        if not follow:
+            return
+        time.sleep(FOLLOW_EVERY_S)
+
+
+def render(data: dict[str, Any]) -> str:
+    """The status as text of at most 100 columns."""
+    server, budget = data["server"], data["budget"]
+    said = "answers" if server["ok"] else "DOES NOT ANSWER"
+    parts = [f"cluster {data['cluster']}   server {server['url']} ({server['kind']}, {said})", _money(budget)]
+    queues = [
+        (q["name"], q["queued"], age(q["oldest_wait_s"]), q["running"], q["gpus_per_task"], ", ".join(q["resources"]))
+        for q in data["queues"]
+    ]
+    parts += [
+        "",
+        table(("queue", "queued", "oldest", "running", "gpus", "resources"), queues) if queues else "no queues",
+    ]
+    instances = [_instance(i) for i in data["instances"]]
+    head = ("instance", "resource", "state", "age", "idle", "gpus", "tasks", "$/h", "cost")
+    parts += ["", table(head, instances) if instances else "no instances: nothing runs, nothing costs"]
+    parts += [f"! {alert}" for alert in data["alerts"]]
+    return "\n".join(parts)
+
+
+def _money(budget: dict[str, Any]) -> str:
+    def of(used: str, cap: object) -> str:
+        return used if cap is None else f"{used} of {cap}"
+
+    cap_usd = budget["max_usd_per_hour"]
+    instances = of(str(budget["instances"]), budget["max_instances"])
+    hourly = of(money(budget["usd_per_hour"]), None if cap_usd is None else money(cap_usd))
+    return f"instances {instances}   {hourly} an hour   {money(budget['usd_today'])} today   {money(budget['usd_month'])} this month"
+
+
+def _instance(i: dict[str, Any]) -> tuple[object, ...]:
+    held = sum(1 for g in i["gpus"] if g["task"])
+    tasks = ", ".join(i["tasks"]) if len(i["tasks"]) < 2 else f"{i['tasks'][0]} +{len(i['tasks']) - 1}"
+    return (
+        i["id"],
+        i["resource"],
+        i["state"],
+        age(i["age_s"]),
+        age(i["idle_s"]),
+        f"{held}/{len(i['gpus'])}",
+        tasks or "-",
+        money(i["usd_per_hour"]),
+        money(i["usd"]),
+    )

@@ -1,0 +1,31 @@
+"""`fleet supervise`: the edge."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from fleet.errors import ConfigError
+
+NEEDED = ("FLEET_CENTRE_URL", "FLEET_INSTANCE", "FLEET_JOIN_TOKEN")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(supervise)
+
+
+def supervise() -> None:
+    """Run the supervisor of this machine: allocate its GPUs to tasks, and end the machine when it is idle.
+
+    The first-boot script sets FLEET_CENTRE_URL, FLEET_INSTANCE and FLEET_JOIN_TOKEN.
+    """
+    missing = [name for name in NEEDED if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(
+            f"{', '.join(missing)} not set; a supervisor is started by the first-boot script of a machine that fleet "
+            "launched (for this machine's own GPUs: `fleet up`)"
+        )
+    # A new process image: months of supervision should not carry the command line's imports in memory.
+    os.execv(sys.executable, [sys.executable, "-m", "fleet.supervisor"])

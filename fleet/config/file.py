@@ -1,0 +1,301 @@
+"""fleet.yaml -> Config. Every problem is found in one reading, each on one line with its path."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from fleet.config.agent import read_agent
+from fleet.config.quantities import address, duration, money, url
+from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
+from fleet.config.section import Section
+from fleet.config.settings import Address, Config, Embedded, Front
+from fleet.config.text import plain
+from fleet.errors import ConfigError
+from fleet.model import Budget, GpuNeed, Queue, Resource, ServerAccess, WhenSpent
+
+LISTEN = Address(host="127.0.0.1", port=8765)
+LONGEST_PROBLEM = 500
+SHORTEST_QUEUE_NAME = 3  # the server refuses shorter ones
+ONE_GPU = GpuNeed(at_least=1, at_most=1)
+CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+RESOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62})")
+
+
+def load(path: str | Path) -> Config:
+    """Read and check a fleet file.
+
+    Raises:
+        ConfigError: it cannot be read, or something in it is wrong; `problems` names everything.
+    """
+    return parse(_text(path), str(path))
+
+
+def parse(text: str, origin: str, environment: Mapping[str, str] | None = None) -> Config:
+    """As `load`, of a text. `origin` names it in problems; `environment` is what `${NAME}` is looked up in.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    data, problems = plain(text, origin)
+    config = _config(Section(data, "", problems, environment), origin)
+    if problems:
+        raise ConfigError(*_lines(origin, problems))
+    return config
+
+
+def peek(path: str | Path) -> Front:
+    """The few lines that reading commands need. The rest of the file is neither read nor checked, and no secret is looked up.
+
+    Raises:
+        ConfigError: it cannot be read, or one of these lines is wrong.
+    """
+    data, _ = plain(_text(path), str(path))
+    problems: list[str] = []
+    front = _front(Section(data, "", problems))
+    if problems:
+        raise ConfigError(*_lines(str(path), problems))
+    return front
+
+
+def _lines(origin: str, problems: Sequence[str]) -> Iterator[str]:
+    """One line each, whatever characters the file's keys are made of."""
+    for problem in problems:
+        yield f"{origin}: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in problem[:LONGEST_PROBLEM])
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not text (UTF-8); is it the fleet file?") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        hint = "; make one with: fleet init" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: {why}{hint}") from error
+
+
+def _config(top: Section, origin: str) -> Config:
+    top.require("resources", "queues")
+    front = _front(top)
+    resources = tuple(_resource(name, part) for name, part in top.sections("resources"))
+    queues = tuple(_queue(name, part) for name, part in top.sections("queues"))
+    config = Config(
+        origin=origin,
+        cluster=front.cluster,
+        server=_server(top, front.advertise_url),
+        store=_store(top),
+        state_dir=front.state_dir,
+        listen=front.listen,
+        advertise_url=front.advertise_url,
+        poll_interval=top.read("poll_interval", _poll_interval, timedelta(seconds=2)),
+        budget=_budget(top.section("budget")),
+        agent=read_agent(top.section("agent")),
+        resources=resources,
+        queues=queues,
+    )
+    top.no_more()
+    _check_names(top, config)
+    _check_queues(top, config)
+    _check_reach(top, config)
+    _check_budget(top, config)
+    return config
+
+
+def _front(top: Section) -> Front:
+    top.require("cluster")
+    cluster = top.text("cluster", "")
+    if cluster and not CLUSTER.fullmatch(cluster):
+        top.wrong("cluster", "a name of 1 to 40 small letters, digits and -, as research")
+    listen = top.read("listen", _address, LISTEN)
+    raw_url = top.value("advertise_url", None)
+    return Front(
+        cluster=cluster,
+        listen=listen,
+        advertise_url=_url(top, "advertise_url", raw_url) or listen.url,
+        state_dir=Path(top.text("state_dir", f"{_home()}/{cluster or 'fleet'}")).expanduser(),
+    )
+
+
+def _server(top: Section, advertise_url: str) -> Embedded | ServerAccess:
+    """`embedded` (alone, or as the URL), or the URL of a ClearML API server with its keys."""
+    if isinstance(name := top.anything("server"), str):
+        if name != "embedded":
+            top.wrong("server", "expected embedded, or keys: {url: ..., access_key: ..., secret_key: ...}")
+        return _embedded(Section({}, "server", []), advertise_url)
+    part = top.section("server")
+    where = part.value("url", "embedded")
+    return _embedded(part, advertise_url) if where == "embedded" else _access(part, where)
+
+
+def _embedded(part: Section, advertise_url: str) -> Embedded:
+    """On the fleet's own address, unless a proxy stands before it."""
+    advertised = _url(part, "advertise_url", part.value("advertise_url", None))
+    part.no_more()
+    return Embedded(advertise_url=advertised or advertise_url)
+
+
+def _access(part: Section, where: str) -> ServerAccess:
+    api_url = _url(part, "url", where) or ""
+    if api_url:
+        part.require("access_key", "secret_key")
+    access = ServerAccess(
+        api_url=api_url,
+        web_url=_url(part, "web_url", part.value("web_url", None)) or _sibling(api_url, "app", 8080),
+        files_url=_url(part, "files_url", part.value("files_url", None)) or _sibling(api_url, "files", 8081),
+        access_key=part.value("access_key", ""),
+        secret_key=part.value("secret_key", ""),
+    )
+    part.no_more()
+    return access
+
+
+def _sibling(api_url: str, name: str, port: int) -> str:
+    """The web or files server beside an API server, by ClearML's own custom: api.host -> app.host, or port 8008 -> 8080."""
+    if "://api." in api_url:
+        return api_url.replace("://api.", f"://{name}.", 1)
+    return f"{api_url.removesuffix(':8008')}:{port}" if api_url.endswith(":8008") else api_url
+
+
+def _store(top: Section) -> str:
+    store = top.value("store", "sqlite")
+    if store != "sqlite" and not re.match(r"(sqlite:///|postgresql(\+\w+)?://)\S+$", store):
+        top.wrong("store", "expected sqlite, or a URL as postgresql://user@host/name")
+    return store
+
+
+def _budget(part: Section) -> Budget:
+    budget = Budget(
+        max_instances=part.whole("max_instances", None, at_least=1),
+        usd_per_hour=part.positive("usd_per_hour", money, None),
+        usd_per_day=part.positive("usd_per_day", money, None),
+        usd_per_month=part.positive("usd_per_month", money, None),
+        when_spent=part.choice("when_spent", WhenSpent, WhenSpent.HOLD),
+    )
+    part.no_more()
+    return budget
+
+
+def _resource(name: str, part: Section) -> Resource:
+    if not RESOURCE.fullmatch(name):
+        part.wrong("", "a resource's name has letters, digits, - _ and . (it becomes a tag), 63 at most")
+    return read_resource(name, part)
+
+
+def _queue(name: str, part: Section) -> Queue:
+    if len(name) < SHORTEST_QUEUE_NAME:
+        part.wrong("", f"a queue's name has at least {SHORTEST_QUEUE_NAME} characters: the server refuses shorter ones")
+    part.require("resources")
+    queue = Queue(
+        name=name,
+        resources=part.texts("resources"),
+        need=part.read("gpus", _need, ONE_GPU),
+        priority=part.read("priority", _priority, 0),
+        slots=part.whole("slots", None, at_least=1),
+        max_instances=part.whole("max_instances", None, at_least=1),
+    )
+    if part.has("resources") and part.anything("resources") == []:
+        part.wrong("resources", "names no resource")
+    part.no_more()
+    return queue
+
+
+# --- checks across keys
+
+
+def _check_names(top: Section, config: Config) -> None:
+    if top.has("resources") and not config.resources:
+        top.wrong("resources", "names none")
+    if top.has("queues") and not config.queues:
+        top.wrong("queues", "names none")
+
+
+def _check_queues(top: Section, config: Config) -> None:
+    """Each queue's resources exist, and one of them can hold its tasks where the file alone can tell."""
+    by_name = {resource.name: resource for resource in config.resources}
+    for queue in config.queues:
+        for name in queue.resources:
+            if name not in by_name:
+                top.wrong(f"queues.{queue.name}.resources", _no_resource(name, list(by_name)))
+        mine = [by_name[name] for name in queue.resources if name in by_name]
+        known = [(gpus, resource.name) for resource in mine if (gpus := gpus_of(resource)) is not None]
+        if known and len(known) == len(queue.resources) and max(known)[0] < queue.need.at_least:
+            most, names = max(known)[0], ", ".join(name for _, name in known)
+            need = f"{queue.need.at_least:g} GPU{'' if queue.need.at_least <= 1 else 's'}"
+            top.wrong(f"queues.{queue.name}", f"needs {need}; the largest of its resources ({names}) has {most}")
+
+
+def _no_resource(name: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+    return f"no resource is called {name}; {hint}"
+
+
+def _check_reach(top: Section, config: Config) -> None:
+    """A machine in a cloud cannot call a loopback address of ours."""
+    far = [f"{r.name} ({r.provider})" for r in config.resources if r.provider in OWN_KEYS and r.provider != "local"]
+    if not far:
+        return
+    urls = {"advertise_url": config.advertise_url}
+    if isinstance(config.server, Embedded):
+        urls["server.advertise_url"] = config.server.advertise_url
+    for key, said in urls.items():
+        if re.match(r"https?://(localhost|127\.|\[::1\])", said):
+            top.wrong(key, f"machines of {', '.join(far)} cannot call {said}; give a URL of this host that they reach")
+
+
+def _check_budget(top: Section, config: Config) -> None:
+    kept, cap = sum(r.min_instances for r in config.resources), config.budget.max_instances
+    if cap is not None and kept > cap:
+        top.wrong("budget.max_instances", f"is {cap}, but the resources' min_instances are {kept} together")
+
+
+# --- values
+
+
+def _address(value: object) -> Address:
+    host, port = address(value)
+    return Address(host=host, port=port)
+
+
+def _url(part: Section, key: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return url(value)
+    except ValueError as error:
+        part.wrong(key, str(error))
+        return None
+
+
+def _need(value: object) -> GpuNeed:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a number of GPUs is 2, 0.5, 0 or 1-4")
+    return GpuNeed.read(value if isinstance(value, str) else f"{value:.10g}")
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 1_000_000:
+        raise ValueError("a priority is a whole number; higher goes first")
+    return value
+
+
+def _poll_interval(value: object) -> timedelta:
+    interval = duration(value)
+    if not timedelta(seconds=0.05) <= interval <= timedelta(hours=1):
+        raise ValueError("a poll interval is between 50ms and 1h")
+    return interval
+
+
+def _home() -> str:
+    return os.environ.get("FLEET_HOME") or "~/.fleet"
+
+
+def default_path() -> Path:
+    """The fleet file that commands read when none is named: $FLEET_CONFIG, else ./fleet.yaml."""
+    return Path(os.environ.get("FLEET_CONFIG", "fleet.yaml"))

@@ -1,0 +1,69 @@
+"""What a fleet file says, read and checked: `Config`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from fleet.model import AgentSettings, Budget, Queue, Resource, ServerAccess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int  # 0 = any free one
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
+    def is_any(self) -> bool:
+        return self.host in ("0.0.0.0", "::")
+
+    @property
+    def url(self) -> str:
+        """How this machine itself reaches it."""
+        host = "127.0.0.1" if self.is_any else self.host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """The server that fleet brings. It answers on the fleet's own address (docs/adr/0001)."""
+
+    advertise_url: str  # what agents and users' machines call; the fleet's own unless a proxy stands before it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The few lines of a fleet file that a reading command needs."""
+
+    cluster: str
+    listen: Address
+    advertise_url: str
+    state_dir: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole fleet file."""
+
+    origin: str  # the file, for messages
+    cluster: str
+    server: Embedded | ServerAccess
+    store: str  # "sqlite" (a file in state_dir) or a database URL, which may hold a password
+    state_dir: Path
+    listen: Address
+    advertise_url: str
+    poll_interval: timedelta
+    budget: Budget
+    agent: AgentSettings
+    resources: tuple[Resource, ...]
+    queues: tuple[Queue, ...]  # in the order of the file

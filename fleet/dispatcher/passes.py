@@ -1,0 +1,199 @@
+"""One pass: observe, plan, act. The only hand that changes a decision."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from fleet.dispatcher.backoff import Backoffs
+from fleet.dispatcher.launching import launch, resume
+from fleet.dispatcher.parts import Parts, Policy
+from fleet.dispatcher.reconcile import Reconciler, end
+from fleet.dispatcher.sweep import sweep
+from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachable
+from fleet.model import (
+    Drain,
+    Instance,
+    InstanceState,
+    Launch,
+    Offer,
+    Plan,
+    QueueView,
+    Reason,
+    Snapshot,
+    Task,
+    Terminate,
+    View,
+)
+from fleet.planner.plan import plan
+
+log = logging.getLogger(__name__)
+
+# Longer than a pass, shorter than patience: how long a dispatcher that died keeps another from taking over.
+LEAD_FOR = timedelta(seconds=15)
+SWEEP_EVERY = timedelta(seconds=15)
+# While a machine whose cloud lists without lag is ending: its end is free to see, and a new one may have to wait for it.
+SHORT_PATIENCE_S = 0.2
+# Runs of machines that went this long ago are settled; older ones were settled by an earlier sweep.
+SWEEP_BACK = timedelta(days=2)
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Observes, plans, acts, once for each `run_pass`. Holds nothing that a restart would miss."""
+
+    parts: Parts
+    policy: Policy
+    holder: str  # this process, for the lead: host and pid
+    backoffs: Backoffs = field(default_factory=Backoffs)
+    listening_since: datetime | None = None
+    swept_at: datetime | None = None
+    alerts: list[Reason] = field(default_factory=list)
+    seen_tasks: frozenset[str] = frozenset()
+    reconciler: Reconciler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reconciler = Reconciler(self.parts, self.policy)
+
+    def run_pass(self) -> Plan:
+        """Observe, plan, act once.
+
+        Raises:
+            NotLeading: another dispatcher of this cluster is alive; nothing was done.
+            StoreError: the memory does not answer; nothing is done without it.
+        """
+        at = self.parts.now()
+        if not self.parts.store.take_lead(self.policy.cluster, self.holder, at, at + LEAD_FOR):
+            raise NotLeading(
+                f"another dispatcher leads cluster {self.policy.cluster}; it ends, or its lead runs out, first"
+            )
+        self.listening_since = self.listening_since or at
+        snapshot, is_server_ok = self.observe()
+        made = plan(snapshot)
+        self.remember(snapshot, made, is_server_ok)
+        self.act(made)
+        return made
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for the next pass at most, in seconds."""
+        instant = {n for n, p in self.parts.providers.items() if not p.list_lag}
+        ending = (i for i in self.parts.store.instances(self.policy.cluster) if i.state is InstanceState.TERMINATING)
+        is_soon = any(self.provider_of(i) in instant for i in ending)
+        return SHORT_PATIENCE_S if is_soon else self.policy.poll_interval.total_seconds()
+
+    def provider_of(self, instance: Instance) -> str:
+        """The name of its provider, also when its resource has left the fleet file."""
+        resource = next((r for r in self.policy.resources if r.name == instance.resource), None)
+        return resource.provider if resource else instance.offer.provider
+
+    def observe(self) -> tuple[Snapshot, bool]:
+        """The world as it is: clouds reconciled, intents resumed, tasks swept, queues read. False: the server is silent."""
+        self.alerts = []
+        store, cluster = self.parts.store, self.policy.cluster
+        self.reconciler.run(store.instances(cluster))
+        self.alerts += self.reconciler.alerts
+        resume(store.instances(cluster), self.parts, self.policy, self.backoffs)
+        self._repeat_terminations(store.instances(cluster))
+        tasks, is_server_ok = self._demand()
+        snapshot = Snapshot(
+            pass_id=self.parts.new_id(),
+            at=self.parts.now(),
+            cluster=cluster,
+            tasks=tasks,
+            queues=self.policy.queues,
+            resources=self.policy.resources,
+            offers=self._offers(),
+            instances=store.instances(cluster),
+            budget=self.policy.budget,
+            backoffs=self.backoffs.at(self.parts.now()),
+            listening_since=self.listening_since,
+        )
+        return snapshot, is_server_ok
+
+    def act(self, made: Plan) -> None:
+        """Carry out a plan. Repeating it does no harm: ids and orders are the same."""
+        store, at = self.parts.store, self.parts.now()
+        for action in made.actions:
+            if isinstance(action, Drain):
+                store.request_drain(action.instance, action.reason, at)
+            elif isinstance(action, Terminate):
+                log.info("instance ordered to end", extra={"instance": action.instance, "reason": action.reason.text})
+                store.request_terminate(action.instance, action.reason, at)
+        launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
+        ordered = {a.instance for a in made.actions if isinstance(a, Terminate)}
+        self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
+
+    def remember(self, snapshot: Snapshot, made: Plan, is_server_ok: bool) -> None:
+        """Keep what this pass saw and decided for the reading commands."""
+        self.parts.store.remember_view(
+            View(
+                at=snapshot.at,
+                pass_id=snapshot.pass_id,
+                server_url=self.policy.server_url,
+                server_kind=self.policy.server_kind,
+                is_server_ok=is_server_ok,
+                queues=tuple(self._queue_views(snapshot.tasks)),
+                waiting=made.waiting,
+                alerts=tuple(self.alerts),
+            )
+        )
+
+    def _demand(self) -> tuple[tuple[Task, ...], bool]:
+        """What waits; nothing when the server is silent (then machines are still reaped, but none is launched)."""
+        at = self.parts.now()
+        is_sweep_due = self.swept_at is None or at - self.swept_at >= SWEEP_EVERY or self.reconciler.has_closed
+        try:
+            if is_sweep_due:
+                self.parts.demand.ensure_queues([q.name for q in self.policy.queues])
+                sweep(self.parts, self.policy, at - SWEEP_BACK)
+                self.swept_at = at
+            tasks = self.parts.demand.waiting(self.policy.queues)
+        except ServerUnreachable as error:
+            self.alerts.append(Reason(code="server_silent", text=f"the ClearML server does not answer: {error}"))
+            return (), False
+        except ServerError as error:
+            log.error("the ClearML server refused", extra={"error": str(error)})
+            self.alerts.append(Reason(code="server_refused", text=f"the ClearML server refused: {error}"))
+            return (), False
+        ids = frozenset(t.id for t in tasks)
+        if ids - self.seen_tasks:
+            self.parts.announce()
+        self.seen_tasks = ids
+        return tasks, True
+
+    def _offers(self) -> tuple[Offer, ...]:
+        found: list[Offer] = []
+        for resource in self.policy.resources:
+            try:
+                found += self.parts.providers[resource.provider].offers(resource, self.parts.now())
+            except ProviderError as error:
+                self.alerts.append(Reason(code="no_offers", text=f"resource {resource.name}: {error}"))
+        return tuple(found)
+
+    def _repeat_terminations(self, instances: Sequence[Instance]) -> None:
+        """An order to end stands until the cloud no longer lists the machine."""
+        for instance in instances:
+            if instance.terminate_requested_at and instance.cloud_id:
+                provider = self.parts.providers.get(self.provider_of(instance))
+                if provider:
+                    end([instance.cloud_id], provider)
+            elif instance.terminate_requested_at and instance.end_reason:
+                self.parts.store.note_gone(instance.id, instance.end_reason, self.parts.now())
+
+    def _queue_views(self, tasks: Sequence[Task]) -> list[QueueView]:
+        by_queue: dict[str, list[Task]] = {q.name: [] for q in self.policy.queues}
+        for task in tasks:
+            by_queue[task.queue].append(task)
+        return [
+            QueueView(
+                name=q.name,
+                queued=len(by_queue[q.name]),
+                oldest_enqueued_at=min((t.enqueued_at for t in by_queue[q.name]), default=None),
+                need=q.need,
+                resources=q.resources,
+            )
+            for q in self.policy.queues
+        ]

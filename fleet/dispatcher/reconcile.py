@@ -1,0 +1,92 @@
+"""The cloud's list against our memory. The list is the truth about machines: what it no longer shows is gone, what we
+do not know is an orphan."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from fleet.dispatcher.parts import Parts, Policy
+from fleet.errors import ProviderError
+from fleet.model import Event, Instance, Reason
+from fleet.providers.base import Machine, Provider
+
+log = logging.getLogger(__name__)
+
+# An orphan is reported at once, and ended after this: time for a second dispatcher's mistake, or an operator's, to be seen.
+ORPHAN_GRACE = timedelta(seconds=60)
+
+
+@dataclass(slots=True)
+class Reconciler:
+    """Compares, and remembers since when each orphan has been seen."""
+
+    parts: Parts
+    policy: Policy
+    orphans: dict[str, datetime] = field(default_factory=dict)
+    alerts: list[Reason] = field(default_factory=list)
+    has_closed: bool = False  # an instance went in the last run: its tasks want to go back
+
+    def run(self, instances: Sequence[Instance]) -> None:
+        """Bring the store up to date with every cloud that answers; a cloud that does not is an alert, nothing more."""
+        self.alerts, self.has_closed = [], False
+        providers = {r.name: r.provider for r in self.policy.resources}
+        for name, provider in self.parts.providers.items():
+            try:
+                listed = provider.list(self.policy.cluster)
+            except ProviderError as error:
+                self.alerts.append(Reason(code="provider_silent", text=f"{name} does not list its machines: {error}"))
+                continue
+            ours = [i for i in instances if providers.get(i.resource, i.offer.provider) == name]
+            self._close_the_gone(ours, {m.cloud_id for m in listed}, provider)
+            self._adopt(ours, {m.instance: m for m in listed})
+            self._end_orphans(listed, provider)
+
+    def _close_the_gone(self, ours: Sequence[Instance], listed: set[str], provider: Provider) -> None:
+        at = self.parts.now()
+        for instance in ours:
+            if instance.cloud_id is None or instance.cloud_id in listed:
+                continue
+            if instance.launched_at and at - instance.launched_at < provider.list_lag and not instance.enrolled_at:
+                continue  # just launched: the list may not show it yet
+            reason = instance.end_reason or Reason(
+                code="vanished", text="the cloud no longer lists it and nobody here asked for its end"
+            )
+            self.parts.store.note_gone(instance.id, reason, at)
+            self.has_closed = True
+            log.info("instance gone", extra={"instance": instance.id, "reason": reason.text})
+
+    def _adopt(self, ours: Sequence[Instance], listed: Mapping[str, Machine]) -> None:
+        """An intent whose launch was answered to a dispatcher that died: the cloud has it, so it is launched."""
+        for instance in ours:
+            if instance.cloud_id is None and instance.id in listed:
+                self.parts.store.note_launched(instance.id, listed[instance.id].cloud_id, self.parts.now())
+
+    def _end_orphans(self, listed: Sequence[Machine], provider: Provider) -> None:
+        at = self.parts.now()
+        unknown = [m for m in listed if self._is_orphan(m)]
+        for machine in unknown:
+            if machine.cloud_id not in self.orphans:
+                self.orphans[machine.cloud_id] = at
+                text = (
+                    f"{machine.cloud_id} carries our tag and nobody here knows it; it ends in {ORPHAN_GRACE.seconds} s"
+                )
+                self.parts.store.append_events([Event(at=at, kind="instance.orphan", text=text)])
+            self.alerts.append(Reason(code="orphan", text=f"orphan {machine.cloud_id} ({machine.resource})"))
+        due = [m.cloud_id for m in unknown if at - self.orphans[m.cloud_id] >= ORPHAN_GRACE]
+        if due:
+            end(due, provider)
+
+    def _is_orphan(self, machine: Machine) -> bool:
+        known = self.parts.store.instance(machine.instance)
+        return known is None or known.gone_at is not None
+
+
+def end(cloud_ids: Sequence[str], provider: Provider) -> None:
+    """Ask the cloud to end these; if it cannot now, the next pass asks again, because orders are levels."""
+    try:
+        provider.terminate(cloud_ids)
+    except ProviderError as error:
+        log.warning("terminate not answered; it will be repeated", extra={"machines": cloud_ids, "error": str(error)})

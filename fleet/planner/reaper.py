@@ -1,0 +1,55 @@
+"""Which instances are late, silent or over age. One of the five independent ends of a machine (design, promise P1)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from fleet.model import Instance, InstanceState, Reason, Snapshot, Terminate
+
+# Longer than the edge's own deadline for lost contact, so that a cut-off supervisor has ended its tasks before we act (P4).
+CONTACT_LOST_AFTER = timedelta(seconds=180)
+# A machine that said goodbye ends itself; one that is still listed so much later did not manage to.
+GOODBYE_GRACE = timedelta(seconds=60)
+
+
+def reap(snapshot: Snapshot) -> tuple[Terminate, ...]:
+    """An order to end for every instance that missed a deadline and has not been told yet."""
+    found = []
+    for instance in snapshot.instances:
+        if instance.terminate_requested_at is None and (reason := overdue(instance, snapshot)):
+            found.append(Terminate(instance=instance.id, reason=reason))
+    return tuple(found)
+
+
+def overdue(instance: Instance, snapshot: Snapshot) -> Reason | None:
+    """The deadline that this instance missed, if any."""
+    at = snapshot.at
+    deaf_until = snapshot.listening_since or datetime.min.replace(tzinfo=at.tzinfo)
+    resource = next((r for r in snapshot.resources if r.name == instance.resource), None)
+    if instance.state is InstanceState.BOOTING:
+        limit = resource.boot_timeout if resource else timedelta(minutes=15)
+        if at - max(_booting_since(instance), deaf_until) > limit:
+            text = f"no supervisor enrolled within {_words(limit)} of the launch; see its console log and first-boot script"
+            return Reason(code="boot_timeout", text=text, limit=f"resources.{instance.resource}.boot_timeout")
+    if instance.goodbye_at and at - instance.goodbye_at > GOODBYE_GRACE:
+        text = f"it said goodbye {_words(at - instance.goodbye_at)} ago and is still listed"
+        return Reason(code="goodbye_overdue", text=text)
+    if instance.enrolled_at and not instance.goodbye_at:
+        last = max(instance.heartbeat_at or instance.enrolled_at, deaf_until)
+        if at - last > CONTACT_LOST_AFTER:
+            return Reason(code="lost_contact", text=f"no heartbeat for {_words(at - last)}")
+    if resource and resource.max_lifetime and at - _booting_since(instance) > resource.max_lifetime:
+        text = f"older than {_words(resource.max_lifetime)}, the longest life that the fleet file allows"
+        return Reason(code="max_lifetime", text=text, limit=f"resources.{resource.name}.max_lifetime")
+    return None
+
+
+def _booting_since(instance: Instance) -> datetime:
+    return instance.launched_at or instance.requested_at
+
+
+def _words(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

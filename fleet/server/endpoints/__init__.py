@@ -1,0 +1,1 @@
+"""The endpoints of the API, one file a service; `ENDPOINTS` in each names them."""

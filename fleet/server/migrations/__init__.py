@@ -1,0 +1,1 @@
+"""The server's tables through time: alembic scripts under versions/, run by `Database.migrate` at every start."""

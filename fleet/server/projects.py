@@ -1,0 +1,52 @@
+"""Projects as rows. A name with slashes is a path; its parents are made with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from fleet.server.call import Call
+from fleet.server.records import Doc, dump, load, new_id
+from fleet.server.refusal import no_project
+from fleet.server.tables import PROJECT
+
+_NEW: Doc = {"description": "", "tags": [], "system_tags": [], "default_output_destination": None}
+
+
+def ensure(call: Call, name: str, fields: Mapping[str, Any] | None = None) -> str:
+    """The id of the project of that name; made if it is missing, with its parents."""
+    found: str | None = call.connection.execute(sa.select(PROJECT.c.id).where(PROJECT.c.name == name)).scalar()
+    if found is not None:
+        return found
+    parent = name.rpartition("/")[0]
+    if parent:
+        ensure(call, parent)
+    project = new_id()
+    doc = {**_NEW, "user": call.identity.user, **(fields or {})}
+    row = {"id": project, "name": name, "created": call.now, "last_update": call.now, "doc": dump(doc)}
+    call.connection.execute(sa.insert(PROJECT), row)
+    return project
+
+
+def get(call: Call, project: str) -> sa.Row[Any]:
+    row = call.connection.execute(sa.select(PROJECT).where(PROJECT.c.id == project)).first()
+    if row is None:
+        raise no_project(f"{project}, company={call.identity.company}")
+    return row
+
+
+def known(call: Call, project: str) -> str:
+    """`project`, if there is one of that id."""
+    return str(get(call, project).id)
+
+
+def as_docs(call: Call, rows: Sequence[sa.Row[Any]]) -> list[Doc]:
+    docs = []
+    for row in rows:
+        doc = {k: v for k, v in load(row.doc).items() if v is not None}
+        doc |= {"id": row.id, "name": row.name, "basename": row.name.rpartition("/")[2]}
+        doc |= {"company": call.identity.company, "created": row.created, "last_update": row.last_update}
+        docs.append(doc)
+    return docs

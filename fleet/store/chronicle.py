@@ -1,0 +1,197 @@
+"""The event log, written where state changes: a store that tells every change of an instance or a run as an event (P7).
+
+It wraps either store and adds nothing but events, so that no caller has to remember to write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, View
+from fleet.store.base import Store
+
+
+class ChronicledStore:
+    """Keeps the contract of `Store`: passes every verb on, and appends the events that follow from it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # --- verbs that change something
+
+    def record_intents(self, instances: Sequence[Instance]) -> None:
+        fresh = [i for i in instances if self._store.instance(i.id) is None]
+        self._store.record_intents(instances)
+        self._store.append_events(
+            [
+                _event("instance.launching", i, i.requested_at, f"launching {_shape(i)}: {i.reason}", i.reason)
+                for i in fresh
+            ]
+        )
+
+    def note_launched(self, instance: str, cloud_id: str, at: datetime) -> None:
+        before = self._store.instance(instance)
+        self._store.note_launched(instance, cloud_id, at)
+        if before and before.launched_at is None:
+            self._tell("instance.launched", before, at, f"the cloud calls it {cloud_id}", before.reason)
+
+    def request_drain(self, instance: str, reason: Reason, at: datetime) -> None:
+        before = self._store.instance(instance)
+        self._store.request_drain(instance, reason, at)
+        if before and before.drain_requested_at is None:
+            self._tell("instance.draining", before, at, f"asked to drain: {reason}", reason)
+
+    def cancel_drain(self, instance: str) -> None:
+        self._store.cancel_drain(instance)
+
+    def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None:
+        before = self._store.instance(instance)
+        self._store.request_terminate(instance, reason, at)
+        if before and before.terminate_requested_at is None:
+            self._tell("instance.terminating", before, at, f"ordered to end: {reason}", reason)
+
+    def note_gone(self, instance: str, reason: Reason, at: datetime) -> None:
+        before = self._store.instance(instance)
+        self._store.note_gone(instance, reason, at)
+        if before and before.gone_at is None:
+            why = before.end_reason or reason
+            self._tell("instance.gone", before, at, f"gone: {why}", why)
+
+    def enroll(
+        self, instance: str, join_hash: str, token_hash: str, hostname: str, gpus: Sequence[Gpu], at: datetime
+    ) -> Instance | None:
+        before = self._store.instance(instance)
+        after = self._store.enroll(instance, join_hash, token_hash, hostname, gpus, at)
+        if after and before and before.enrolled_at is None:
+            text = f"ready on {hostname} with {len(gpus)} GPUs" if gpus else f"ready on {hostname}, CPU only"
+            self._tell("instance.ready", after, at, text, None)
+        return after
+
+    def beat(
+        self,
+        instance: str,
+        *,
+        at: datetime,
+        is_pulling: bool,
+        is_ending: bool,
+        reason: Reason | None,
+        idle_since: datetime | None,
+        allocations: Sequence[Allocation],
+        runs: Sequence[Run],
+        gpus: Sequence[Gpu],
+    ) -> Instance:
+        before = self._store.instance(instance)
+        known = {_key(r): r for r in self._store.runs(instance=instance, ended_after=at)} if runs else {}
+        known |= {_key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)}
+        after = self._store.beat(
+            instance,
+            at=at,
+            is_pulling=is_pulling,
+            is_ending=is_ending,
+            reason=reason,
+            idle_since=idle_since,
+            allocations=allocations,
+            runs=runs,
+            gpus=gpus,
+        )
+        events = [e for run in runs for e in _run_events(known.get(_key(run)), run, at)]
+        if before and before.stopped_pulling_at is None and after.stopped_pulling_at:
+            events.append(
+                _event("instance.draining", after, at, f"pulls no more: {reason or 'no reason given'}", reason)
+            )
+        if before and before.goodbye_at is None and after.goodbye_at:
+            events.append(_event("instance.ending", after, at, f"ends itself: {reason or 'no reason given'}", reason))
+        if events:
+            self._store.append_events(events)
+        return after
+
+    def close_run(self, run: Run) -> None:
+        self._store.close_run(run)
+
+    # --- verbs passed on as they are
+
+    def take_lead(self, cluster: str, holder: str, at: datetime, until: datetime) -> bool:
+        return self._store.take_lead(cluster, holder, at, until)
+
+    def give_up_lead(self, cluster: str, holder: str) -> None:
+        self._store.give_up_lead(cluster, holder)
+
+    def remember_view(self, view: View) -> None:
+        self._store.remember_view(view)
+
+    def expect(self, instance: str, join_hash: str, expires_at: datetime) -> None:
+        self._store.expect(instance, join_hash, expires_at)
+
+    def who(self, token_hash: str) -> Instance | None:
+        return self._store.who(token_hash)
+
+    def instances(self, cluster: str, gone_after: datetime | None = None) -> tuple[Instance, ...]:
+        return self._store.instances(cluster, gone_after)
+
+    def instance(self, instance: str) -> Instance | None:
+        return self._store.instance(instance)
+
+    def runs(
+        self, task: str | None = None, instance: str | None = None, ended_after: datetime | None = None
+    ) -> tuple[Run, ...]:
+        return self._store.runs(task, instance, ended_after)
+
+    def append_events(self, events: Sequence[Event]) -> None:
+        self._store.append_events(events)
+
+    def events(
+        self, after: int = 0, limit: int = 1000, instance: str | None = None, task: str | None = None
+    ) -> tuple[Event, ...]:
+        return self._store.events(after, limit, instance, task)
+
+    def view(self) -> View | None:
+        return self._store.view()
+
+    def forget_events(self, before: datetime) -> int:
+        return self._store.forget_events(before)
+
+    def usd_since(self, cluster: str, since: datetime, at: datetime) -> float:
+        return self._store.usd_since(cluster, since, at)
+
+    def _tell(self, kind: str, instance: Instance, at: datetime, text: str, reason: Reason | None) -> None:
+        self._store.append_events([_event(kind, instance, at, text, reason)])
+
+
+def _key(run: Run) -> tuple[str, str, datetime]:
+    return run.task, run.instance, run.claimed_at
+
+
+def _shape(instance: Instance) -> str:
+    offer = instance.offer
+    price = "price unknown" if offer.price_usd_per_hour is None else f"${offer.price_usd_per_hour:.2f}/h"
+    return f"{offer.type} for {offer.resource} ({price})"
+
+
+def _event(kind: str, instance: Instance, at: datetime, text: str, reason: Reason | None) -> Event:
+    return Event(
+        at=at, kind=kind, text=text, instance=instance.id, reason=reason, queue=reason.queue if reason else None
+    )
+
+
+def _run_events(before: Run | None, run: Run, at: datetime) -> list[Event]:
+    """What is new about a run: it was claimed, its agent started, it ended."""
+    found = []
+    gpus = f"{len(run.gpus)} GPU{'s' if len(run.gpus) > 1 else ''}" if run.gpus else "CPU only"
+    if before is None:
+        found.append(("task.claimed", run.claimed_at, f"taken from queue {run.queue}, {gpus}"))
+    if run.started_at and not (before and before.started_at):
+        found.append(("task.started", run.started_at, f"agent runs as {run.worker}"))
+    if run.ended_at and not (before and before.ended_at):
+        found.append(("task.ended", run.ended_at, _ending(run)))
+    return [
+        Event(at=when, kind=kind, text=text, instance=run.instance, task=run.task, queue=run.queue)
+        for kind, when, text in found
+    ]
+
+
+def _ending(run: Run) -> str:
+    result = run.result or RunResult.STOPPED
+    code = f", exit code {run.exit_code}" if run.exit_code is not None else ""
+    took = (run.ended_at - (run.started_at or run.claimed_at)).total_seconds() if run.ended_at else 0.0
+    return f"{result} after {took:.1f} s{code}"

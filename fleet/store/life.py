@@ -1,0 +1,107 @@
+"""What each verb of the store does to an instance: pure, and the same for every store.
+
+First ones stay (a confirmation, an order, a reason), so that each verb may be repeated. A closed ledger is never
+reopened: once `gone_at` is set, nothing changes an instance any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run
+
+# Called after a commit with the kind of change: "enrolled", "beat", "goodbye", "runs_ended" or "orders". A hint to wake
+# a loop early, never the truth; it must return at once, and may be called from any thread.
+OnChange = Callable[[str], None]
+
+
+def ignore_change(_kind: str) -> None:
+    """Nobody listens."""
+
+
+def launched(instance: Instance, cloud_id: str, at: datetime) -> Instance:
+    """The cloud confirmed it."""
+    if instance.gone_at or instance.launched_at:
+        return instance
+    return replace(instance, cloud_id=cloud_id, launched_at=at)
+
+
+def draining(instance: Instance, reason: Reason, at: datetime) -> Instance:
+    """The centre asks it to pull no more."""
+    if instance.gone_at or instance.drain_requested_at:
+        return instance
+    return replace(instance, drain_requested_at=at, end_reason=instance.end_reason or reason)
+
+
+def undrained(instance: Instance) -> Instance:
+    """The order to drain is taken back, if the machine still pulls and nothing stronger was ordered since."""
+    is_ending = instance.state in (InstanceState.GONE, InstanceState.TERMINATING)
+    if is_ending or not instance.drain_requested_at or instance.stopped_pulling_at:
+        return instance
+    return replace(instance, drain_requested_at=None, end_reason=None)
+
+
+def terminating(instance: Instance, reason: Reason, at: datetime) -> Instance:
+    """The centre wants it ended now."""
+    if instance.gone_at or instance.terminate_requested_at:
+        return instance
+    return replace(instance, terminate_requested_at=at, end_reason=instance.end_reason or reason)
+
+
+def gone(instance: Instance, reason: Reason, at: datetime) -> Instance:
+    """Its ledger is closed."""
+    if instance.gone_at:
+        return instance
+    return replace(instance, gone_at=at, end_reason=instance.end_reason or reason)
+
+
+def may_enroll(instance: Instance, join_hash: str, joined_by: str | None) -> bool:
+    """Whether the owner of this join token may (still) present itself; `joined_by` is the token it came with before."""
+    is_ending = instance.state in (InstanceState.GONE, InstanceState.TERMINATING)
+    # The answer to an enrolment may be lost: the same token works until the machine shows that it has the answer.
+    return not is_ending and not instance.heartbeat_at and joined_by in (None, join_hash)
+
+
+def enrolled(instance: Instance, hostname: str, gpus: Sequence[Gpu], at: datetime) -> Instance:
+    """Its supervisor presented the join token."""
+    return replace(instance, enrolled_at=instance.enrolled_at or at, hostname=hostname, gpus=tuple(gpus))
+
+
+def heard(
+    instance: Instance,
+    *,
+    at: datetime,
+    is_pulling: bool,
+    is_ending: bool,
+    reason: Reason | None,
+    idle_since: datetime | None,
+    allocations: Sequence[Allocation],
+    gpus: Sequence[Gpu],
+) -> Instance:
+    """A heartbeat's facts came in."""
+    if instance.gone_at:
+        return instance
+    stops = is_ending or not is_pulling
+    return replace(
+        instance,
+        heartbeat_at=max(at, instance.heartbeat_at or at),
+        idle_since=idle_since,
+        allocations=tuple(allocations),
+        gpus=tuple(gpus),
+        stopped_pulling_at=instance.stopped_pulling_at or (at if not is_pulling else None),
+        goodbye_at=instance.goodbye_at or (at if is_ending else None),
+        end_reason=instance.end_reason or (reason if stops else None),
+    )
+
+
+def reported(known: Run | None, run: Run) -> Run:
+    """What is kept of an attempt: the newest report, but its first end stays."""
+    return known if known and known.ended_at else run
+
+
+def changes_of_beat(before: Instance, after: Instance, has_ended_run: bool) -> tuple[str, ...]:
+    """What a heartbeat changed, for OnChange."""
+    stops = (before.goodbye_at, before.stopped_pulling_at) != (after.goodbye_at, after.stopped_pulling_at)
+    return ("beat", *(["goodbye"] if stops else []), *(["runs_ended"] if has_ended_run else []))

@@ -1,0 +1,135 @@
+"""The edge API: what `fleet.wire` says, over HTTP. Machines call it; it calls no machine.
+
+Store verbs and parsing run in the thread pool, so that thousands who listen for hints cost no thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fleet.model import Instance
+from fleet.store.base import Store
+from fleet.web.hints import Hints
+from fleet.web.http import Json, bearer, number, parse_json, read_body
+from fleet.web.settings import Clock, Policy, PolicyOf
+from fleet.wire import Enroll, Enrolled, Heartbeat, Orders, from_data, to_data
+
+# Proxies and NAT tables forget a connection that is silent for longer than about a minute.
+MAX_WAIT_S = 50.0
+
+log = logging.getLogger(__name__)
+
+
+class EdgeApi:
+    """The three calls of a supervisor."""
+
+    def __init__(self, store: Store, hints: Hints, policy: PolicyOf, clock: Clock) -> None:
+        self._store = store
+        self._hints = hints
+        self._policy = policy
+        self._clock = clock
+        self.routes = (
+            Route("/edge/v1/enroll", self.enroll, methods=["POST"]),
+            Route("/edge/v1/heartbeat", self.heartbeat, methods=["POST"]),
+            Route("/edge/v1/hint", self.hint, methods=["GET"]),
+        )
+
+    async def enroll(self, request: Request) -> Response:
+        return Json(await run_in_threadpool(self._enroll, await read_body(request)))
+
+    async def heartbeat(self, request: Request) -> Response:
+        return Json(await run_in_threadpool(self._heartbeat, bearer(request), await read_body(request)))
+
+    async def hint(self, request: Request) -> Response:
+        await run_in_threadpool(self._who, bearer(request))
+        after, wait_s = int(number(request, "after", 0, 2**53)), number(request, "wait_s", 25, MAX_WAIT_S)
+        return Json({"seq": await self._hints.wait(after, wait_s)})
+
+    def _enroll(self, body: bytes) -> object:
+        message = from_data(Enroll, parse_json(body))
+        token = secrets.token_urlsafe(32)
+        instance = self._store.enroll(
+            message.instance,
+            sha256(message.join_token),
+            sha256(token),
+            message.hostname,
+            message.gpus,
+            self._clock(),
+        )
+        if instance is None:
+            log.warning("enrolment refused", extra={"instance": message.instance, "host": message.hostname})
+            raise HTTPException(403, f"instance {message.instance!r} may not enrol: its token is unknown, used or late")
+        return to_data(_enrolled(instance, token, self._policy(instance)))
+
+    def _heartbeat(self, token: str, body: bytes) -> object:
+        known = self._who(token)
+        message = from_data(Heartbeat, parse_json(body))
+        if message.instance != known.id:
+            raise HTTPException(403, f"this token is of instance {known.id!r}, not of {message.instance!r}")
+        if foreign := [run.task for run in message.runs if run.instance != known.id]:
+            raise HTTPException(403, f"task {foreign[0]!r} did not run on instance {known.id!r}")
+        instance = self._store.beat(
+            known.id,
+            at=self._clock(),  # ours: the clock of a machine may be wrong
+            is_pulling=message.is_pulling,
+            is_ending=message.is_ending,
+            reason=message.reason,
+            idle_since=message.idle_since,
+            allocations=message.allocations,
+            runs=message.runs,
+            gpus=message.gpus,
+        )
+        if instance.gone_at:  # since we asked who it is; nothing of this message was kept
+            raise _unknown_token()
+        return to_data(_orders(instance, message, self._policy(instance), self._hints.seq))
+
+    def _who(self, token: str) -> Instance:
+        instance = self._store.who(sha256(token)) if token else None
+        if instance is None:
+            raise _unknown_token()
+        return instance
+
+
+def sha256(token: str) -> str:
+    """How a token is kept: the hash of a random one needs no salt."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _unknown_token() -> HTTPException:
+    text = "this token is unknown, or its instance is gone; a machine that is told so has no purpose"
+    return HTTPException(401, text, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _enrolled(instance: Instance, token: str, policy: Policy) -> Enrolled:
+    return Enrolled(
+        instance=instance.id,
+        token=token,
+        cluster=instance.cluster,
+        resource=instance.resource,
+        server=policy.server,
+        queues=policy.queues,
+        agent=policy.agent,
+        idle_timeout=policy.idle_timeout,
+        poll_interval=policy.poll_interval,
+        heartbeat_interval=policy.heartbeat_interval,
+        contact_timeout=policy.contact_timeout,
+        max_lifetime=policy.max_lifetime,
+    )
+
+
+def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int) -> Orders:
+    return Orders(
+        drain=instance.end_reason if instance.drain_requested_at else None,
+        end=instance.end_reason if instance.terminate_requested_at else None,
+        queues=policy.queues,
+        runs_seen=tuple(run.task for run in message.runs if run.ended_at),
+        hint=hint,
+    )

@@ -1,0 +1,42 @@
+"""What the web is told by whoever assembles it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from fleet.model import AgentSettings, Budget, Instance, Queue, ServerAccess
+
+Clock = Callable[[], datetime]  # aware, UTC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """What the routes need to know of the fleet file."""
+
+    cluster: str
+    budget: Budget
+    queues: tuple[Queue, ...]
+    server_url: str = ""  # of the ClearML API, said until the first pass has seen it
+    server_kind: str = "clearml"  # or "embedded"
+    # Wanted by the operator API and /metrics. None: whoever reaches the port is the operator, so listen on loopback only.
+    operator_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a supervisor is told beside its orders: the part of `Enrolled` that comes from the fleet file."""
+
+    server: ServerAccess
+    queues: tuple[Queue, ...]  # that this machine may pull from, most urgent first
+    agent: AgentSettings
+    idle_timeout: timedelta | None
+    poll_interval: timedelta
+    heartbeat_interval: timedelta
+    contact_timeout: timedelta
+    max_lifetime: timedelta | None
+
+
+# Asked at every enrolment and heartbeat, so it must answer at once; may be called from many threads.
+PolicyOf = Callable[[Instance], Policy]

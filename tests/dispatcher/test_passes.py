@@ -1,0 +1,242 @@
+"""What a dispatcher does, pass by pass."""
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from fleet.dispatcher.reconcile import ORPHAN_GRACE
+from fleet.errors import BadRequest, NoCapacity, NotLeading, Throttled, UnknownProviderFault
+from fleet.model import InstanceState, Reason, RunResult
+from fleet.planner.reaper import CONTACT_LOST_AFTER
+from fleet.providers.base import FirstBoot, LaunchOrder
+from fleet.queues.base import TaskStatus
+from tests.builders import a_queue, a_resource, an_offer
+from tests.dispatcher.world import World
+
+
+def test_a_waiting_task_brings_a_machine() -> None:
+    world = World()
+    world.enqueue("one")
+    world.pass_once()
+    assert world.instance().state is InstanceState.BOOTING
+    assert world.kinds() == ["instance.launching", "instance.launched"]
+
+
+def test_a_second_pass_launches_nothing_more() -> None:
+    world = World()
+    world.enqueue("one")
+    world.pass_once().after(2).pass_once().after(2).pass_once()
+    assert len(world.cloud.machines) == 1
+
+
+def test_a_machine_that_the_cloud_no_longer_lists_is_gone() -> None:
+    world = World()
+    world.enqueue("one")
+    world.pass_once()
+    instance = world.instance()
+    world.enroll(instance)
+    world.server.delete(world.server.waiting(world.queues)[0].id)
+    world.beat(instance, is_ending=True)
+    world.cloud.end("fake-" + instance.id)
+    world.after(2).pass_once()
+    assert world.instances() == ()
+    assert world.kinds()[-2:] == ["instance.ending", "instance.gone"]
+
+
+def test_a_machine_that_the_list_does_not_show_yet_is_not_gone() -> None:
+    world = World(list_lag=timedelta(seconds=20))
+    world.enqueue("one")
+    world.pass_once().after(5).pass_once()
+    assert len(world.instances()) == 1
+    assert len(world.cloud.machines) == 1
+
+
+def test_a_task_whose_machine_is_lost_goes_back_to_the_head_of_its_queue() -> None:
+    world = World()
+    (first,) = world.enqueue("first")
+    world.pass_once()
+    instance = world.enroll(world.instance())
+    world.run(instance, first)
+    world.enqueue("second")
+    world.cloud.end("fake-" + instance.id)
+    world.after(20).pass_once()
+    assert world.server.waiting(world.queues)[0].id == first
+    (run,) = world.store.runs(task=first)
+    assert run.result is RunResult.REQUEUED
+
+
+def test_a_task_that_loses_three_machines_is_given_up() -> None:
+    world = World()
+    (task,) = world.enqueue("cursed")
+    for _ in range(3):
+        world.after(20).pass_once()
+        instance = world.enroll(world.instance())
+        world.run(instance, task)
+        world.cloud.end("fake-" + instance.id)
+        world.after(20).pass_once()
+    assert world.server.states([task])[task].status is TaskStatus.FAILED
+    assert "task.given_up" in world.kinds()
+
+
+def test_a_task_that_its_user_stopped_stays_stopped_when_its_machine_is_lost() -> None:
+    world = World()
+    (task,) = world.enqueue("one")
+    world.pass_once()
+    instance = world.enroll(world.instance())
+    world.run(instance, task)
+    world.server.stopped(task, "by its user")
+    world.cloud.end("fake-" + instance.id)
+    world.after(20).pass_once()
+    assert world.server.states([task])[task].status is TaskStatus.STOPPED
+
+
+def test_a_task_that_was_claimed_and_never_started_comes_back() -> None:
+    world = World()
+    (task,) = world.enqueue("one")
+    assert world.server.claim(world.server.waiting(world.queues)[0])
+    world.after(120).pass_once().after(20).pass_once()
+    assert [t.id for t in world.server.waiting(world.queues)] == [task]
+
+
+def test_a_silent_machine_is_ended_and_its_task_comes_back_only_when_it_is_gone() -> None:
+    world = World()
+    (task,) = world.enqueue("one")
+    world.pass_once()
+    instance = world.enroll(world.instance())
+    world.run(instance, task)
+    world.cloud.next_terminate_faults.append(Throttled("slow down"))
+    world.after(CONTACT_LOST_AFTER.total_seconds() + 1).pass_once()
+    assert world.instance().state is InstanceState.TERMINATING
+    assert world.server.waiting(world.queues) == ()
+    world.after(20).pass_once().after(20).pass_once()
+    assert [t.id for t in world.server.waiting(world.queues)] == [task]
+
+
+def test_a_machine_that_nobody_knows_is_reported_at_once_and_ended_after_a_grace_time() -> None:
+    world = World()
+    world.cloud.launch(
+        [
+            LaunchOrder(
+                instance="stranger",
+                cluster="test",
+                resource=a_resource(),
+                offer=an_offer(),
+                first_boot=FirstBoot(centre_url="", join_token=""),
+            )
+        ]
+    )
+    world.pass_once()
+    assert world.kinds() == ["instance.orphan"]
+    view = world.store.view()
+    assert view
+    assert [a.code for a in view.alerts] == ["orphan"]
+    assert world.cloud.list("test")
+    world.after(ORPHAN_GRACE.total_seconds()).pass_once()
+    assert world.cloud.list("test") == []
+
+
+def test_another_clusters_machines_are_not_ours() -> None:
+    world = World()
+    order = LaunchOrder(
+        instance="theirs",
+        cluster="other",
+        resource=a_resource(),
+        offer=an_offer(),
+        first_boot=FirstBoot(centre_url="", join_token=""),
+    )
+    world.cloud.launch([order])
+    world.pass_once().after(ORPHAN_GRACE.total_seconds()).pass_once()
+    assert len(world.cloud.list("other")) == 1
+
+
+def test_an_offer_without_capacity_is_left_alone_and_the_next_resource_is_used() -> None:
+    world = World(resources=(a_resource(), a_resource("more")), queues=(a_queue(resources=("gpu", "more")),))
+    world.enqueue("one")
+    world.cloud.next_order_faults.append(NoCapacity("no a10 left"))
+    world.pass_once()
+    assert world.instances() == ()
+    world.after(2).pass_once()
+    assert world.instance().resource == "more"
+
+
+def test_a_failed_launch_is_repeated_less_and_less_often() -> None:
+    world = World()
+    world.enqueue("one")
+    tries = []
+    for second in range(0, 400, 2):
+        world.cloud.next_order_faults.append(UnknownProviderFault("broken"))
+        world.pass_once()
+        if len(world.cloud.launch_calls) > len(tries):
+            tries.append(second)
+        world.after(2)
+    gaps = [later - sooner for sooner, later in pairwise(tries)]
+    assert gaps == [10, 20, 40, 80, 160]
+
+
+def test_a_wrongly_described_resource_burns_no_intents() -> None:
+    world = World()
+    world.enqueue("one")
+    world.cloud.next_launch_faults.append(BadRequest("no such image"))
+    world.pass_once().after(2).pass_once()
+    assert world.instances() == ()
+    assert len(world.cloud.launch_calls) == 1
+    assert "launch failed: no such image" in [e.text for e in world.store.events()]
+
+
+def test_a_launch_whose_answer_was_lost_is_repeated_with_the_same_token() -> None:
+    world = World()
+    world.enqueue("one")
+    world.cloud.next_launch_faults.append(UnknownProviderFault("the connection broke"))
+    world.pass_once()
+    assert world.instance().state is InstanceState.REQUESTED
+    world.after(2).pass_once()
+    assert world.cloud.launch_calls == [("p0-0",), ("p0-0",)]
+    assert world.instance().state is InstanceState.BOOTING
+
+
+def test_a_cloud_that_does_not_list_ends_nothing() -> None:
+    world = World()
+    world.enqueue("one")
+    world.pass_once()
+    world.cloud.next_list_faults.append(UnknownProviderFault("500"))
+    world.after(60).pass_once()
+    assert len(world.instances()) == 1
+
+
+def test_only_one_dispatcher_of_a_cluster_acts() -> None:
+    world = World()
+    world.enqueue("one")
+    world.pass_once()
+    world.restart(holder="another")
+    with pytest.raises(NotLeading):
+        world.pass_once()
+    world.after(16).pass_once()
+    assert len(world.cloud.machines) == 1
+
+
+def test_an_operators_order_to_end_is_carried_out() -> None:
+    world = World()
+    world.enqueue("one")
+    world.pass_once()
+    world.server.delete(world.server.waiting(world.queues)[0].id)
+    world.store.request_terminate(world.instance().id, Reason(code="operator", text="by hand"), world.at)
+    world.after(2).pass_once()
+    assert world.cloud.list("test") == []
+
+
+def test_work_that_appears_is_announced_once() -> None:
+    world = World()
+    world.enqueue("one", "two")
+    world.pass_once().after(2).pass_once()
+    assert world.announced == 1
+
+
+def test_the_view_says_what_waits_and_why() -> None:
+    world = World()
+    (task,) = world.enqueue("one")
+    world.pass_once()
+    view = world.store.view()
+    assert view
+    assert [(q.name, q.queued) for q in view.queues] == [("train", 1)]
+    assert [(w.task, w.reason.code) for w in view.waiting] == [(task, "launching")]

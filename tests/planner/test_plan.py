@@ -1,0 +1,172 @@
+"""What the planner decides, as sentences."""
+
+from datetime import timedelta
+
+from fleet.model import Backoff, Budget, Launch, Plan, Snapshot
+from fleet.planner.plan import plan
+from tests.builders import (
+    BECAUSE,
+    T0,
+    a_queue,
+    a_resource,
+    a_snapshot,
+    a_task,
+    an_instance,
+    an_offer,
+    tasks,
+)
+
+
+def launches(snapshot: Snapshot) -> list[Launch]:
+    return [a for a in plan(snapshot).actions if isinstance(a, Launch)]
+
+
+def why(made: Plan, task: str = "t1") -> str:
+    (found,) = [w.reason for w in made.waiting if w.task == task]
+    return f"{found.code}: {found.text}"
+
+
+def test_nothing_waits_so_nothing_is_launched() -> None:
+    assert plan(a_snapshot()).actions == ()
+
+
+def test_eight_tasks_of_one_gpu_share_two_machines_of_four() -> None:
+    made = launches(a_snapshot(tasks=tasks(8)))
+    assert [(m.instance, len(m.tasks)) for m in made] == [("p1-0", 4), ("p1-1", 4)]
+    assert made[0].reason.text == "4 tasks wait in queue train and no instance has room for them"
+
+
+def test_free_gpus_are_used_before_anything_is_launched() -> None:
+    made = plan(a_snapshot(tasks=tasks(3), instances=(an_instance(held=1),)))
+    assert made.actions == ()
+    assert {w.instance for w in made.waiting} == {"i1"}
+
+
+def test_what_boots_counts_as_coming() -> None:
+    assert launches(a_snapshot(tasks=tasks(4), instances=(an_instance(ready=False),))) == []
+
+
+def test_an_intent_that_the_cloud_has_not_confirmed_counts_as_coming() -> None:
+    intent = an_instance(ready=False, launched_at=None, cloud_id=None)
+    assert launches(a_snapshot(tasks=tasks(4), instances=(intent,))) == []
+
+
+def test_room_is_counted_once() -> None:
+    made = launches(a_snapshot(tasks=tasks(5), instances=(an_instance(held=0),)))
+    assert len(made) == 1
+    assert made[0].tasks == ("t00004",)
+
+
+def test_a_draining_instance_has_no_room() -> None:
+    world = a_snapshot(tasks=(a_task(),), instances=(an_instance(drain_requested_at=T0),))
+    assert len(launches(world)) == 1
+
+
+def test_the_full_instance_is_filled_before_the_empty_one() -> None:
+    made = plan(a_snapshot(tasks=(a_task(),), instances=(an_instance("empty"), an_instance("busy", held=3))))
+    assert [w.instance for w in made.waiting] == ["busy"]
+
+
+def test_a_large_task_does_not_fit_the_rest_of_a_busy_machine() -> None:
+    world = a_snapshot(tasks=(a_task(gpus=2),), instances=(an_instance(held=3),))
+    assert len(launches(world)) == 1
+
+
+def test_the_next_resource_is_used_when_the_first_is_at_its_limit() -> None:
+    world = a_snapshot(
+        tasks=tasks(12),
+        queues=(a_queue(resources=("gpu", "more")),),
+        resources=(a_resource(max_instances=1), a_resource("more")),
+        offers=(an_offer(), an_offer("more", gpus=8)),
+    )
+    assert [m.offer.resource for m in launches(world)] == ["gpu", "more"]
+
+
+def test_at_the_limit_a_task_waits_and_says_which_limit() -> None:
+    world = a_snapshot(tasks=(a_task(),), resources=(a_resource(max_instances=1),), instances=(an_instance(held=4),))
+    made = plan(world)
+    assert made.actions == ()
+    assert why(made) == ("max_instances: resource gpu has 1 instance, the most that resources.gpu.max_instances allows")
+
+
+def test_the_fleets_limit_counts_every_resource() -> None:
+    world = a_snapshot(tasks=tasks(8), instances=(an_instance(held=4),), budget=Budget(max_instances=2))
+    assert len(launches(world)) == 1
+
+
+def test_a_queues_own_limit_counts_what_was_launched_for_it() -> None:
+    world = a_snapshot(tasks=tasks(12), queues=(a_queue(max_instances=2),))
+    assert len(launches(world)) == 2
+
+
+def test_dollars_an_hour_are_never_exceeded() -> None:
+    world = a_snapshot(tasks=tasks(12), budget=Budget(usd_per_hour=4.5))
+    made = plan(world)
+    assert len(made.actions) == 2
+    assert "usd_per_hour: fake-4gpu costs $2.00 an hour; $4.00 of the $4.50" in why(made, "t00011")
+
+
+def test_an_unknown_price_is_not_free() -> None:
+    world = a_snapshot(tasks=(a_task(),), offers=(an_offer(usd=None),), budget=Budget(usd_per_hour=4.5))
+    assert why(plan(world)).startswith("price_unknown:")
+
+
+def test_the_more_urgent_queue_gets_the_last_machine() -> None:
+    world = a_snapshot(
+        tasks=(a_task("low", queue="train"), a_task("high", queue="rush", gpus=4)),
+        queues=(a_queue(), a_queue("rush", priority=10)),
+        budget=Budget(max_instances=1),
+    )
+    (made,) = launches(world)
+    assert made.tasks == ("high",)
+
+
+def test_a_task_that_no_resource_can_hold_says_so_and_launches_nothing() -> None:
+    made = plan(a_snapshot(tasks=(a_task(gpus=8),)))
+    assert made.actions == ()
+    assert why(made) == "no_fit: needs 8 GPUs; the largest of its resources (gpu) has 4"
+
+
+def test_a_gpu_type_that_no_resource_has_says_so() -> None:
+    made = plan(a_snapshot(tasks=(a_task(gpu_type="h100"),)))
+    assert why(made) == "no_fit: needs 1 GPU of type h100; none of its resources (gpu) has such GPUs"
+
+
+def test_no_machine_is_launched_for_a_part_of_a_gpu_because_no_supervisor_would_hand_it_out() -> None:
+    made = plan(a_snapshot(tasks=(a_task(gpus=0.5),), instances=(an_instance(),)))
+    assert made.actions == ()
+    assert why(made) == "no_fit: needs 0.5 of a GPU; this version hands out whole GPUs only"
+
+
+def test_an_offer_that_is_backed_off_is_passed_over() -> None:
+    pause = Backoff(resource="gpu", zone="a", until=T0 + timedelta(minutes=1), reason=BECAUSE)
+    offers = (an_offer(zone="a"), an_offer(zone="b"))
+    (made,) = launches(a_snapshot(tasks=(a_task(),), offers=offers, backoffs=(pause,)))
+    assert made.offer.zone == "b"
+
+
+def test_the_minimum_is_kept_without_any_demand() -> None:
+    made = launches(a_snapshot(resources=(a_resource(min_instances=2),), instances=(an_instance(),)))
+    assert [m.reason.code for m in made] == ["min_instances"]
+
+
+def test_cpu_tasks_fill_slots_not_gpus() -> None:
+    cpu = a_queue("prep", gpus=0, resources=("cpu",), slots=2)
+    world = a_snapshot(
+        tasks=tasks(3, gpus=0, queue="prep"),
+        queues=(cpu,),
+        resources=(a_resource("cpu"),),
+        offers=(an_offer("cpu", gpus=0),),
+    )
+    assert [len(m.tasks) for m in launches(world)] == [2, 1]
+
+
+def test_the_same_snapshot_gives_the_same_plan() -> None:
+    world = a_snapshot(tasks=tasks(50), instances=(an_instance(held=2),))
+    assert plan(world) == plan(world)
+
+
+def test_every_waiting_task_has_a_reason() -> None:
+    made = plan(a_snapshot(tasks=tasks(50), budget=Budget(max_instances=3)))
+    assert len(made.waiting) == 50
+    assert all(w.reason.text for w in made.waiting)

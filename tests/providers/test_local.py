@@ -1,0 +1,134 @@
+"""An instance of the local provider is a group of processes that starts once, is listed while it lives, and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fleet.errors import BadRequest
+from fleet.providers.base import FirstBoot, Launched, LaunchOrder
+from fleet.providers.local import LocalProvider, is_running
+from tests.builders import a_resource
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.system
+RESOURCE = a_resource(provider="local", settings={"gpus": 2, "usd_per_hour": 1.5})
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[LocalProvider]:
+    made = LocalProvider(tmp_path / "local")
+    yield made
+    made.terminate([m.cloud_id for m in made.list("test")])
+    wait_for(lambda: not made.list("test"))
+
+
+def an_order(provider: LocalProvider, instance: str = "i1") -> LaunchOrder:
+    (offer,) = provider.offers(RESOURCE, datetime.now(UTC))
+    # Nobody listens there: the supervisor goes on trying to enrol, which is all these tests need of it.
+    boot = FirstBoot(centre_url="http://127.0.0.1:9", join_token="a-secret-token")
+    return LaunchOrder(instance=instance, cluster="test", resource=RESOURCE, offer=offer, first_boot=boot)
+
+
+def processes_of(instance: str) -> list[psutil.Process]:
+    """Everything on this machine whose environment names the instance."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("FLEET_INSTANCE") == instance:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def machine_pid(provider: LocalProvider, instance: str = "i1") -> int:
+    return int(json.loads((provider.directory / instance / "machine.json").read_text())["pid"])
+
+
+def test_a_launched_machine_is_listed_until_it_is_ended(provider: LocalProvider) -> None:
+    assert provider.launch([an_order(provider)]) == [Launched(instance="i1", cloud_id="local-i1")]
+    (machine,) = provider.list("test")
+    assert (machine.cloud_id, machine.instance, machine.resource) == ("local-i1", "i1", "gpu")
+    wait_for(lambda: processes_of("i1"))
+    provider.terminate(["local-i1"])
+    wait_for(lambda: not provider.list("test"))
+    assert processes_of("i1") == []
+
+
+def test_the_same_order_twice_is_one_machine(provider: LocalProvider) -> None:
+    provider.launch([an_order(provider)])
+    pid = machine_pid(provider)
+    assert provider.launch([an_order(provider)]) == [Launched(instance="i1", cloud_id="local-i1")]
+    assert machine_pid(provider) == pid
+
+
+def test_an_order_that_is_repeated_after_the_end_starts_nothing(provider: LocalProvider) -> None:
+    provider.launch([an_order(provider)])
+    provider.terminate(["local-i1"])
+    wait_for(lambda: not provider.list("test"))
+    provider.launch([an_order(provider)])
+    assert provider.list("test") == []
+
+
+def test_a_machine_whose_first_process_is_killed_takes_its_supervisor_with_it(provider: LocalProvider) -> None:
+    provider.launch([an_order(provider)])
+    wait_for(lambda: processes_of("i1"))
+    os.kill(machine_pid(provider), signal.SIGKILL)
+    wait_for(lambda: not is_running(provider.directory / "i1"))
+    wait_for(lambda: not processes_of("i1"))
+
+
+def test_a_machine_whose_supervisor_is_killed_ends(provider: LocalProvider) -> None:
+    provider.launch([an_order(provider)])
+    (supervisor,) = wait_for(lambda: processes_of("i1"))
+    supervisor.kill()
+    wait_for(lambda: not provider.list("test"))
+    ended = json.loads((provider.directory / "i1" / "ended.json").read_text())
+    assert ended["exit_code"] == -signal.SIGKILL
+
+
+def test_another_clusters_machines_are_not_listed(provider: LocalProvider) -> None:
+    provider.launch([an_order(provider)])
+    assert provider.list("other") == []
+
+
+def test_ending_a_machine_that_is_not_there_is_no_error(provider: LocalProvider) -> None:
+    provider.terminate(["local-never"])
+    assert provider.list("test") == []
+
+
+def test_the_join_token_is_not_left_on_disk_nor_in_an_argument_list(provider: LocalProvider) -> None:
+    provider.launch([an_order(provider)])
+    wait_for(lambda: processes_of("i1"))
+    texts = [p.read_bytes() for p in (provider.directory / "i1").rglob("*") if p.is_file()]
+    assert not any(b"a-secret-token" in text for text in texts)
+    every = [psutil.Process(machine_pid(provider)), *processes_of("i1")]
+    assert not any("a-secret-token" in argument for p in every for argument in p.cmdline())
+
+
+def test_the_dispatchers_secrets_do_not_reach_the_machine(
+    provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-dispatchers-own")
+    provider.launch([an_order(provider)])
+    (supervisor,) = wait_for(lambda: processes_of("i1"))
+    assert "AWS_SECRET_ACCESS_KEY" not in supervisor.environ()
+
+
+def test_an_offer_says_shape_and_price(provider: LocalProvider) -> None:
+    (offer,) = provider.offers(RESOURCE, datetime.now(UTC))
+    assert (offer.type, offer.gpus, offer.price_usd_per_hour) == ("local-2gpu", 2, 1.5)
+
+
+@pytest.mark.parametrize("gpus", ["many", -1, True, 1.5])
+def test_a_wrong_number_of_gpus_is_one_clear_line(provider: LocalProvider, gpus: object) -> None:
+    with pytest.raises(BadRequest, match=r"resources\.gpu\.gpus"):
+        provider.offers(a_resource(provider="local", settings={"gpus": gpus}), datetime.now(UTC))

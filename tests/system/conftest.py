@@ -1,0 +1,27 @@
+"""Fixtures for system tests: the server as a process, and places for its real clients."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real_clients import Home, RunningServer, a_free_port
+
+
+@pytest.fixture(scope="module")
+def clearml_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    state = tmp_path_factory.mktemp("server") / "state"
+    server = RunningServer(state, a_free_port())
+    server.start()
+    yield server
+    if server.process is not None and server.process.poll() is None:
+        server.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path, clearml_server: RunningServer, request: pytest.FixtureRequest) -> Iterator[Home]:
+    folder = tmp_path / re.sub(r"\W", "", request.node.name)[-20:]
+    folder.mkdir()
+    place = Home(folder, clearml_server)
+    yield place
+    place.end()

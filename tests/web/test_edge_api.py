@@ -1,0 +1,223 @@
+"""The edge API: what a supervisor sends, and what it is answered."""
+
+import hashlib
+import threading
+import time
+from typing import Any
+
+import requests
+
+from fleet.errors import StoreError
+from fleet.model import Instance, Reason, RunResult
+from fleet.store.memory import MemoryStore
+from fleet.wire import Enrolled, Orders, from_data
+from tests.web.nouns import (
+    ALLOCATION,
+    GPUS,
+    IDLE,
+    POLICY,
+    TRAIN,
+    Web,
+    a_heartbeat,
+    a_run,
+    an_enrolment,
+    an_instance,
+    at,
+    serving,
+)
+
+
+def expect(web: Web, instance: str = "i1", join_token: str = "join") -> None:
+    """The dispatcher is about to launch it."""
+    web.store.record_intents([an_instance(instance)])
+    web.store.expect(instance, hashlib.sha256(join_token.encode()).hexdigest(), at(900))
+
+
+def enrolled(web: Web) -> Enrolled:
+    expect(web)
+    answer = from_data(Enrolled, web.post("/edge/v1/enroll", an_enrolment()).json())
+    web.token = answer.token
+    return answer
+
+
+def beat(web: Web, **facts: Any) -> Orders:
+    response = web.post("/edge/v1/heartbeat", a_heartbeat(**facts))
+    assert response.status_code == 200, response.text
+    return from_data(Orders, response.json())
+
+
+def refusal(response: requests.Response) -> tuple[int, str]:
+    error = response.json()["error"]
+    assert "\n" not in error
+    return response.status_code, error
+
+
+def test_a_machine_that_enrols_is_told_all_that_it_needs(web: Web) -> None:
+    answer = enrolled(web)
+    assert (answer.instance, answer.cluster, answer.resource) == ("i1", "c", "gpu")
+    assert (answer.server, answer.queues, answer.agent) == (POLICY.server, (TRAIN,), POLICY.agent)
+    assert (answer.idle_timeout, answer.max_lifetime) == (POLICY.idle_timeout, None)
+    assert (answer.heartbeat_interval, answer.contact_timeout) == (POLICY.heartbeat_interval, POLICY.contact_timeout)
+    instance = web.store.instance("i1")
+    assert instance
+    assert (instance.hostname, instance.gpus, instance.enrolled_at) == ("host", GPUS, at(0))
+
+
+def test_a_machine_with_a_wrong_or_used_token_is_refused(web: Web) -> None:
+    expect(web)
+    assert refusal(web.post("/edge/v1/enroll", an_enrolment(join_token="guess")))[0] == 403
+    assert refusal(web.post("/edge/v1/enroll", an_enrolment(instance="i2")))[0] == 403
+    assert web.post("/edge/v1/enroll", an_enrolment()).status_code == 200
+    again = web.post("/edge/v1/enroll", an_enrolment())
+    assert again.status_code == 200, "its first answer may be lost"
+    web.token = again.json()["token"]
+    beat(web)
+    code, error = refusal(web.post("/edge/v1/enroll", an_enrolment()))
+    assert (code, "'i1' may not enrol" in error) == (403, True)
+
+
+def test_the_store_never_sees_a_token_itself() -> None:
+    seen: list[str] = []
+
+    class Watched(MemoryStore):
+        def enroll(self, *arguments: Any) -> Instance | None:
+            seen.extend(arguments[1:3])
+            return super().enroll(*arguments)
+
+    with serving(Web(store=Watched())) as web:
+        answer = enrolled(web)
+    assert seen == [hashlib.sha256(token.encode()).hexdigest() for token in ("join", answer.token)]
+
+
+def test_a_heartbeat_is_kept_and_answered_with_orders(web: Web) -> None:
+    enrolled(web)
+    web.now = at(5)
+    web.hints.bump()
+    orders = beat(web, allocations=(ALLOCATION,), runs=(a_run(),))
+    assert orders == Orders(drain=None, end=None, queues=(TRAIN,), runs_seen=(), hint=1)
+    instance = web.store.instance("i1")
+    assert instance
+    assert (instance.heartbeat_at, instance.allocations) == (at(5), (ALLOCATION,)), "by our clock"
+    assert web.store.runs() == (a_run(),)
+
+
+def test_orders_are_repeated_with_each_heartbeat(web: Web) -> None:
+    enrolled(web)
+    web.store.request_drain("i1", IDLE, at(1))
+    assert [beat(web).drain, beat(web).drain] == [IDLE, IDLE]
+    assert beat(web).end is None
+    web.store.request_terminate("i1", Reason(code="operator", text="now"), at(2))
+    assert beat(web).end == IDLE, "the first reason stays"
+
+
+def test_a_run_that_ended_is_acknowledged_once_it_is_in_the_ledger(web: Web) -> None:
+    enrolled(web)
+    ended = a_run("t1", ended_at=at(4), result=RunResult.COMPLETED, exit_code=0)
+    assert beat(web, runs=(ended, a_run("t2"))).runs_seen == ("t1",)
+    assert beat(web, runs=(ended, a_run("t2"))).runs_seen == ("t1",), "the answer may be lost"
+    assert web.store.runs(task="t1") == (ended,)
+
+
+def test_goodbye_is_written_with_its_reason(web: Web) -> None:
+    enrolled(web)
+    beat(web, is_pulling=False, is_ending=True, reason=IDLE)
+    instance = web.store.instance("i1")
+    assert instance
+    assert (instance.goodbye_at, instance.stopped_pulling_at, instance.end_reason) == (at(0), at(0), IDLE)
+
+
+def test_a_call_without_a_living_token_is_unauthorised(web: Web) -> None:
+    assert refusal(web.post("/edge/v1/heartbeat", a_heartbeat()))[0] == 401
+    assert refusal(web.get("/edge/v1/hint"))[0] == 401
+    enrolled(web)
+    beat(web)
+    web.store.note_gone("i1", IDLE, at(9))
+    assert refusal(web.post("/edge/v1/heartbeat", a_heartbeat()))[0] == 401
+    assert refusal(web.get("/edge/v1/hint"))[0] == 401
+
+
+def test_a_machine_cannot_speak_for_another(web: Web) -> None:
+    enrolled(web)
+    expect(web, "i2")
+    assert refusal(web.post("/edge/v1/heartbeat", a_heartbeat("i2")))[0] == 403
+    assert refusal(web.post("/edge/v1/heartbeat", a_heartbeat(runs=(a_run("t1", "i2"),))))[0] == 403
+    assert web.store.runs() == ()
+
+
+def test_a_message_that_cannot_be_read_is_refused_in_one_line(web: Web) -> None:
+    enrolled(web)
+    code, error = refusal(web.post("/edge/v1/heartbeat", a_heartbeat() | {"allocations": [{"task": 1}]}))
+    assert (code, error) == (400, "Heartbeat.allocations[0].task: expected str, got int")
+    for absurd in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-03-01T12:00:00", "noon"):
+        assert refusal(web.post("/edge/v1/heartbeat", a_heartbeat() | {"idle_since": absurd}))[0] == 400
+    code, error = refusal(requests.post(web.url + "/edge/v1/enroll", data=b"{", timeout=9))
+    assert (code, error.startswith("the body is not JSON")) == (400, True)
+    assert refusal(web.post("/edge/v1/enroll", {}))[0] == 400
+    assert refusal(web.get("/edge/v1/hint?after=x"))[0] == 400
+    assert refusal(web.get("/edge/v1/nothing"))[0] == 404
+    assert refusal(web.get("/edge/v1/enroll"))[0] == 405
+
+
+def test_a_body_without_end_is_not_read_to_its_end(web: Web) -> None:
+    endless = (b" " * 65536 for _ in range(1000))
+    response = requests.post(web.url + "/edge/v1/enroll", data=endless, timeout=20)
+    assert refusal(response)[0] == 413
+
+
+def test_a_store_that_does_not_answer_is_a_passing_fault() -> None:
+    class Down(MemoryStore):
+        def who(self, token_hash: str) -> Instance | None:
+            raise StoreError("the store does not answer: disk full")
+
+    with serving(Web(store=Down(), token="x")) as web:
+        response = web.post("/edge/v1/heartbeat", a_heartbeat())
+        assert refusal(response) == (503, "the store does not answer: disk full")
+        assert response.headers["Retry-After"] == "2"
+
+
+# --- hints
+
+
+def test_a_listener_is_answered_when_there_is_news(web: Web) -> None:
+    enrolled(web)
+    answers: list[tuple[int, float]] = []
+
+    def listen() -> None:
+        seq = web.get("/edge/v1/hint?after=0&wait_s=20").json()["seq"]
+        answers.append((seq, time.monotonic()))
+
+    listeners = [threading.Thread(target=listen) for _ in range(20)]
+    for listener in listeners:
+        listener.start()
+    bumped = time.monotonic()
+    web.hints.bump()
+    for listener in listeners:
+        listener.join()
+    assert {seq for seq, _ in answers} == {1}
+    assert max(answered for _, answered in answers) - bumped < 3
+
+
+def test_a_listener_is_answered_at_once_if_it_missed_one_or_the_centre_restarted(web: Web) -> None:
+    enrolled(web)
+    web.hints.bump()
+    started = time.monotonic()
+    assert web.get("/edge/v1/hint?after=0&wait_s=20").json() == {"seq": 1}
+    assert web.get("/edge/v1/hint?after=57&wait_s=20").json() == {"seq": 1}
+    assert time.monotonic() - started < 5
+
+
+def test_a_listener_without_news_is_answered_after_its_time(web: Web) -> None:
+    enrolled(web)
+    started = time.monotonic()
+    assert web.get("/edge/v1/hint?after=0&wait_s=0.3").json() == {"seq": 0}
+    assert 0.3 <= time.monotonic() - started < 5
+
+
+def test_listeners_do_not_keep_a_server_from_stopping(web: Web) -> None:
+    enrolled(web)
+    listener = threading.Thread(target=web.get, args=("/edge/v1/hint?after=0&wait_s=20",))
+    listener.start()
+    started = time.monotonic()
+    web.hints.close()
+    listener.join()
+    assert time.monotonic() - started < 5
