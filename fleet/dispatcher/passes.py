@@ -11,7 +11,7 @@ from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.launching import launch, resume
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.reconcile import Reconciler, end
-from fleet.dispatcher.sweep import sweep
+from fleet.dispatcher.sweep import Sweeper
 from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachable
 from fleet.model import (
     Drain,
@@ -36,8 +36,6 @@ LEAD_FOR = timedelta(seconds=15)
 SWEEP_EVERY = timedelta(seconds=15)
 # While a machine whose cloud lists without lag is ending: its end is free to see, and a new one may have to wait for it.
 SHORT_PATIENCE_S = 0.2
-# Runs of machines that went this long ago are settled; older ones were settled by an earlier sweep.
-SWEEP_BACK = timedelta(days=2)
 
 
 @dataclass(slots=True)
@@ -53,8 +51,10 @@ class Dispatcher:
     alerts: list[Reason] = field(default_factory=list)
     seen_tasks: frozenset[str] = frozenset()
     reconciler: Reconciler = field(init=False)
+    sweeper: Sweeper = field(init=False)
 
     def __post_init__(self) -> None:
+        self.sweeper = Sweeper(self.parts, self.policy)
         self.reconciler = Reconciler(self.parts, self.policy)
 
     def run_pass(self) -> Plan:
@@ -148,7 +148,7 @@ class Dispatcher:
         try:
             if is_sweep_due:
                 self.parts.demand.ensure_queues([q.name for q in self.policy.queues])
-                sweep(self.parts, self.policy, at - SWEEP_BACK)
+                self.sweeper.sweep()
                 self.swept_at = at
             tasks = self.parts.demand.waiting(self.policy.queues)
         except ServerUnreachable as error:

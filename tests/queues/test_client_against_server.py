@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from queues_contract import TRAIN, ApiPeople, ConcurrentContract
 
 from fleet.model import ServerAccess
 from fleet.queues.base import LogLine
 from fleet.queues.client import ClearMLServer
+from tests.queues.queues_contract import TRAIN, ApiPeople, ConcurrentContract
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from fake_clearml import FakeClearML
-from queues_contract import ApiPeople, ConcurrentContract, MemoryPeople, QueuesContract
 
 from fleet.queues.client import ClearMLServer
 from fleet.queues.memory import MemoryServer
+from tests.queues.fake_clearml import FakeClearML
+from tests.queues.queues_contract import ApiPeople, ConcurrentContract, MemoryPeople, QueuesContract
 
 
 class TestInMemory(QueuesContract):

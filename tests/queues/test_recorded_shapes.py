@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_clearml import FakeClearML, raw_answer
-from queues_contract import SCRIPT, TRAIN, ApiPeople
 
 from fleet.errors import ServerRefused
 from fleet.queues.base import LogLine
 from fleet.queues.client import ClearMLServer
+from tests.queues.fake_clearml import FakeClearML, raw_answer
+from tests.queues.queues_contract import SCRIPT, TRAIN, ApiPeople
 
 TRACES = sorted((Path(__file__).parents[3] / "shared" / "data" / "clearml_traces").glob("*.jsonl"))
 pytestmark = pytest.mark.skipif(not TRACES, reason="shared/data/clearml_traces is not beside this checkout")

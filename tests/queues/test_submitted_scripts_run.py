@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_client_against_server import ServerProcess
-from test_client_against_server import pytestmark as needs_the_server
-from test_scripts import git
 
 from fleet.queues.client import ClearMLServer
 from fleet.queues.scripts import describe_script
+from tests.queues.test_client_against_server import ServerProcess
+from tests.queues.test_client_against_server import pytestmark as needs_the_server
+from tests.queues.test_scripts import git
 
 AGENT = Path(sys.executable).with_name("clearml-agent")
 pytestmark = [

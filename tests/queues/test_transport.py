@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_clearml import FakeClearML, Fault, broken, busy, cut_after, cut_before, data, hang, raw_answer
-from queues_contract import TRAIN, ApiPeople
 
 from fleet.errors import ServerError, ServerRefused, ServerUnauthorised, ServerUnreachable
 from fleet.model import ServerAccess
 from fleet.queues.client import ClearMLServer
 from fleet.queues.transport import Transport
+from tests.queues.fake_clearml import FakeClearML, Fault, broken, busy, cut_after, cut_before, data, hang, raw_answer
+from tests.queues.queues_contract import TRAIN, ApiPeople
 
 NOWHERE = ServerAccess(api_url="", files_url="", web_url="", access_key="key", secret_key="secret")
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from embedded import Client, Clock, basic
 
 from fleet.server import credentials
 from fleet.server.app import Server, ServerSettings, create_server
+from tests.server.embedded import Client, Clock, basic
 
 
 @pytest.fixture

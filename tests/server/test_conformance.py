@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from embedded import Client
+
+from tests.server.embedded import Client
 
 TRACES = Path(__file__).parents[3] / "shared" / "data" / "clearml_traces"
 EVENT = {"type": "log", "msg": "x", "timestamp": 1, "worker": "w:0", "level": "INFO"}

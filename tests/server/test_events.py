@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from embedded import Client
+from tests.server.embedded import Client
 
 
 def line(task: str, text: str, at: int) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from embedded import Client, Response
+
+from tests.server.embedded import Client, Response
 
 
 def upload(client: Client, name: str, content: bytes, path: str = "/files", end: bytes = b"--xyz--\r\n") -> Response:

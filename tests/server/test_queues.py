@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from embedded import Client
+
+from tests.server.embedded import Client
 
 
 def test_a_queue_gives_its_tasks_in_order_and_then_nothing(client: Client) -> None:

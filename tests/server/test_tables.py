@@ -3,9 +3,9 @@
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from embedded import Client
 
 from fleet.server.tables import METADATA
+from tests.server.embedded import Client
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_code(client: Client) -> None:

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from embedded import Client
 
 from fleet.server import status
+from tests.server.embedded import Client
 
 AGENT = {"force": True, "status_reason": "", "status_message": ""}
 

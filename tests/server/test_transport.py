@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
-from embedded import Client, basic
 
 from fleet.errors import StoreError
 from fleet.server import credentials
+from tests.server.embedded import Client, basic
 
 
 def token_of(client: Client, query: str = "") -> str:

@@ -1,6 +1,6 @@
 """Who works: registration, reports, expiry, and the properties by which a stock agent is drained."""
 
-from embedded import Client
+from tests.server.embedded import Client
 
 
 def ids(client: Client, **filters: object) -> list[str]:

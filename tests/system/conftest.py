@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_clients import Home, RunningServer, a_free_port
+
+from tests.system.real_clients import Home, RunningServer, a_free_port
 
 
 @pytest.fixture(scope="module")

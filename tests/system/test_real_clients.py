@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from real_clients import wait_for
+
+from tests.system.real_clients import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("clearml")]
 

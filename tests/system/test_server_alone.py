@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import requests
-from real_clients import ROOT, RunningServer, a_free_port
+
+from tests.system.real_clients import ROOT, RunningServer, a_free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("clearml")]
 
