@@ -264,6 +264,45 @@ def test_its_user_stops_a_running_task_within_seconds(machine, clearml):
     assert until(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.STOPPED
 
 
+CALLBACK = """
+import time
+from clearml import Task
+task = Task.init("tests", "callback", reuse_last_task_id=False)
+def save():
+    time.sleep(3)
+    print("saved everything", flush=True)
+task.register_abort_callback(save, callback_execution_timeout=30)
+print("running", flush=True)
+time.sleep(600)
+"""
+
+
+def test_an_abort_callback_may_finish_before_the_task_is_ended(machine, clearml):
+    pytest.importorskip("clearml")
+    task = clearml.submit("train", CALLBACK, "python3")
+    machine()
+    until(lambda: "running" in clearml.log(task), 60)
+    until(lambda: clearml.client.states([task])[task].abort_callback_timeout_s, 10)
+    clearml.abort(task)
+    assert clearml.ended(task, 40) == TaskStatus.STOPPED
+    assert "saved everything" in clearml.log(task)
+
+
+def test_without_server_and_dispatcher_tasks_and_machine_end_at_the_deadline(machine, clearml, server):
+    task = clearml.submit("train", "echo running; sleep 600\n")
+    here = machine(contact_timeout=timedelta(seconds=4))
+    until(lambda: "running" in clearml.log(task), 30)
+    here.centre.is_down = True
+    server.kill()
+    assert here.process.wait(40) == 0  # 4 s to the deadline, then grace, last reports, goodbye
+    assert here.agents() == []
+    server.start()
+    assert clearml.status(task) == TaskStatus.IN_PROGRESS  # the dispatcher's sweep gives it away
+    assert "code=contact_lost" in here.log.read_text()
+    clearml.client.put_back(task, "train", "its machine is gone")
+    clearml.abort(task)
+
+
 def test_a_task_that_is_reset_while_it_runs_is_ended_and_stays_reset(machine, clearml):
     task = clearml.submit("train", "echo running; sleep 600\n")
     here = machine()
