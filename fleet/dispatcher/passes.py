@@ -13,7 +13,20 @@ from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.reconcile import Reconciler, end
 from fleet.dispatcher.sweep import sweep
 from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachable
-from fleet.model import Drain, Instance, Launch, Offer, Plan, QueueView, Reason, Snapshot, Task, Terminate, View
+from fleet.model import (
+    Drain,
+    Instance,
+    InstanceState,
+    Launch,
+    Offer,
+    Plan,
+    QueueView,
+    Reason,
+    Snapshot,
+    Task,
+    Terminate,
+    View,
+)
 from fleet.planner.plan import plan
 
 log = logging.getLogger(__name__)
@@ -21,6 +34,8 @@ log = logging.getLogger(__name__)
 # Longer than a pass, shorter than patience: how long a dispatcher that died keeps another from taking over.
 LEAD_FOR = timedelta(seconds=15)
 SWEEP_EVERY = timedelta(seconds=15)
+# While a machine whose cloud lists without lag is ending: its end is free to see, and a new one may have to wait for it.
+SHORT_PATIENCE_S = 0.2
 # Runs of machines that went this long ago are settled; older ones were settled by an earlier sweep.
 SWEEP_BACK = timedelta(days=2)
 
@@ -60,6 +75,19 @@ class Dispatcher:
         self.remember(snapshot, made, is_server_ok)
         self.act(made)
         return made
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for the next pass at most, in seconds."""
+        instant = {n for n, p in self.parts.providers.items() if not p.list_lag}
+        ending = (i for i in self.parts.store.instances(self.policy.cluster) if i.state is InstanceState.TERMINATING)
+        is_soon = any(self.provider_of(i) in instant for i in ending)
+        return SHORT_PATIENCE_S if is_soon else self.policy.poll_interval.total_seconds()
+
+    def provider_of(self, instance: Instance) -> str:
+        """The name of its provider, also when its resource has left the fleet file."""
+        resource = next((r for r in self.policy.resources if r.name == instance.resource), None)
+        return resource.provider if resource else instance.offer.provider
 
     def observe(self) -> tuple[Snapshot, bool]:
         """The world as it is: clouds reconciled, intents resumed, tasks swept, queues read. False: the server is silent."""
@@ -116,7 +144,7 @@ class Dispatcher:
     def _demand(self) -> tuple[tuple[Task, ...], bool]:
         """What waits; nothing when the server is silent (then machines are still reaped, but none is launched)."""
         at = self.parts.now()
-        is_sweep_due = self.swept_at is None or at - self.swept_at >= SWEEP_EVERY
+        is_sweep_due = self.swept_at is None or at - self.swept_at >= SWEEP_EVERY or self.reconciler.has_closed
         try:
             if is_sweep_due:
                 self.parts.demand.ensure_queues([q.name for q in self.policy.queues])
@@ -147,10 +175,9 @@ class Dispatcher:
 
     def _repeat_terminations(self, instances: Sequence[Instance]) -> None:
         """An order to end stands until the cloud no longer lists the machine."""
-        providers = {r.name: r.provider for r in self.policy.resources}
         for instance in instances:
             if instance.terminate_requested_at and instance.cloud_id:
-                provider = self.parts.providers.get(providers.get(instance.resource, instance.offer.provider))
+                provider = self.parts.providers.get(self.provider_of(instance))
                 if provider:
                     end([instance.cloud_id], provider)
             elif instance.terminate_requested_at and instance.end_reason:

@@ -27,10 +27,11 @@ class Reconciler:
     policy: Policy
     orphans: dict[str, datetime] = field(default_factory=dict)
     alerts: list[Reason] = field(default_factory=list)
+    has_closed: bool = False  # an instance went in the last run: its tasks want to go back
 
     def run(self, instances: Sequence[Instance]) -> None:
         """Bring the store up to date with every cloud that answers; a cloud that does not is an alert, nothing more."""
-        self.alerts = []
+        self.alerts, self.has_closed = [], False
         providers = {r.name: r.provider for r in self.policy.resources}
         for name, provider in self.parts.providers.items():
             try:
@@ -54,6 +55,7 @@ class Reconciler:
                 code="vanished", text="the cloud no longer lists it and nobody here asked for its end"
             )
             self.parts.store.note_gone(instance.id, reason, at)
+            self.has_closed = True
             log.info("instance gone", extra={"instance": instance.id, "reason": reason.text})
 
     def _adopt(self, ours: Sequence[Instance], listed: Mapping[str, Machine]) -> None:

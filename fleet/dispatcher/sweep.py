@@ -72,6 +72,8 @@ def _settle(run: Run, state: TaskState | None, why: str, parts: Parts, policy: P
         )
         return RunResult.FAILED
     try:
+        # Its machine is gone, so nobody reports for this worker: while the server thinks that it lives, it holds the task back.
+        parts.demand.unregister(run.worker)
         parts.demand.put_back(run.task, run.queue, reason.text)
     except ServerRefused as error:
         log.error("task not put back", extra={"task": run.task, "queue": run.queue, "error": str(error)})

@@ -25,6 +25,8 @@ def class_of(task: Task) -> TaskClass:
 
 def is_shape_fit(kind: TaskClass, gpus: int, gpu_model: str | None, gpu_memory_gib: float | None) -> bool:
     """Whether an empty machine of this shape can ever run such a task."""
+    if kind.at_least % 1:
+        return False  # supervisors hand out whole GPUs: a machine launched for a part of one would never be used
     if kind.at_least > gpus:
         return False
     if kind.at_least == 0:

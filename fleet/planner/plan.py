@@ -176,6 +176,9 @@ def _no_fit(kind: TaskClass, queue: Queue, largest: tuple[int, str] | None) -> R
         names = ", ".join(queue.resources)
         text = f"none of its resources ({names}) has an offer now"
         return Reason(code="no_offer", text=text, queue=queue.name)
+    if kind.at_least % 1:
+        text = f"needs {kind.at_least:g} of a GPU; this version hands out whole GPUs only"
+        return Reason(code="no_fit", text=text, queue=queue.name)
     wish = f"{kind.at_least:g} GPUs" if kind.at_least != 1 else "1 GPU"
     if kind.gpu_type:
         wish += f" of type {kind.gpu_type}"

@@ -52,6 +52,7 @@ from fleet.wire import Enrolled, Heartbeat, Orders
 log = logging.getLogger(__name__)
 
 WATCH_EVERY = timedelta(seconds=2)  # an abort is seen this soon
+SHORTEST_BEAT = timedelta(seconds=1)
 REPORT_EVERY = timedelta(seconds=30)  # as the stock agent
 BURY_EVERY = timedelta(seconds=60)
 CALM_AFTER_CRASH_S = 1.0
@@ -226,6 +227,11 @@ class Supervisor:
     def _hurry(self, name: str) -> None:
         self._due[name] = self._clock.now()
 
+    def _beat_soon(self) -> None:
+        """Now, but not more often than once a second: a hint goes to every machine, and a heartbeat is not free."""
+        last = self._due["beat"] - self._parts.enrolled.heartbeat_interval
+        self._due["beat"] = min(self._due["beat"], max(self._clock.now(), last + SHORTEST_BEAT))
+
     def _ask_what_is_due(self, now: datetime) -> None:
         enrolled, jobs = self._parts.enrolled, self._work.jobs.values()
         if self._take("peek", now, enrolled.poll_interval):
@@ -267,6 +273,7 @@ class Supervisor:
         match event:
             case events.Hinted():
                 self._hurry("peek")
+                self._beat_soon()  # it may be an order
             case events.Ordered():
                 self._obey(event.orders, event.to)
             case events.Refused():
@@ -397,5 +404,5 @@ def _safely(step: Callable[[], None]) -> None:
     try:
         step()
     except Exception:
-        log.exception("defect: going on with the next step", extra={"thread": threading.current_thread().name})
+        log.exception("defect: going on with the next step", extra={"where": threading.current_thread().name})
         time.sleep(CALM_AFTER_CRASH_S)

@@ -7,6 +7,7 @@ to the next step.
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -64,14 +65,20 @@ class Work:
     def claim(self, claim: Claim, gpus: tuple[Gpu, ...]) -> None:
         """Hold the GPUs, and ask the server for the task."""
         self._count += 1
+        key = f"a{self._count}"
+        try:
+            self._spool_of[key] = Spool(self._spools / key)
+        except OSError as error:  # before the claim: a task that cannot be logged is better off elsewhere
+            log.warning("task not claimed", extra={"task": claim.task.id, "why": f"no spool: {error}"})
+            return
         job = Job(
-            key=f"a{self._count}",
+            key=key,
             task=claim.task,
             gpus=gpus,
             worker=worker_name(self._worker, gpus, list(self.jobs.values())),
             claimed_at=self._clock.now(),
         )
-        self.jobs[job.key] = job
+        self.jobs[key] = job
 
         def ask() -> Event:
             try:
@@ -85,13 +92,13 @@ class Work:
         job = self.jobs[event.key]
         if not event.is_ours:
             del self.jobs[job.key]
+            self._spool_of.pop(job.key).remove()
             why = str(event.error) if event.error else "somebody else was first"
             log.info("task not claimed", extra={"task": job.task.id, "why": why})
             return
         job.is_ours = True
         log.info("task claimed", extra={"task": job.task.id, "queue": job.task.queue, "worker": job.worker})
-        self._spool_of[job.key] = spool = Spool(self._spools / job.key)
-        self._sender.add(Outbox(key=job.key, task=job.task, worker=job.worker, spool=spool))
+        self._sender.add(Outbox(key=job.key, task=job.task, worker=job.worker, spool=self._spool_of[job.key]))
         if job.stop:
             self._end(job, None)
             return
@@ -112,7 +119,7 @@ class Work:
     def _start(self, job: Job) -> None:
         try:
             job.agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._failed_to_start(job, f"its agent could not be started: {error}")
             return
         job.started_at = self._clock.now()
@@ -130,19 +137,17 @@ class Work:
 
     def stop(self, stop: StopTask) -> None:
         """End it, gently first; or before it begins, at its next step."""
-        for job in self.jobs.values():
-            if job.task.id == stop.task and job.stop is None:
-                job.stop = stop
-                log.info(
-                    "stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text}
-                )
-                if job.key in self._spool_of:
-                    self._say(job, f"stopped: {stop.reason.text}")
-                if job.start_error is not None:
-                    self._end(job, None)
-                elif job.is_running and job.agent:
-                    job.agent.ask_to_end()
-                    job.kill_at = self._clock.now() + self._stop_grace
+        job = next((job for job in self.jobs.values() if job.task.id == stop.task and job.stop is None), None)
+        if job is None:
+            return
+        job.stop = stop
+        log.info("stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text})
+        self._say(job, f"stopped: {stop.reason.text}")
+        if job.start_error is not None:
+            self._end(job, None)
+        elif job.is_running and job.agent:
+            job.agent.ask_to_end()
+            job.kill_at = self._clock.now() + self._stop_grace
 
     def on_exited(self, key: str) -> None:
         """The agent has ended: whatever it started ends with it."""
@@ -182,7 +187,8 @@ class Work:
             self.failed_starts.pop(job.task.id, None)
         del self.jobs[job.key]
         self.unsettled[job.key] = job
-        self._runner.clean(job.key)
+        # An environment has thousands of files; nobody waits for them to be deleted.
+        threading.Thread(target=self._runner.clean, args=(job.key,), daemon=True).start()
         self._sender.finish(job.key, Ending(exit_code=exit_code, stop=job.stop))
 
     def on_settled(self, key: str, result: RunResult) -> None:

@@ -132,6 +132,12 @@ def test_a_gpu_type_that_no_resource_has_says_so() -> None:
     assert why(made) == "no_fit: needs 1 GPU of type h100; none of its resources (gpu) has such GPUs"
 
 
+def test_no_machine_is_launched_for_a_part_of_a_gpu_because_no_supervisor_would_hand_it_out() -> None:
+    made = plan(a_snapshot(tasks=(a_task(gpus=0.5),), instances=(an_instance(),)))
+    assert made.actions == ()
+    assert why(made) == "no_fit: needs 0.5 of a GPU; this version hands out whole GPUs only"
+
+
 def test_an_offer_that_is_backed_off_is_passed_over() -> None:
     pause = Backoff(resource="gpu", zone="a", until=T0 + timedelta(minutes=1), reason=BECAUSE)
     offers = (an_offer(zone="a"), an_offer(zone="b"))

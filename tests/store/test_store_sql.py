@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from store_nouns import GPU0, IDLE, T0, a_run, an_event, an_instance, at, beat, with_enrolled
 
 from fleet.database import Database
 from fleet.store.base import Store
 from fleet.store.sql import SqlStore
 from fleet.store.tables import METADATA
+from tests.store.nouns import GPU0, IDLE, T0, a_run, an_event, an_instance, at, beat, with_enrolled
 
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from store_nouns import an_event, an_instance, at, beat
+from tests.store.nouns import an_event, an_instance, at, beat
 from fleet.database import Database
 from fleet.store.sql import SqlStore
 
@@ -68,7 +68,7 @@ def test_two_processes_share_one_store(open_sql: Callable[[], Store]) -> None:
 
 @pytest.mark.system
 def test_a_writer_that_is_killed_leaves_what_it_had_written(open_sql: Callable[[], Store], url: str) -> None:
-    command = [sys.executable, "-c", WRITER, url, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", WRITER, url, str(Path(__file__).parents[2])]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert writer.stdout
     while int(writer.stdout.readline()) < 50:

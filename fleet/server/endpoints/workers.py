@@ -16,6 +16,8 @@ from fleet.server.refusal import invalid
 from fleet.server.tables import ENTRY, PROJECT, PROPERTY, QUEUE, TASK, WORKER
 
 LONGEST_ID = 255  # characters
+_ONE = sa.select(WORKER).where(WORKER.c.id == sa.bindparam("worker_id")).with_for_update()
+_UPDATE = sa.update(WORKER).where(WORKER.c.id == sa.bindparam("worker_id"))
 
 
 def register(call: Call) -> Doc:
@@ -112,8 +114,7 @@ def set_runtime_properties(call: Call) -> Doc:
 
 
 def _row(call: Call, worker: str) -> sa.Row[Any] | None:
-    query = sa.select(WORKER).where(WORKER.c.id == worker).with_for_update()
-    return call.connection.execute(query).first()
+    return call.connection.execute(_ONE, {"worker_id": worker}).first()
 
 
 def _save(
@@ -134,7 +135,7 @@ def _save(
     else:
         if task is not None or old.task is not None:
             values["active"] = call.now
-        call.connection.execute(sa.update(WORKER).where(WORKER.c.id == worker).values(values))
+        call.connection.execute(_UPDATE, {"worker_id": worker, **values})
     if old is not None and old.task not in (None, task):
         waiting.release(call, old.task)
 

@@ -1,0 +1,188 @@
+"""What each resource of a fleet file can launch, at which price: as the fleet file says, or by a price file.
+
+A price file has one row for each instance type and region: `instance_type,count,on_demand_usd_h` and, where known,
+`spot_usd_h,region,cloud,accelerator,vcpus,mem_gib`. Zeros, negative numbers and texts are no prices: such a row is unknown.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import ConfigError
+from fleet.model import Market, MarketPolicy, Offer, Resource
+from fleet.simulate.agenda import EPOCH
+
+NEEDED = ("instance_type", "count", "on_demand_usd_h")
+MARKETS = {
+    MarketPolicy.SPOT: (Market.SPOT,),
+    MarketPolicy.ON_DEMAND: (Market.ON_DEMAND,),
+    MarketPolicy.SPOT_THEN_ON_DEMAND: (Market.SPOT, Market.ON_DEMAND),
+}
+SIMULATED_MODEL = "Simulated GPU"
+SIMULATED_MEMORY_GIB = 16.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """One row of a price file."""
+
+    cloud: str  # "" = of any
+    type: str
+    region: str  # "" = of any
+    gpus: float
+    gpu_model: str | None
+    cpus: int
+    memory_gib: float | None
+    usd_per_hour: Mapping[Market, float]  # only those that are known
+
+
+def offers_of(resources: Sequence[Resource], prices: Path | None) -> dict[str, tuple[Offer, ...]]:
+    """What may be launched for each resource, by its name: by market, then type, then zone, as the fleet file orders them.
+
+    Raises:
+        ConfigError: a shape or a price is not known; the text names every such type.
+    """
+    shapes = read_prices(prices) if prices else ()
+    problems: list[str] = []
+    found = {r.name: tuple(_declared(r, problems) or _listed(r, shapes, prices, problems)) for r in resources}
+    if problems:
+        raise ConfigError("; ".join(dict.fromkeys(problems)))
+    return found
+
+
+def read_prices(path: Path) -> tuple[Shape, ...]:
+    """The rows of a price file.
+
+    Raises:
+        ConfigError: the file or its head cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if missing := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
+                raise ConfigError(f"{path}: no column {', '.join(missing)}; a price file has {', '.join(NEEDED)}")
+            return tuple(_shape(row) for row in reader)
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: cannot be read as prices: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _shape(row: Mapping[str, str | None]) -> Shape:
+    usd = {Market.ON_DEMAND: _number(row, "on_demand_usd_h"), Market.SPOT: _number(row, "spot_usd_h")}
+    return Shape(
+        cloud=(row.get("cloud") or "").strip(),
+        type=(row.get("instance_type") or "").strip(),
+        region=(row.get("region") or "").strip(),
+        gpus=_number(row, "count") or 0.0,
+        gpu_model=(row.get("accelerator") or "").strip() or None,
+        cpus=int(_number(row, "vcpus") or 1),
+        memory_gib=_number(row, "mem_gib"),
+        usd_per_hour={market: price for market, price in usd.items() if price is not None},
+    )
+
+
+def _number(row: Mapping[str, str | None], key: str) -> float | None:
+    """A number above 0; None for all else: a price of nothing is a price that nobody knows."""
+    try:
+        number = float(row.get(key) or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _declared(resource: Resource, problems: list[str]) -> list[Offer]:
+    """The one shape of a resource that says in the fleet file what it is and costs; none: it does not."""
+    settings = resource.settings
+    gpus, usd = settings.get("gpus"), settings.get("usd_per_hour", 0.0 if resource.provider == "local" else None)
+    if isinstance(gpus, bool) or not isinstance(gpus, int) or not isinstance(usd, int | float):
+        if resource.provider == "local":
+            problems.append(f"resources.{resource.name}.gpus: say how many, the simulator cannot look at the machine")
+        return []
+    return [
+        Offer(
+            resource=resource.name,
+            provider=resource.provider,
+            type=f"{resource.provider}-{gpus}gpu" if gpus else f"{resource.provider}-cpu",
+            market=Market.ON_DEMAND,
+            price_usd_per_hour=float(usd),
+            gpus=gpus,
+            gpu_model=str(settings.get("gpu_model", SIMULATED_MODEL)) if gpus else None,
+            gpu_memory_gib=_float(settings.get("gpu_memory"), SIMULATED_MEMORY_GIB) if gpus else None,
+            cpus=int(_float(settings.get("cpus"), os.cpu_count() or 1)),
+            seen_at=EPOCH,
+        )
+    ]
+
+
+def _float(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default
+
+
+def _listed(resource: Resource, shapes: Sequence[Shape], prices: Path | None, problems: list[str]) -> Sequence[Offer]:
+    if resource.provider == "local":
+        return ()
+    if not resource.instance_types:
+        problems.append(f"resources.{resource.name}.instance_types: none are given, so there is nothing to simulate")
+    chosen = [shape for name in resource.instance_types if (shape := _find(name, resource, shapes, prices, problems))]
+    return [
+        _offer(resource, shape, market, zone, shape.usd_per_hour[market])
+        for market in MARKETS[resource.market]
+        for shape in chosen
+        for zone in resource.zones or (None,)
+        if market in shape.usd_per_hour
+    ]
+
+
+def _find(
+    name: str, resource: Resource, shapes: Sequence[Shape], prices: Path | None, problems: list[str]
+) -> Shape | None:
+    """The row for a type; what is missing is noted."""
+    region = resource.region or ""
+    rows = [s for s in shapes if s.type == name and s.cloud in ("", resource.provider)]
+    here = [s for s in rows if _is_in(s.region, region, resource.zones)]
+    path = f"resources.{resource.name}.instance_types: {name}"
+    if not here:
+        elsewhere = f"; it lists {', '.join(sorted({s.region for s in rows}))}" if rows else ""
+        where = f" in {region or ', '.join(resource.zones)}" if region or resource.zones else ""
+        cause = (
+            f"is not in {prices}{where}{elsewhere}" if prices else "has no known shape and price; give --prices FILE"
+        )
+        problems.append(f"{path} {cause}")
+        return None
+    shape = here[0]
+    if shape.gpus % 1:
+        problems.append(f"{path} has {shape.gpus:g} of a GPU; parts of a GPU cannot be simulated")
+        return None
+    missing = [market for market in MARKETS[resource.market] if market not in shape.usd_per_hour]
+    if missing:
+        problems.append(f"{path} has no {' and no '.join(missing)} price in {prices}")
+        return None
+    return shape
+
+
+def _is_in(row: str, region: str, zones: Sequence[str]) -> bool:
+    """A row without a region counts everywhere; a resource without one is where its zones are."""
+    if not row or (not region and not zones):
+        return True
+    return row == region if region else all(zone.startswith(row) for zone in zones)
+
+
+def _offer(resource: Resource, shape: Shape, market: Market, zone: str | None, usd: float) -> Offer:
+    return Offer(
+        resource=resource.name,
+        provider=resource.provider,
+        type=shape.type,
+        market=market,
+        price_usd_per_hour=usd,
+        gpus=int(shape.gpus),
+        gpu_model=shape.gpu_model,
+        cpus=shape.cpus,
+        memory_gib=shape.memory_gib,
+        region=resource.region or shape.region or None,
+        zone=zone,
+        seen_at=EPOCH,
+    )

@@ -1,0 +1,390 @@
+"""The simulation: the real planner, dispatcher passes and supervisor decisions in virtual time, on a fake cloud.
+
+A dispatcher passes at the ticks of its poll interval, as it does in life, but only at those where a plan may come out
+differently: demand grew, a machine went, a deadline is due. What can only make a plan smaller (a task ended, a machine
+enrolled) is looked at within a minute. `is_dense` passes at every tick instead; both come to the same figures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from random import Random
+
+from fleet.dispatcher.parts import Parts, Policy
+from fleet.dispatcher.passes import Dispatcher
+from fleet.errors import NotLeading
+from fleet.model import Launch, Offer, Plan, Queue
+from fleet.providers.base import LaunchOrder
+from fleet.queues.base import TaskStatus
+from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
+from fleet.simulate.cloud import DispatcherKilled, SimulatedCloud
+from fleet.simulate.faults import Faults
+from fleet.simulate.machine import Machine, World
+from fleet.simulate.server import Peeks, SimulatedServer
+from fleet.simulate.trace import Submission, task_id
+from fleet.simulate.truth import Truth
+from fleet.store.memory import MemoryStore
+from fleet.supervisor import decide
+
+# As the centre tells its supervisors: shorter than the reaper's patience, so that a machine that is cut off ends first.
+CONTACT_TIMEOUT = timedelta(seconds=120)
+REAPER_PATIENCE = timedelta(seconds=180)
+SWEEP_EVERY = timedelta(seconds=15)
+ORPHAN_GRACE = timedelta(seconds=60)
+# How late a pass may be that could at most find less to do.
+NO_HURRY = timedelta(seconds=60)
+# When all tasks are settled, machines get this long beyond their idle time to end; those kept for ever are billed till then.
+LAST_WORDS = timedelta(hours=1)
+# A fleet that finishes nothing for so long, beyond three times its longest task, never will.
+PATIENCE = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """All that a simulation depends on."""
+
+    policy: Policy
+    offers: Mapping[str, Sequence[Offer]]  # by resource
+    workload: Sequence[Submission]  # in the order of submission
+    boot_time: timedelta = timedelta(seconds=180)
+    faults: Faults = field(default_factory=Faults)
+    is_dense: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of it."""
+
+    truth: Truth
+    ended_at: datetime
+    states: Mapping[str, str]  # of each task: completed, failed, waiting or lost
+    gone_at: Mapping[str, datetime | None]  # of each machine, as the store has it; one that it never knew is missing
+    why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's word
+    passes: int
+
+
+class Simulation:
+    """One run, from the first submission until nothing more can happen."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.agenda = Agenda()
+        self.truth = Truth()
+        self.server = SimulatedServer(self.agenda.now, self._on_queue_change)
+        self.store = MemoryStore(self._on_store_change)
+        self._jobs = {task_id(n): job for n, job in enumerate(setting.workload)}
+        self._durations = {task: timedelta(seconds=job.duration_s) for task, job in self._jobs.items()}
+        self._longest = max(self._durations.values(), default=timedelta(0))
+        self._world = World(
+            cluster=setting.policy.cluster,
+            agenda=self.agenda,
+            server=self.server,
+            store=self.store,
+            truth=self.truth,
+            faults=setting.faults,
+            duration_of=self._durations.__getitem__,
+        )
+        self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
+        self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
+        self._peeks = {name: Peeks(self.server, queues) for name, queues in self._queues.items()}
+        self._machines: dict[str, Machine] = {}
+        self._order = Random(setting.faults.seed)
+        self._tick_at: datetime | None = None
+        self._is_ticking = False
+        self._pass_at: datetime | None = None
+        self._promised: set[datetime] = set()  # passes far off
+        self._unswept: set[str] = set()  # machines that took tasks with them
+        self._peeked = 0
+        self._unsubmitted = len(self._jobs)
+        self._settled_until: datetime | None = None
+        self._progress_at = EPOCH
+        self._made: Plan | None = None
+        self._passes = 0
+        self._restarts = 0
+        self.dispatcher = self._new_dispatcher()
+
+    def run(self) -> Outcome:
+        """Until every task is settled and every machine has ended, or nothing will change any more."""
+        self.server.ensure_queues([queue.name for queue in self.setting.policy.queues])
+        for task, job in self._jobs.items():
+            self.agenda.add(after(job.submit_s), partial(self._submit, task, job))
+        self.request_pass(EPOCH)
+        self._plan_restart()
+        while (at := self.agenda.next_at()) is not None and not self._is_over(at):
+            self.agenda.step()
+        return self._outcome()
+
+    # --- what happens
+
+    def _submit(self, task: str, job: Submission) -> None:
+        self._unsubmitted -= 1
+        self._progress_at = self.agenda.at
+        self.server.add(task, id=task, tags=job.tags, user=job.user)
+        self.server.enqueue(task, job.queue)
+        self.request_pass(self.agenda.at)
+
+    def _on_launch(self, order: LaunchOrder, cloud: SimulatedCloud) -> None:
+        """The cloud starts a machine, and its fate is drawn."""
+        at, resource, faults = self.agenda.at, order.resource, self.setting.faults
+        policy = decide.Policy(
+            queues=self._queues[resource.name],
+            idle_timeout=resource.idle_timeout,
+            contact_timeout=CONTACT_TIMEOUT,
+            max_lifetime=resource.max_lifetime,
+        )
+        end = partial(self._on_shutdown, cloud)
+        machine = Machine(order, self._world, policy, self._peeks[resource.name], end)
+        self._machines[order.instance] = machine
+        if faults.has(faults.dead_boots, "dead boot", order.instance):
+            self.request_pass(at + resource.boot_timeout, is_after=True)
+        else:
+            self.agenda.add(at + self.setting.boot_time, machine.boot)
+            if self.setting.boot_time >= resource.boot_timeout:
+                self.request_pass(at + resource.boot_timeout, is_after=True)
+        if resource.max_lifetime:
+            self.request_pass(at + resource.max_lifetime, is_after=True)
+        self._plan_silence(machine, at)
+        life = faults.spot_life_of(order.offer, order.instance)
+        if life is not None:
+            taken_at = at + max(life, faults.notice)
+            self.agenda.add(taken_at - faults.notice, partial(machine.take_notice, taken_at))
+            self.agenda.add(taken_at, partial(self._on_taken, order.instance, cloud))
+
+    def _plan_silence(self, machine: Machine, at: datetime) -> None:
+        faults = self.setting.faults
+        at += self.setting.boot_time
+        cut = faults.wait(faults.cut_off_every, "cut off", machine.id)
+        death = faults.wait(faults.supervisor_life, "supervisor dies", machine.id)
+        silences = [wait for wait in (cut, death) if wait is not None]
+        if not silences:
+            return
+        silent_at = at + min(silences)
+        machine.lose_contact_at(silent_at)
+        self.request_pass(silent_at + REAPER_PATIENCE, is_after=True)
+        if min(silences) == cut:
+            self.agenda.add(silent_at, machine.lose_contact)
+            back_after = faults.wait(faults.cut_off_for, "cut off for", machine.id) or timedelta(0)
+            self.agenda.add(silent_at + back_after, machine.find_contact)
+        else:
+            self.agenda.add(silent_at, machine.lose_supervisor)
+
+    def _on_taken(self, instance: str, cloud: SimulatedCloud) -> None:
+        if self.truth.lives[instance].ended_at is None:
+            cloud.end(instance)
+            self._bury(instance, "preempted")
+
+    def _on_terminate(self, instance: str) -> None:
+        """The dispatcher ended it."""
+        known = self.store.instance(instance)
+        self._bury(instance, known.end_reason.code if known and known.end_reason else "orphan")
+
+    def _on_shutdown(self, cloud: SimulatedCloud, instance: str) -> None:
+        """It ended itself."""
+        cloud.end(instance)
+        self._bury(instance, "shutdown")
+
+    def _bury(self, instance: str, why: str) -> None:
+        self._machines.pop(instance).killed(why)
+        if any(run.ended_at is None for run in self.store.runs(instance=instance)):
+            self._unswept.add(instance)
+        self.request_pass(self.agenda.at)
+        # What went before the list showed it is believed to live until the list should have shown it.
+        shown_at = self.truth.lives[instance].launched_at + self.setting.faults.list_lag
+        if shown_at > self.agenda.at:
+            self.request_pass(shown_at)
+
+    def _on_queue_change(self) -> None:
+        self._progress_at = self.agenda.at
+        # What changes while all look is seen when they look next.
+        self._tick(self._soon if self._is_ticking else self.agenda.at)
+
+    def _on_store_change(self, kind: str) -> None:
+        """As the centre's loop is woken by its store."""
+        if kind in ("goodbye", "orders"):
+            self.request_pass(self.agenda.at)
+        elif kind in ("enrolled", "runs_ended"):
+            self.request_pass(self.agenda.at + NO_HURRY)
+
+    # --- the fleet's turn
+
+    def request_pass(self, at: datetime, *, is_after: bool = False) -> None:
+        """A pass is due at the first tick from `at` on, or the one after it, for deadlines that have to be exceeded."""
+        # What a pass itself brings about is for the next one: two at one instant would share their id.
+        due = self._next_tick(max(at, self._soon) if self._is_ticking else at)
+        due += self.setting.policy.poll_interval if is_after else timedelta(0)
+        if due <= self._next_tick(self._soon):
+            self._pass_at = min(due, self._pass_at or due)
+            self._tick(due)
+        elif due not in self._promised:
+            self._promised.add(due)
+            self.agenda.add(due, partial(self._keep_promise, due))
+
+    def _keep_promise(self, due: datetime) -> None:
+        self._promised.discard(due)
+        self.request_pass(due)
+
+    @property
+    def _soon(self) -> datetime:
+        """Not at this tick, but at the next."""
+        return self.agenda.at + timedelta(microseconds=1)
+
+    def _tick(self, at: datetime) -> None:
+        due = self._next_tick(at)
+        if self._tick_at is None or due < self._tick_at:
+            self._tick_at = due
+            self.agenda.add(due, self._on_tick, Turn.FLEET)
+
+    def _next_tick(self, at: datetime) -> datetime:
+        interval = self.setting.policy.poll_interval
+        return EPOCH - (EPOCH - at) // interval * interval
+
+    def _on_tick(self) -> None:
+        at = self.agenda.at
+        if self._tick_at != at:
+            return
+        self._tick_at, self._is_ticking = None, True
+        if self._pass_at is not None and self._pass_at <= at:
+            self._pass_at = None
+            self._pass_once()
+        self._peek_all()
+        self._is_ticking = False
+        if self.setting.is_dense and self._has_future():
+            self.request_pass(self._soon)
+
+    def _pass_once(self) -> None:
+        self._passes += 1
+        try:
+            self._made = made = self.dispatcher.run_pass()
+        except NotLeading:
+            self.request_pass(self._soon)
+            return
+        except DispatcherKilled:
+            self._restart()
+            return
+        for action in made.actions:
+            if not isinstance(action, Launch) and action.instance in self._machines:
+                self._machines[action.instance].step()  # it hears its orders
+        if made.actions or self._are_calls_due():
+            self.request_pass(self._soon)
+        for pause in self.dispatcher.backoffs.at(self.agenda.at):
+            self.request_pass(pause.until)
+        if self.dispatcher.reconciler.orphans:
+            self.request_pass(self.agenda.at + ORPHAN_GRACE)
+        self._see_to_the_sweep()
+        self._settle(made)
+
+    def _see_to_the_sweep(self) -> None:
+        """What machines took with them is put back by a sweep after the pass that finds them gone."""
+        at, swept_at = self.agenda.at, self.dispatcher.swept_at
+        if any((i := self.store.instance(name)) and not i.gone_at for name in self._unswept):
+            self.request_pass(self._soon)
+        elif self._unswept and swept_at is not None and swept_at < at:
+            self.request_pass(swept_at + SWEEP_EVERY)
+        else:
+            self._unswept.clear()
+
+    def _are_calls_due(self) -> bool:
+        is_due = any(cloud.is_repeat_due for cloud in self._clouds.values())
+        for cloud in self._clouds.values():
+            cloud.is_repeat_due = False
+        return is_due
+
+    def _peek_all(self) -> None:
+        """Supervisors look into the queues if anything changed there since, in an order that nobody rules."""
+        if self._peeked == self.server.version:
+            return
+        self._peeked = self.server.version
+        able = [machine for machine in self._machines.values() if machine.has_use_for]
+        self._order.shuffle(able)
+        for machine in able:
+            if machine.has_use_for:
+                machine.step()
+
+    def _new_dispatcher(self) -> Dispatcher:
+        parts = Parts(
+            store=self.store,
+            demand=self.server,
+            providers=self._clouds,
+            now=self.agenda.now,
+            # By time, not by count: so many passes more or less must not rename the machines.
+            new_id=lambda: f"p{(self.agenda.at - EPOCH) // timedelta(milliseconds=1):014}",
+            join_secret=b"simulated",
+        )
+        return Dispatcher(parts, self.setting.policy, f"dispatcher {self._restarts}")
+
+    def _restart(self) -> None:
+        """kill -9, and a new start: all that it had in memory is gone."""
+        self._restarts += 1
+        self.dispatcher = self._new_dispatcher()
+        self.request_pass(self._soon)
+
+    def _plan_restart(self) -> None:
+        wait = self.setting.faults.wait(self.setting.faults.dispatcher_life, "dispatcher dies", self._restarts)
+        if wait is not None and self._has_future():
+            self.agenda.add(self.agenda.at + wait, self._on_restart)
+
+    def _on_restart(self) -> None:
+        self._restart()
+        self._plan_restart()
+
+    def _cloud(self) -> SimulatedCloud:
+        setting = self.setting
+        return SimulatedCloud(
+            setting.offers,
+            self.agenda,
+            setting.faults,
+            self.truth,
+            on_launch=self._on_launch,
+            on_end=self._on_terminate,
+        )
+
+    # --- the end
+
+    def _has_future(self) -> bool:
+        return bool(
+            self._unsubmitted or self._machines or self.truth.running or self.store.instances(self._world.cluster)
+        )
+
+    def _settle(self, made: Plan) -> None:
+        """From the moment when no task will ever start any more, machines have the time to end, and no longer."""
+        if self._unsubmitted or self.truth.running or any(w.reason.code != "no_fit" for w in made.waiting):
+            self._settled_until = None
+        elif self._settled_until is None:
+            idle = [r.idle_timeout for r in self.setting.policy.resources if r.idle_timeout]
+            boot = max(r.boot_timeout for r in self.setting.policy.resources)
+            self._settled_until = self.agenda.at + max(idle, default=timedelta(0)) + boot + LAST_WORDS
+
+    def _is_over(self, next_at: datetime) -> bool:
+        if self._settled_until is not None and next_at > self._settled_until:
+            return True
+        return not self._unsubmitted and next_at - self._progress_at > PATIENCE + 3 * self._longest
+
+    def _outcome(self) -> Outcome:
+        truth = self.truth
+        queued = {task.id for task in self.server.waiting(self.setting.policy.queues)}
+        return Outcome(
+            truth=truth,
+            ended_at=self.agenda.at,
+            states={task: self._state_of(task, queued) for task in self._jobs},
+            gone_at={i.id: i.gone_at for i in map(self.store.instance, truth.lives) if i},
+            why_waiting=Counter(w.reason.code for w in self._made.waiting) if self._made else Counter(),
+            passes=self._passes,
+        )
+
+    def _state_of(self, task: str, queued: set[str]) -> str:
+        """Where a task is in the end. One that nobody holds and no queue has is lost."""
+        state = self.server.states([task]).get(task)
+        if state and state.status is TaskStatus.COMPLETED:
+            return "completed" if task in self.truth.completed else "lost"
+        if state and state.status is TaskStatus.FAILED:
+            return "failed"
+        return "waiting" if task in queued or self.truth.running[task] else "lost"
+
+
+def _queues_of(resource: str, queues: Sequence[Queue]) -> tuple[Queue, ...]:
+    """Those that this resource serves, the most urgent first."""
+    return tuple(sorted((q for q in queues if resource in q.resources), key=lambda q: -q.priority))

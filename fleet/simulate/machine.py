@@ -1,0 +1,320 @@
+"""One machine of the simulation: what its supervisor decides (`fleet.supervisor.decide`), carried out in virtual time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from fleet.model import Allocation, Gpu, Reason, Run, RunResult, Task
+from fleet.providers.base import LaunchOrder
+from fleet.simulate.agenda import NEVER, Agenda
+from fleet.simulate.faults import Faults
+from fleet.simulate.server import Peeks, SimulatedServer
+from fleet.simulate.truth import Attempt, Truth
+from fleet.store.memory import MemoryStore
+from fleet.supervisor.decide import (
+    Claim,
+    EndMachine,
+    Held,
+    Instruction,
+    Policy,
+    State,
+    StopPulling,
+    StopTask,
+    decide,
+    next_deadline,
+)
+
+# So long before the cloud takes a machine its tasks are stopped and put back.
+STOP_BEFORE_END = timedelta(seconds=30)
+# Ends of tasks that are no scale-down: the world did it, or a limit on lifetimes that the fleet file sets.
+NOT_SCALE_DOWN = ("contact_lost", "preempted", "lost_contact", "max_lifetime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What a machine meets."""
+
+    cluster: str
+    agenda: Agenda
+    server: SimulatedServer
+    store: MemoryStore
+    truth: Truth
+    faults: Faults
+    duration_of: Callable[[str], timedelta]  # of one undisturbed run of a task
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """A task that runs here."""
+
+    held: Held
+    allocation: Allocation
+    run: Run
+    attempt: Attempt
+
+
+class Machine:
+    """From its launch to its end."""
+
+    def __init__(
+        self, order: LaunchOrder, world: World, policy: Policy, peeks: Peeks, end: Callable[[str], None]
+    ) -> None:
+        """`end` ends the machine as its own shutdown would."""
+        self.id = order.instance
+        self.is_healthy = True  # it runs, and nothing has happened to it
+        self._order, self._world, self._policy, self._peeks, self._end = order, world, policy, peeks, end
+        self._gpus = _gpus_of(order)
+        self._jobs: dict[str, Job] = {}
+        self._free = len(self._gpus)
+        self._enrolled_at: datetime | None = None
+        self._idle_since: datetime | None = None
+        self._stopped_pulling: Reason | None = None
+        self._notice: Reason | None = None
+        self._is_out_of_time = False  # the cloud takes it any moment now
+        self._cut_off_at: datetime | None = None
+        self._silent_from: datetime = NEVER  # when contact will be lost, which only the world knows
+        self._untold: list[tuple[Task, RunResult]] = []  # what tasks came to, for the server
+        self._new_runs: list[Run] = []  # for the centre
+        self._told: tuple[object, ...] = ()
+        self._wakes_at: datetime | None = None
+
+    # --- what the world does
+
+    def boot(self) -> None:
+        """Its supervisor starts and presents the join token."""
+        if not self.is_healthy:
+            return
+        world, at = self._world, self._world.agenda.at
+        hashed = hashlib.sha256(self._order.first_boot.join_token.encode()).hexdigest()
+        if world.store.enroll(self.id, hashed, f"token of {self.id}", self.id, self._gpus, at) is None:
+            self._vanish()  # refused: it has no purpose
+            self._end(self.id)
+            return
+        self._enrolled_at = self._idle_since = at
+        self.step()
+
+    def lose_contact_at(self, at: datetime) -> None:
+        """The world has decided when nobody will hear of it any more."""
+        self._silent_from = at
+
+    def lose_contact(self) -> None:
+        """From now on nobody answers it and nobody hears of it; its tasks go on."""
+        if self._is_working:
+            self.is_healthy = False
+            self._cut_off_at = self._world.agenda.at
+            self.step()
+
+    def find_contact(self) -> None:
+        """The network is back, if its supervisor still lives."""
+        if self._is_working and self._cut_off_at:
+            self.is_healthy = self._notice is None
+            self._cut_off_at, self._silent_from = None, NEVER
+            self.step()
+
+    def lose_supervisor(self) -> None:
+        """Its supervisor dies, and every agent with it. The machine costs money until somebody ends it."""
+        self._vanish()
+
+    def take_notice(self, deadline: datetime) -> None:
+        """The cloud says that it will take the machine at `deadline`."""
+        if not self._is_working:
+            return
+        self.is_healthy = False
+        self._notice = Reason(code="preempted", text=f"the cloud takes this machine back at {deadline:%H:%M:%S} UTC")
+        self._world.agenda.add(deadline - STOP_BEFORE_END, self._run_out_of_time)
+        self.step()
+
+    def killed(self, why: str) -> None:
+        """The machine is no more, by somebody else's hand."""
+        if self.is_healthy and why not in NOT_SCALE_DOWN:
+            self._world.truth.busy_kills += len(self._jobs)
+        self._vanish()
+
+    def _run_out_of_time(self) -> None:
+        self._is_out_of_time = True
+        self.step()
+
+    def _vanish(self) -> None:
+        for job in self._jobs.values():
+            self._world.truth.end(job.attempt, self._world.agenda.at)
+        self._jobs.clear()
+        self.is_healthy = False
+        self._enrolled_at = None
+
+    # --- what its supervisor does
+
+    @property
+    def _is_working(self) -> bool:
+        return self._enrolled_at is not None
+
+    @property
+    def has_use_for(self) -> bool:
+        """Whether a look into the queues could make it claim something: some task there needs no more than is free."""
+        smallest = self._peeks.smallest()
+        is_pulling = self._is_working and self._stopped_pulling is None and self._cut_off_at is None
+        return is_pulling and smallest is not None and smallest <= self._free
+
+    def step(self) -> None:
+        """Decide and carry out until there is nothing more to do, tell the centre, and sleep until the next deadline."""
+        self._tell_server()
+        while self._is_working:
+            state = self._state()
+            instructions = decide(state, self._policy)
+            for instruction in instructions:
+                self._carry_out(instruction)
+            if not instructions:
+                self._beat()
+                self._sleep_until(next_deadline(state, self._policy))
+                return
+
+    def _state(self) -> State:
+        assert self._enrolled_at
+        at = self._world.agenda.at
+        # Nobody asks a machine in contact how long it has been in contact: it is, until the world cuts it off.
+        seen = self._cut_off_at or NEVER
+        orders = None if self._cut_off_at else self._world.store.instance(self.id)
+        ending = orders.end_reason if orders and orders.terminate_requested_at else None
+        draining = orders.end_reason if orders and orders.drain_requested_at else None
+        return State(
+            at=at,
+            enrolled_at=self._enrolled_at,
+            gpus=self._gpus,
+            cpus=self._order.offer.cpus,
+            held=tuple(job.held for job in self._jobs.values()),
+            unsent=frozenset(task.id for task, _ in self._untold),
+            waiting=self._peeks.tasks() if self.has_use_for else (),
+            peeked_at=None if self._cut_off_at else at,
+            idle_since=self._idle_since,
+            server_seen_at=seen,
+            centre_seen_at=seen,
+            drain=self._notice or draining,
+            end=self._notice if self._is_out_of_time else ending,
+            stopped_pulling=self._stopped_pulling,
+        )
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        match instruction:
+            case Claim():
+                self._claim(instruction)
+            case StopTask():
+                self._stop(instruction)
+            case StopPulling():
+                self._stopped_pulling = instruction.reason
+            case EndMachine():
+                self._say_goodbye(instruction.reason)
+
+    def _claim(self, claim: Claim) -> None:
+        world, task, at = self._world, claim.task, self._world.agenda.at
+        if not world.server.claim(task):
+            return
+        worker = f"{world.cluster}:{self._order.resource.name}:{self.id}:{task.id}"
+        world.server.started(task.id, worker, "claimed")
+        run = Run(
+            task=task.id,
+            instance=self.id,
+            queue=task.queue,
+            worker=worker,
+            gpus=claim.gpus,
+            enqueued_at=task.enqueued_at,
+            claimed_at=at,
+            started_at=at,
+        )
+        held = Allocation(task=task.id, queue=task.queue, worker=worker, gpus=claim.gpus, started_at=at)
+        attempt = Attempt(task=task.id, instance=self.id, gpus=len(claim.gpus), started_at=at)
+        job = Job(held=Held(task=task, gpus=claim.gpus), allocation=held, run=run, attempt=attempt)
+        self._jobs[task.id] = job
+        self._new_runs.append(run)
+        self._free -= len(claim.gpus)
+        self._idle_since = None
+        world.truth.start(attempt)
+        world.agenda.add(at + world.duration_of(task.id), partial(self._finish, job))
+
+    def _finish(self, job: Job) -> None:
+        """The task came to its own end, if it is still here."""
+        if self._jobs.get(job.held.task.id) is job:
+            self._world.truth.end(job.attempt, self._world.agenda.at, is_complete=True)
+            self._release(job, RunResult.COMPLETED)
+            self.step()
+
+    def _stop(self, stop: StopTask) -> None:
+        job = self._jobs[stop.task]
+        if self.is_healthy and stop.reason.code not in NOT_SCALE_DOWN:
+            self._world.truth.busy_kills += 1
+        self._world.truth.end(job.attempt, self._world.agenda.at)
+        self._release(job, stop.then)
+
+    def _release(self, job: Job, result: RunResult | None) -> None:
+        task, at = job.held.task, self._world.agenda.at
+        del self._jobs[task.id]
+        self._free += len(job.held.gpus)
+        if not self._jobs:
+            self._idle_since = at
+        if result:
+            self._untold.append((task, result))
+        self._new_runs = [run for run in self._new_runs if run.task != task.id]
+        self._new_runs.append(replace(job.run, ended_at=at, result=result or RunResult.STOPPED))
+        self._tell_server()
+
+    def _tell_server(self) -> None:
+        """What tasks came to, as soon as the server can be reached."""
+        if self._cut_off_at or not self._is_working:
+            return
+        untold, self._untold = self._untold, []
+        for task, result in untold:
+            if result is RunResult.REQUEUED:
+                self._world.server.put_back(task.id, task.queue, "its machine ends")
+            else:
+                self._world.server.completed(task.id, "it ended by itself")
+
+    def _beat(self, goodbye: Reason | None = None) -> None:
+        """The centre hears what is new. Beats that would repeat it are left out: one stands for all until it goes silent."""
+        if self._cut_off_at:
+            return
+        stops = goodbye or self._stopped_pulling
+        allocations = tuple(job.allocation for job in self._jobs.values())
+        news = (stops, goodbye, self._idle_since, allocations, self._silent_from)
+        if news == self._told and not self._new_runs:
+            return
+        self._told = news
+        times = [self._world.agenda.at] if stops else []
+        for at in times if goodbye else [*times, self._silent_from]:
+            self._world.store.beat(
+                self.id,
+                at=at,
+                is_pulling=not stops,
+                is_ending=goodbye is not None,
+                reason=stops,
+                idle_since=self._idle_since,
+                allocations=allocations,
+                runs=self._new_runs,
+                gpus=self._gpus,
+            )
+        self._new_runs = []
+
+    def _say_goodbye(self, reason: Reason) -> None:
+        self._beat(reason)
+        self._vanish()
+        self._end(self.id)
+
+    def _sleep_until(self, deadline: datetime | None) -> None:
+        if deadline and deadline < NEVER and deadline != self._wakes_at:
+            self._wakes_at = deadline
+            self._world.agenda.add(deadline, self._wake)
+
+    def _wake(self) -> None:
+        if self._is_working and self._wakes_at == self._world.agenda.at:
+            self._wakes_at = None
+            self.step()
+
+
+def _gpus_of(order: LaunchOrder) -> tuple[Gpu, ...]:
+    offer = order.offer
+    memory_gib = offer.gpu_memory_gib or 0.0
+    return tuple(
+        Gpu(index=n, uuid=f"{order.instance}-gpu{n}", model=offer.gpu_model or "", memory_gib=memory_gib)
+        for n in range(offer.gpus)
+    )

@@ -1,0 +1,75 @@
+"""The ClearML server of the simulation: the one in memory, looked at only when something changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from fleet.model import Queue, Task
+from fleet.queues.memory import MemoryServer
+
+# As a supervisor peeks: it looks at the first entries of each queue only.
+FIRST_ENTRIES = 100
+
+
+class SimulatedServer(MemoryServer):
+    """Counts the changes of its queues, so that hundreds of machines need not read them again while nothing changed."""
+
+    def __init__(self, now: Callable[[], datetime], on_change: Callable[[], None]) -> None:
+        super().__init__(now)
+        self.version = 0
+        self._on_change = on_change
+        self._read: dict[tuple[str, ...], tuple[int, tuple[Task, ...]]] = {}
+
+    def waiting(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
+        key = tuple(queue.name for queue in queues)
+        version, tasks = self._read.get(key, (-1, ()))
+        if version != self.version:
+            tasks = super().waiting(queues)
+            self._read[key] = self.version, tasks
+        return tasks
+
+    def enqueue(self, task: str, queue: str) -> None:
+        super().enqueue(task, queue)
+        self._changed()
+
+    def put_back(self, task: str, queue: str, why: str) -> None:
+        super().put_back(task, queue, why)
+        self._changed()
+
+    def claim(self, task: Task) -> bool:
+        is_ours = super().claim(task)
+        self._changed()
+        return is_ours
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._on_change()
+
+
+class Peeks:
+    """What the supervisors of one resource see when they look into their queues."""
+
+    def __init__(self, server: SimulatedServer, queues: Sequence[Queue]) -> None:
+        self._server = server
+        self._queues = tuple(queues)
+        self._version = -1
+        self._tasks: tuple[Task, ...] = ()
+        self._smallest: float | None = None
+
+    def tasks(self) -> tuple[Task, ...]:
+        """The first entries of each queue."""
+        self._look()
+        return self._tasks
+
+    def smallest(self) -> float | None:
+        """How many GPUs the smallest of them needs: who has less free need not decide. None: nothing waits."""
+        self._look()
+        return self._smallest
+
+    def _look(self) -> None:
+        if self._version != self._server.version:
+            self._version = self._server.version
+            waiting = self._server.waiting(self._queues)
+            self._tasks = tuple(task for task in waiting if task.position < FIRST_ENTRIES)
+            self._smallest = min((task.need.at_least for task in self._tasks), default=None)

@@ -1,0 +1,105 @@
+"""A workload: what was submitted when, how many GPUs it took, and for how long. Read from a CSV file, or made (`workload`)."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import ConfigError
+from fleet.model import GpuNeed, Queue
+
+NEEDED = ("submit_s", "gpus", "duration_s")
+MOST_GPUS = 1024
+MOST_SECONDS = 10 * 365 * 86400.0
+# A wish travels as a tag of the task, and a tag writes three decimals.
+SMALLEST_PART = 0.001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One task of a workload."""
+
+    submit_s: float  # after the start
+    gpus: float  # whole, or a part of one
+    duration_s: float  # of one undisturbed run
+    queue: str
+    gpu_type: str | None = None
+    user: str = ""
+
+    @property
+    def need(self) -> GpuNeed:
+        return GpuNeed(at_least=self.gpus, at_most=self.gpus)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The task's own wishes, as a user writes them."""
+        return (f"gpus:{self.need}", *([f"gpu_type:{self.gpu_type}"] if self.gpu_type else []))
+
+
+def task_id(place: int) -> str:
+    """The id of the task at this place of a workload."""
+    return f"t{place:06}"
+
+
+def read_trace(path: Path, queues: Sequence[Queue]) -> tuple[Submission, ...]:
+    """The rows of a trace, in the order of their submission. Columns that are not ours are ignored.
+
+    Raises:
+        ConfigError: the file, its head or a row cannot be read; the text names the row as an editor counts lines.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+            if missing:
+                raise ConfigError(
+                    f"{path}: no column {', '.join(missing)}; a trace has {', '.join(NEEDED)} and may have queue, gpu_type, user"
+                )
+            found = [_row(row, f"{path}, row {reader.line_num}", queues) for row in reader]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: cannot be read as a trace: {getattr(error, 'strerror', None) or error}") from error
+    return tuple(sorted(found, key=lambda submission: submission.submit_s))
+
+
+def _row(row: Mapping[str, str | None], where: str, queues: Sequence[Queue]) -> Submission:
+    known = [queue.name for queue in queues]
+    queue = (row.get("queue") or "").strip() or known[0]
+    if queue not in known:
+        raise ConfigError(f"{where}: no queue is called {queue!r} in the fleet file; there are {', '.join(known)}")
+    return Submission(
+        submit_s=_number(row, "submit_s", where, MOST_SECONDS),
+        gpus=_gpus(row, where),
+        duration_s=_number(row, "duration_s", where, MOST_SECONDS),
+        queue=queue,
+        gpu_type=_gpu_type(row, where),
+        user=(row.get("user") or "").strip(),
+    )
+
+
+def _number(row: Mapping[str, str | None], key: str, where: str, most: float) -> float:
+    text = (row.get(key) or "").strip()
+    try:
+        number = float(text)
+    except ValueError:
+        raise ConfigError(f"{where}: {key} is {text!r}, not a number") from None
+    if not math.isfinite(number) or not 0 <= number <= most:
+        raise ConfigError(f"{where}: {key} is {text}; expected 0 to {most:g}")
+    return number
+
+
+def _gpus(row: Mapping[str, str | None], where: str) -> float:
+    gpus = _number(row, "gpus", where, MOST_GPUS)
+    if gpus > 1 and not gpus.is_integer():
+        raise ConfigError(f"{where}: gpus is {gpus:g}; a part of a GPU is less than 1, more than one are whole")
+    return max(round(gpus, 3), SMALLEST_PART) if 0 < gpus < 1 else gpus
+
+
+def _gpu_type(row: Mapping[str, str | None], where: str) -> str | None:
+    text = (row.get("gpu_type") or "").strip()
+    if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", text):
+        raise ConfigError(f"{where}: gpu_type is {text!r}; expected a word of a GPU's model, as a100")
+    return text.lower() or None
