@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -83,14 +82,11 @@ def test_a_writer_that_is_killed_leaves_what_it_had_written(open_sql: Callable[[
     store.request_drain("i0", IDLE, at(1))
 
 
-def test_five_thousand_instances_are_read_in_a_moment(open_sql: Callable[[], Store]) -> None:
-    """A loose bound, to catch a reader that has become slow, on a busy machine too. Measured: 0.2 s, and 0.06 s again."""
+def test_what_changed_is_read_anew_among_five_thousand_that_did_not(open_sql: Callable[[], Store]) -> None:
     store = open_sql()
     gpus = [replace(GPU0, index=n, uuid=f"GPU-{n}") for n in range(8)]
     store.record_intents([replace(an_instance(f"i{n:04}", requested_at=at(n)), gpus=tuple(gpus)) for n in range(5000)])
-    started = time.monotonic()
     assert len(store.instances("c")) == 5000
-    assert time.monotonic() - started < 2.0
     busy = beat(store, "i0017", when=at(9000), gpus=gpus[:1])
     store.note_gone("i0018", IDLE, at(9000))
     again = store.instances("c")
