@@ -49,6 +49,10 @@ class InstanceState(StrEnum):
     GONE = "gone"  # the cloud no longer lists it: the ledger is closed
 
 
+# An instance in one of these pulls, or once booted will pull, what waits.
+TAKING_TASKS = frozenset({InstanceState.REQUESTED, InstanceState.BOOTING, InstanceState.READY, InstanceState.BUSY})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reason:
     """Why something is done, or not done. Every action and every event carries one."""
@@ -241,12 +245,7 @@ class Instance:
     @property
     def is_taking_tasks(self) -> bool:
         """It will pull, or once booted will pull, what waits."""
-        return self.state in (
-            InstanceState.REQUESTED,
-            InstanceState.BOOTING,
-            InstanceState.READY,
-            InstanceState.BUSY,
-        )
+        return self.state in TAKING_TASKS
 
     def usd(self, at: datetime) -> float | None:
         """What it has cost until `at`, US dollars, per second from the cloud's confirmation; None if the price is unknown."""

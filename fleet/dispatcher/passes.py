@@ -95,8 +95,9 @@ class Dispatcher:
         store, cluster = self.parts.store, self.policy.cluster
         self.reconciler.run(store.instances(cluster))
         self.alerts += self.reconciler.alerts
-        resume(store.instances(cluster), self.parts, self.policy, self.backoffs)
-        self._repeat_terminations(store.instances(cluster))
+        instances = store.instances(cluster)
+        resume(instances, self.parts, self.policy, self.backoffs)
+        self._repeat_terminations(instances)
         tasks, is_server_ok = self._demand()
         snapshot = Snapshot(
             pass_id=self.parts.new_id(),
@@ -124,7 +125,8 @@ class Dispatcher:
                 store.request_terminate(action.instance, action.reason, at)
         launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
         ordered = {a.instance for a in made.actions if isinstance(a, Terminate)}
-        self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
+        if ordered:
+            self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
 
     def remember(self, snapshot: Snapshot, made: Plan, is_server_ok: bool) -> None:
         """Keep what this pass saw and decided for the reading commands."""

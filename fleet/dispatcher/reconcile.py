@@ -33,6 +33,7 @@ class Reconciler:
         """Bring the store up to date with every cloud that answers; a cloud that does not is an alert, nothing more."""
         self.alerts, self.has_closed = [], False
         providers = {r.name: r.provider for r in self.policy.resources}
+        living = {i.id for i in instances}
         for name, provider in self.parts.providers.items():
             try:
                 listed = provider.list(self.policy.cluster)
@@ -42,7 +43,8 @@ class Reconciler:
             ours = [i for i in instances if providers.get(i.resource, i.offer.provider) == name]
             self._close_the_gone(ours, {m.cloud_id for m in listed}, provider)
             self._adopt(ours, {m.instance: m for m in listed})
-            self._end_orphans(listed, provider)
+            # The memory is asked only of strangers: one question for each of thousands of machines would take seconds.
+            self._end_orphans([m for m in listed if m.instance not in living], provider)
 
     def _close_the_gone(self, ours: Sequence[Instance], listed: set[str], provider: Provider) -> None:
         at = self.parts.now()
@@ -64,9 +66,9 @@ class Reconciler:
             if instance.cloud_id is None and instance.id in listed:
                 self.parts.store.note_launched(instance.id, listed[instance.id].cloud_id, self.parts.now())
 
-    def _end_orphans(self, listed: Sequence[Machine], provider: Provider) -> None:
+    def _end_orphans(self, strangers: Sequence[Machine], provider: Provider) -> None:
         at = self.parts.now()
-        unknown = [m for m in listed if self._is_orphan(m)]
+        unknown = [m for m in strangers if self._is_orphan(m)]
         for machine in unknown:
             if machine.cloud_id not in self.orphans:
                 self.orphans[machine.cloud_id] = at

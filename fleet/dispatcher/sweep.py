@@ -55,10 +55,12 @@ class Sweeper:
 
 
 def _put_back_runs_of_the_gone(parts: Parts, policy: Policy, gone_since: datetime) -> None:
-    gone = {i.id: i for i in parts.store.instances(policy.cluster, gone_after=gone_since) if i.gone_at}
-    open_runs = [r for r in parts.store.runs(ended_after=parts.now()) if r.ended_at is None and r.instance in gone]
-    if not open_runs:
+    there = {i.id for i in parts.store.instances(policy.cluster)}
+    open_runs = [r for r in parts.store.runs(ended_after=parts.now()) if r.ended_at is None and r.instance not in there]
+    if not open_runs:  # nearly always: the many that are gone need not be read
         return
+    gone = {i.id: i for i in parts.store.instances(policy.cluster, gone_after=gone_since) if i.gone_at}
+    open_runs = [r for r in open_runs if r.instance in gone]
     states = parts.demand.states([r.task for r in open_runs])
     for run in open_runs:
         instance = gone[run.instance]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleet.model import Instance, InstanceState, Offer, Queue, Task
+from fleet.model import TAKING_TASKS, Instance, InstanceState, Offer, Queue, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +67,23 @@ def slots_of(queue: Queue, cpus: int) -> int:
     return queue.slots if queue.slots is not None else max(cpus, 1)
 
 
-def room_of(instance: Instance) -> Room:
-    """The room left on an instance that takes tasks. One that boots has all its GPUs free."""
-    held = sum(len(a.gpus) for a in instance.allocations)
+def room_of(instance: Instance, state: InstanceState) -> Room:
+    """The room left on an instance in this state, which takes tasks. One that boots has all its GPUs free."""
+    held, cpu_tasks = 0, 0
+    for allocation in instance.allocations:
+        held += len(allocation.gpus)
+        cpu_tasks += not allocation.gpus
     total = len(instance.gpus) if instance.enrolled_at else instance.offer.gpus
-    return Room(
-        instance=instance.id,
-        offer=instance.offer,
-        state=instance.state,
-        free_gpus=total - held,
-        cpu_tasks=sum(1 for a in instance.allocations if not a.gpus),
-    )
+    return Room(instance.id, instance.offer, state, total - held, cpu_tasks)
 
 
 def rooms_of(instances: Sequence[Instance]) -> dict[str, list[Room]]:
     """Room by resource: fullest first, so that empty machines may become idle and end; those that run before those that boot."""
     rooms: dict[str, list[Room]] = {}
     for instance in instances:
-        if instance.is_taking_tasks:
-            rooms.setdefault(instance.resource, []).append(room_of(instance))
+        state = instance.state
+        if state in TAKING_TASKS:
+            rooms.setdefault(instance.offer.resource, []).append(room_of(instance, state))
     running = (InstanceState.READY, InstanceState.BUSY)
     for several in rooms.values():
         several.sort(key=lambda r: (r.state not in running, r.free_gpus, -r.cpu_tasks, r.instance))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from fleet.model import Instance, InstanceState, Reason, Snapshot, Terminate
+from fleet.model import Instance, InstanceState, Reason, Resource, Snapshot, Terminate
 
 # Longer than the edge's own deadline for lost contact, so that a cut-off supervisor has ended its tasks before we act (P4).
 CONTACT_LOST_AFTER = timedelta(seconds=180)
@@ -15,18 +15,18 @@ GOODBYE_GRACE = timedelta(seconds=60)
 def reap(snapshot: Snapshot) -> tuple[Terminate, ...]:
     """An order to end for every instance that missed a deadline and has not been told yet."""
     found = []
+    resources = {r.name: r for r in snapshot.resources}
+    deaf_until = snapshot.listening_since or datetime.min.replace(tzinfo=snapshot.at.tzinfo)
     for instance in snapshot.instances:
-        if instance.terminate_requested_at is None and (reason := overdue(instance, snapshot)):
+        resource = resources.get(instance.offer.resource)
+        if instance.terminate_requested_at is None and (reason := overdue(instance, resource, snapshot.at, deaf_until)):
             found.append(Terminate(instance=instance.id, reason=reason))
     return tuple(found)
 
 
-def overdue(instance: Instance, snapshot: Snapshot) -> Reason | None:
-    """The deadline that this instance missed, if any."""
-    at = snapshot.at
-    deaf_until = snapshot.listening_since or datetime.min.replace(tzinfo=at.tzinfo)
-    resource = next((r for r in snapshot.resources if r.name == instance.resource), None)
-    if instance.state is InstanceState.BOOTING:
+def overdue(instance: Instance, resource: Resource | None, at: datetime, deaf_until: datetime) -> Reason | None:
+    """The deadline that this instance missed, if any. No silence counts from before `deaf_until`."""
+    if instance.enrolled_at is None and instance.state is InstanceState.BOOTING:
         limit = resource.boot_timeout if resource else timedelta(minutes=15)
         if at - max(_booting_since(instance), deaf_until) > limit:
             text = f"no supervisor enrolled within {_words(limit)} of the launch; see its console log and first-boot script"

@@ -34,7 +34,8 @@ class FakeCloud:
         self.shapes = list(shapes)
         self.now = now
         self.list_lag = list_lag
-        self.machines: dict[str, FakeMachine] = {}
+        self.machines: dict[str, FakeMachine] = {}  # all there ever were
+        self._running: dict[str, FakeMachine] = {}
         self.launch_calls: list[tuple[str, ...]] = []
         self.terminate_calls: list[tuple[str, ...]] = []
         # Faults to come, one for each call of that verb (a list fault fails the whole call; None = no fault).
@@ -64,7 +65,7 @@ class FakeCloud:
                 resource=order.resource.name,
                 launched_at=self.now(),
             )
-            known = self.machines[machine.cloud_id] = FakeMachine(machine, order)
+            known = self.machines[machine.cloud_id] = self._running[machine.cloud_id] = FakeMachine(machine, order)
         return Launched(instance=order.instance, cloud_id=known.machine.cloud_id)
 
     def list(self, cluster: str) -> Sequence[Machine]:
@@ -72,8 +73,8 @@ class FakeCloud:
         at = self.now()
         return [
             m.machine
-            for m in self.machines.values()
-            if m.machine.cluster == cluster and m.ended_at is None and at - m.machine.launched_at >= self.list_lag
+            for m in self._running.values()
+            if m.machine.cluster == cluster and at - m.machine.launched_at >= self.list_lag
         ]
 
     def terminate(self, cloud_ids: Sequence[str]) -> None:
@@ -84,8 +85,8 @@ class FakeCloud:
 
     def end(self, cloud_id: str) -> None:
         """The machine is no more, whoever ended it."""
-        found = self.machines.get(cloud_id)
-        if found and found.ended_at is None:
+        found = self._running.pop(cloud_id, None)
+        if found:
             found.ended_at = self.now()
 
 

@@ -52,6 +52,8 @@ class _Record:
     queue: str | None = None  # the name of the one it was last enqueued to
     enqueued_at: datetime | None = None
     console: list[str] = field(default_factory=list)
+    shown: Task | None = None  # as `waiting` showed it last
+    shown_for: Queue | None = None
 
 
 class MemoryServer:
@@ -64,6 +66,7 @@ class MemoryServer:
             str, dict[str, None]
         ] = {}  # name -> task ids, head first (a dict keeps order, and finds at once)
         self._tasks: dict[str, _Record] = {}
+        self._queued: dict[str, None] = {}  # those with this status: few of all that there ever were
         self._workers: dict[str, Worker] = {}
 
     # --- what people do
@@ -130,6 +133,7 @@ class MemoryServer:
     def delete(self, task: str) -> None:
         self._unqueue(task)
         self._tasks.pop(task, None)
+        self._queued.pop(task, None)
 
     def workers(self) -> tuple[Worker, ...]:
         """Those that have not expired."""
@@ -158,10 +162,8 @@ class MemoryServer:
         names = {queue.name for queue in queues}
         return tuple(
             record.state
-            for task, record in self._tasks.items()
-            if record.state.status is TaskStatus.QUEUED
-            and record.queue in names
-            and task not in self._queues.get(record.queue, {})
+            for task, record in ((task, self._tasks[task]) for task in self._queued)
+            if record.queue in names and task not in self._queues.get(record.queue, {})
         )
 
     def put_back(self, task: str, queue: str, why: str) -> None:
@@ -251,8 +253,14 @@ class MemoryServer:
 
     def _waiting(self, task: str, queue: Queue, position: int) -> Task:
         record = self._tasks[task]
+        shown = record.shown
+        if shown and record.shown_for is queue and shown.enqueued_at == record.enqueued_at:
+            if shown.position != position:
+                record.shown = shown = replace(shown, position=position)
+            return shown
         wished = wishes(queue.need, record.tags, record.properties)
-        return Task(
+        record.shown_for = queue
+        record.shown = Task(
             id=task,
             queue=queue.name,
             position=position,
@@ -265,12 +273,17 @@ class MemoryServer:
             gpu_memory_gib=wished.gpu_memory_gib,
             notes=wished.ignored,
         )
+        return record.shown
 
     def _set(self, record: _Record, status: TaskStatus, message: str = "") -> None:
         queue_id = f"id of {record.queue}" if record.queue else None
         record.state = replace(
             record.state, status=status, status_message=message, queue_id=queue_id, last_update=self._now()
         )
+        if status is TaskStatus.QUEUED:
+            self._queued[record.state.id] = None
+        else:
+            self._queued.pop(record.state.id, None)
 
     def _unqueue(self, task: str) -> None:
         for entries in self._queues.values():

@@ -17,7 +17,7 @@ from random import Random
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Launch, Offer, Plan, Queue
+from fleet.model import Action, Launch, Offer, Plan, Queue, Terminate
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
@@ -63,7 +63,7 @@ class Outcome:
     ended_at: datetime
     states: Mapping[str, str]  # of each task: completed, failed, waiting or lost
     gone_at: Mapping[str, datetime | None]  # of each machine, as the store has it; one that it never knew is missing
-    why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's word
+    why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's reason
     passes: int
 
 
@@ -268,7 +268,7 @@ class Simulation:
         for action in made.actions:
             if not isinstance(action, Launch) and action.instance in self._machines:
                 self._machines[action.instance].step()  # it hears its orders
-        if made.actions or self._are_calls_due():
+        if self._are_calls_due() or any(self._is_undone(action) for action in made.actions):
             self.request_pass(self._soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):
             self.request_pass(pause.until)
@@ -276,6 +276,13 @@ class Simulation:
             self.request_pass(self.agenda.at + ORPHAN_GRACE)
         self._see_to_the_sweep()
         self._settle(made)
+
+    def _is_undone(self, action: Action) -> bool:
+        """Whether the next pass has to see to it again: a launch that failed, an order to end that was not heard."""
+        known = self.store.instance(action.instance)
+        if isinstance(action, Launch):
+            return known is None or known.launched_at is None
+        return isinstance(action, Terminate)
 
     def _see_to_the_sweep(self) -> None:
         """What machines took with them is put back by a sweep after the pass that finds them gone."""
@@ -371,7 +378,7 @@ class Simulation:
             ended_at=self.agenda.at,
             states={task: self._state_of(task, queued) for task in self._jobs},
             gone_at={i.id: i.gone_at for i in map(self.store.instance, truth.lives) if i},
-            why_waiting=Counter(w.reason.code for w in self._made.waiting) if self._made else Counter(),
+            why_waiting=Counter(w.reason.text for w in self._made.waiting) if self._made else Counter(),
             passes=self._passes,
         )
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.system.real_clients import wait_for
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("clearml")]
+pytestmark = pytest.mark.system
 
 TRAIN = """
 import argparse, time
@@ -33,16 +33,17 @@ if args.fail:
 """
 
 CLONE = """
-import json, sys
+import sys
 from clearml import Task
 source = Task.get_task(task_id=sys.argv[1])
-clone = Task.clone(source_task=source, name="clone")
-clone.set_parameters({"Args/lr": 0.5, "General/hidden": 99, "Args/steps": int(sys.argv[2]), "Args/fail": int(sys.argv[3])})
-Task.enqueue(clone, queue_name="sdk")
-print("CLONE", clone.id)
+for name, steps, fail in (("long", 1000, 0), ("failing", 3, 1)):
+    clone = Task.clone(source_task=source, name=name)
+    clone.set_parameters({"Args/lr": 0.5, "General/hidden": 99, "Args/steps": steps, "Args/fail": fail})
+    Task.enqueue(clone, queue_name="sdk")
+    print("CLONE", name, clone.id)
 """
 
-READ = """
+READ_AND_RUN_AGAIN = """
 import json, sys
 from clearml import Task
 task = Task.get_task(task_id=sys.argv[1])
@@ -50,21 +51,17 @@ print("READ", json.dumps({
     "status": task.get_status(),
     "artifact": task.artifacts["result"].get(),
     "scalars": task.get_reported_scalars()["loss"]["train"]["y"],
-    "lines": len(task.get_reported_console_output(number_of_reports=100)),
+    "console": "".join(task.get_reported_console_output(number_of_reports=100)),
     "parameters": task.get_parameters(),
 }))
-"""
-
-AGAIN = """
-import sys
-from clearml import Task
-task = Task.get_task(task_id=sys.argv[1])
-task.reset(force=True)
-task.set_parameter("Args/fail", 0)
-Task.enqueue(task, queue_name="sdk")
+failed = Task.get_task(task_id=sys.argv[2])
+failed.reset(force=True)
+failed.set_parameter("Args/fail", 0)
+Task.enqueue(failed, queue_name="sdk")
 """
 
 
+@pytest.mark.xdist_group("clearml-agent")
 def test_a_stock_daemon_runs_an_enqueued_task_and_its_console_arrives(clearml_server: Any, home: Any) -> None:
     queue = clearml_server.queue("plain")
     home.daemon("--queue", "plain", "--cpu-only")
@@ -78,26 +75,18 @@ def test_a_stock_daemon_runs_an_enqueued_task_and_its_console_arrives(clearml_se
     assert held["execution"]["queue"] == queue
 
 
+@pytest.mark.xdist_group("clearml-sdk")
 def test_the_tour_of_the_sdk(clearml_server: Any, home: Any) -> None:
     """init, execute_remotely, clone with other parameters, artifact, scalars, text, failure, abort, reset, again."""
     clearml_server.queue("sdk")
     home.daemon("--queue", "sdk", "--cpu-only")
-    output = home.python(TRAIN)
-    first = re.search(r"new task id=(\w+)", output)[1]  # type: ignore[index]
+    first = re.search(r"new task id=(\w+)", home.python(TRAIN))[1]  # type: ignore[index]
     assert clearml_server.task(first)["system_tags"] == []  # no longer "development"
-    long = a_clone(home, first, steps=1000)
-    failing = a_clone(home, first, fail=1)
+    clones = dict(re.findall(r"CLONE (\w+) (\w+)", home.python(CLONE, first)))
+    long, failing = clones["long"], clones["failing"]
+    assert clearml_server.task(long)["parent"] == first
 
-    assert clearml_server.ends(first) == "completed"
-    read = json.loads(home.python(READ, first).split("READ ", 1)[1])
-    assert read["artifact"] == {"lr": 0.1}
-    assert read["scalars"] == [1.0, 0.5, pytest.approx(1 / 3)]
-    assert read["parameters"]["Args/lr"] == "0.1"
-    console = clearml_server.console(first)
-    assert "step 2 lr 0.1 hidden 16" in console
-    assert "a text for the log" in console
-
-    wait_for("the clone prints", lambda: "step 3 lr 0.5 hidden 99" in clearml_server.console(long))
+    wait_for("the clone prints", lambda: "step 3 lr 0.5 hidden 99" in clearml_server.console(long), 90)
     assert clearml_server.call("tasks.stop", task=long)["fields"]["status"] == "in_progress"
     assert clearml_server.ends(long) == "stopped"
     assert "Process aborted by user" in clearml_server.console(long)
@@ -106,15 +95,18 @@ def test_the_tour_of_the_sdk(clearml_server: Any, home: Any) -> None:
     console = clearml_server.console(failing)
     assert "Traceback (most recent call last)" in console
     assert "RuntimeError: boom at the end" in console
-    home.python(AGAIN, failing)
+
+    read = json.loads(home.python(READ_AND_RUN_AGAIN, first, failing).split("READ ", 1)[1].splitlines()[0])
+    assert (read["status"], read["artifact"]) == ("completed", {"lr": 0.1})
+    assert read["scalars"] == [1.0, 0.5, pytest.approx(1 / 3)]
+    assert read["parameters"]["Args/lr"] == "0.1"
+    assert "step 2 lr 0.1 hidden 16" in read["console"]
+    assert "a text for the log" in read["console"]
+
     assert clearml_server.ends(failing) == "completed"
     console = clearml_server.console(failing)
     assert "step 2 lr 0.5" in console
     assert "boom" not in console  # the log of the first run went with the reset
-
-
-def a_clone(home: Any, task: str, steps: int = 3, fail: int = 0) -> str:
-    return str(re.search(r"CLONE (\w+)", home.python(CLONE, task, str(steps), str(fail)))[1])  # type: ignore[index]
 
 
 TIMED = 'echo "began $(date +%s%N)"; sleep 2; echo "ended $(date +%s%N)"\n'
@@ -134,6 +126,7 @@ def most_at_once(server: Any, tasks: list[str]) -> int:
     return most
 
 
+@pytest.mark.xdist_group("clearml-agent")
 def test_services_mode_keeps_its_limit(clearml_server: Any, home: Any) -> None:
     queue = clearml_server.queue("services")
     tasks = [clearml_server.submit(queue, TIMED, f"service {i}") for i in range(3)]
@@ -149,6 +142,7 @@ def test_services_mode_keeps_its_limit(clearml_server: Any, home: Any) -> None:
 MEET = 'echo "sees $CUDA_VISIBLE_DEVICES."; touch "{folder}/$$"; until [ $(ls {folder} | wc -l) = 3 ]; do sleep 0.1; done\n'
 
 
+@pytest.mark.xdist_group("clearml-agent")
 def test_dynamic_gpus_of_a_stock_daemon_share_four_gpus_between_two_queues(clearml_server: Any, home: Any) -> None:
     two, one = clearml_server.queue("two"), clearml_server.queue("one")
     folder = home.folder / "meet"
@@ -162,6 +156,7 @@ def test_dynamic_gpus_of_a_stock_daemon_share_four_gpus_between_two_queues(clear
     assert sorted(gpu for gpus in seen for gpu in gpus) == ["0", "1", "2", "3"]  # nobody shared one
 
 
+@pytest.mark.xdist_group("clearml-agent")
 def test_a_stock_daemon_drains_by_its_runtime_property(clearml_server: Any, home: Any) -> None:
     queue = clearml_server.queue("drained")
     worker = f"{home.folder.name}:cpu:0"
@@ -182,6 +177,7 @@ def test_a_stock_daemon_drains_by_its_runtime_property(clearml_server: Any, home
     assert worker not in workers()  # it unregistered
 
 
+@pytest.mark.xdist_group("clearml-agent")
 def test_no_log_line_and_no_status_is_lost_when_the_server_is_killed(clearml_server: Any, home: Any) -> None:
     queue = clearml_server.queue("killed")
     home.daemon("--queue", "killed", "--cpu-only")

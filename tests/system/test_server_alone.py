@@ -15,7 +15,7 @@ import requests
 
 from tests.system.real_clients import ROOT, RunningServer, a_free_port
 
-pytestmark = [pytest.mark.system, pytest.mark.xdist_group("clearml")]
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("clearml-sdk")]
 
 
 def test_a_taken_port_is_one_line_and_exit_1(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def get_all(call: Call) -> Doc:
     if fits_sql:
         for field, descending in query.order_by:
             column = _ORDERED[field]
-            rows = rows.order_by(column.desc() if descending else column.asc())
+            rows = rows.order_by(column.desc().nulls_last() if descending else column.asc().nulls_first())
         if query.limit is not None:
             rows = rows.limit(query.limit).offset(query.offset)
     found = [tasks.as_doc(row, call.identity.company, call.at) for row in call.connection.execute(rows)]

@@ -25,6 +25,8 @@ def register(call: Call) -> Doc:
     default = int(call.settings.worker_timeout.total_seconds())
     timeout_s = max(call.number("timeout", default), 1)
     old = _row(call, worker)
+    if old is not None:  # the same name again is a new life: an autoscaler counts idle time from here
+        call.connection.execute(_UPDATE, {"worker_id": worker, "registered": call.now, "active": call.now})
     doc = {
         "queues": call.texts("queues"),
         "tags": call.texts("tags"),

@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from fleet.server import status
+from fleet.server import status, tasks
+from fleet.server.call import Call, Identity
+from fleet.server.refusal import Refusal
+from fleet.server.tables import TASK
 from tests.server.embedded import Client
 
 AGENT = {"force": True, "status_reason": "", "status_message": ""}
@@ -99,6 +103,33 @@ def test_enqueue_remembers_where_the_task_came_from_and_ends_its_development(cli
     assert client.ask("tasks.enqueue", task=task, queue=queue).codes == (400, 706)
     assert client.call("tasks.dequeue", task=task)["fields"]["status"] == "stopped"
     assert client.waiting(queue) == []
+
+
+def test_dequeue_tells_an_agent_that_requires_a_queue_whether_the_task_was_in_one(client: Client) -> None:
+    task = client.task()
+    assert client.call("tasks.dequeue", task=task, new_status="in_progress")["updated"] == 0
+    assert client.status(task) == "created"
+    client.call("tasks.started", task=task)
+    assert client.call("tasks.dequeue", task=task, new_status="in_progress")["updated"] == 1
+
+
+def test_a_status_that_somebody_changed_meanwhile_is_not_overwritten(client: Client) -> None:
+    task = client.task()
+    with client.server.database.write() as connection:
+        seen = connection.execute(sa.select(TASK).where(TASK.c.id == task)).one()
+        connection.execute(sa.update(TASK).values(status="queued"))
+        call = Call(
+            name="test",
+            fields={},
+            identity=Identity(user="", access_key="", company=""),
+            at=client.clock(),
+            connection=connection,
+            settings=client.server.settings,
+            is_writing=True,
+        )
+        with pytest.raises(Refusal) as refused:
+            tasks.change_status(call, seen, status.IN_PROGRESS)
+    assert (refused.value.code, refused.value.subcode) == (400, 121)
 
 
 def test_enqueue_by_name_makes_the_queue_and_can_say_whether_anybody_listens(client: Client) -> None:

@@ -1,10 +1,15 @@
 """What waits: order, claims under a lease, tasks held back, tombstones."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from queue import Queue
 
 import pytest
 
-from tests.server.embedded import Client
+from fleet.server import credentials
+from fleet.server.app import ServerSettings, create_server
+from tests.server.embedded import Client, Clock, basic
 
 
 def test_a_queue_gives_its_tasks_in_order_and_then_nothing(client: Client) -> None:
@@ -188,3 +193,17 @@ def test_add_task_enqueues(client: Client) -> None:
     assert client.call("queues.add_task", queue=queue, task=task) == {"added": 1}
     assert (client.status(task), client.waiting(queue)) == ("queued", [task])
     assert client.ask("queues.add_task", queue=queue, task=task).codes == (400, 706)
+
+
+def test_the_chores_bring_a_lost_claim_back_by_themselves_and_tell_of_it(settings: ServerSettings) -> None:
+    told: Queue[str] = Queue()
+    server = create_server(replace(settings, lease=timedelta(seconds=0.2)), told.put)
+    client = Client(server, Clock(), basic(credentials.create(server.database, "ada", "test")), [])
+    server.start()
+    queue = client.queue()
+    task = client.queued(queue)
+    assert told.get(timeout=5) == "train"
+    assert client.pop(queue) == task
+    assert told.get(timeout=5) == "train"
+    assert client.waiting(queue) == [task]
+    server.close()
