@@ -191,9 +191,10 @@ PARENT = """
 import os, subprocess, sys, time
 from fleet.supervisor.processes import Guard, die_with_parent
 guard = Guard()
-child = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, preexec_fn=die_with_parent)
+child = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, preexec_fn=die_with_parent, stdout=subprocess.PIPE)
 guard.add(child.pid)
-print(child.pid, guard.pid, flush=True)
+sys.stdout.write(f"{child.pid} {guard.pid} {child.stdout.readline().decode()}")
+sys.stdout.flush()
 time.sleep(60)
 """
 
@@ -202,8 +203,7 @@ time.sleep(60)
 def test_when_we_are_killed_the_guard_or_the_kernel_ends_our_agents(dies_first: str):
     root = Path(runner_module.__file__).parents[2]
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, cwd=root, text=True)
-    numbers = sorted([parent.stdout.readline().split(), parent.stdout.readline().split()], key=len)
-    (grandchild,), (child, guard) = [[int(n) for n in each] for each in numbers]
+    child, guard, grandchild = map(int, parent.stdout.readline().split())
     if dies_first == "guard":
         os.kill(guard, signal.SIGKILL)
     parent.kill()
