@@ -16,6 +16,11 @@ MOST_GPUS = 1024  # of one task: more is a typo
 SMALLEST_PART = 0.01  # of a GPU
 
 
+# Drivers report less than the number on the box: a "24 GB" A10 says 22.5 GiB, an old "16 GB" T4 14.8 GiB.
+# A task that asks for the number on the box must fit, or machines would be launched for it that never take it.
+NOMINAL_MEMORY = 0.9
+
+
 class Market(StrEnum):
     SPOT = "spot"  # cheaper; the cloud may take it back at short notice
     ON_DEMAND = "on_demand"

@@ -106,6 +106,8 @@ class Centre:
 
     def end_machines(self, reason: Reason, patience: timedelta) -> tuple[Instance, ...]:
         """Order every instance to end and wait for it; those that are still there when patience ends."""
+        if self.loop:
+            self.loop.dispatcher.is_closing = True
         deadline = time.monotonic() + patience.total_seconds()
         while (left := self.store.instances(self.config.cluster)) and time.monotonic() < deadline:
             for instance in left:

@@ -14,6 +14,7 @@ from fleet.dispatcher.reconcile import Reconciler, end
 from fleet.dispatcher.sweep import Sweeper
 from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachable
 from fleet.model import (
+    Budget,
     Drain,
     Instance,
     InstanceState,
@@ -47,6 +48,7 @@ class Dispatcher:
     holder: str  # this process, for the lead: host and pid
     backoffs: Backoffs = field(default_factory=Backoffs)
     listening_since: datetime | None = None
+    is_closing: bool = False  # everything is to end: launch nothing more, also not a minimum
     swept_at: datetime | None = None
     alerts: list[Reason] = field(default_factory=list)
     seen_tasks: frozenset[str] = frozenset()
@@ -108,7 +110,7 @@ class Dispatcher:
             resources=self.policy.resources,
             offers=self._offers(),
             instances=store.instances(cluster),
-            budget=self.policy.budget,
+            budget=Budget(max_instances=0) if self.is_closing else self.policy.budget,
             backoffs=self.backoffs.at(self.parts.now()),
             listening_since=self.listening_since,
         )

@@ -34,11 +34,13 @@ def status_data(
     if view:
         server = {"url": view.server_url, "kind": view.server_kind, "ok": view.is_server_ok}
     running = Counter(allocation.queue for i in instances for allocation in i.allocations)
+    held = {allocation.task for i in instances for allocation in i.allocations}
+    taken = Counter(w.queue for w in view.waiting if w.task in held) if view else Counter[str]()
     return {
         "cluster": cluster,
         "at": at.isoformat(),
         "server": server,
-        "queues": [_seen(q, running[q.name], at) for q in view.queues]
+        "queues": [_seen(q, running[q.name], taken[q.name], at) for q in view.queues]
         if view
         else [_unseen(q, running[q.name]) for q in queues],
         "instances": [instance_data(i, at) for i in instances],
@@ -104,12 +106,12 @@ def usd_per_hour(instances: Sequence[Instance]) -> float:
     return sum(price for price in live if price is not None)
 
 
-def _seen(queue: QueueView, running: int, at: datetime) -> dict[str, Any]:
+def _seen(queue: QueueView, running: int, taken: int, at: datetime) -> dict[str, Any]:
     oldest = queue.oldest_enqueued_at
     return {
         "name": queue.name,
-        "queued": queue.queued,
-        "oldest_wait_s": None if oldest is None else _seconds(oldest, at),
+        "queued": queue.queued - taken,
+        "oldest_wait_s": None if oldest is None or queue.queued == taken else _seconds(oldest, at),
         "running": running,
         "gpus_per_task": _gpus(queue.need),
         "resources": list(queue.resources),

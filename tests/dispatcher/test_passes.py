@@ -242,3 +242,11 @@ def test_the_view_says_what_waits_and_why() -> None:
     assert view
     assert [(q.name, q.queued) for q in view.queues] == [("train", 1)]
     assert [(w.task, w.reason.code) for w in view.waiting] == [(task, "launching")]
+
+
+def test_a_dispatcher_that_is_closing_launches_nothing_also_not_a_minimum() -> None:
+    world = World(resources=(a_resource(min_instances=1),))
+    world.enqueue("one")
+    world.dispatcher.is_closing = True
+    world.pass_once()
+    assert world.instances() == ()

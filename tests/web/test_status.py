@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet.model import Budget, GpuNeed, Instance, QueueView, Reason, View
+from fleet.model import Budget, GpuNeed, Instance, QueueView, Reason, View, Waiting
 from fleet.web.status import PASS_IS_LATE_AFTER, status_data
 from tests.web.nouns import ALLOCATION, DEMAND, GPUS, IDLE, TRAIN, a_view, an_instance, at
 
@@ -133,3 +133,10 @@ def test_before_the_first_pass_nothing_is_claimed_about_queues_and_server() -> N
     (queue,) = data["queues"]
     assert (queue["name"], queue["queued"], queue["oldest_wait_s"], queue["running"]) == ("train", None, None, 0)
     assert data["alerts"] == ["the dispatcher has not finished a pass yet"]
+
+
+def test_a_task_that_was_taken_since_the_last_pass_is_not_queued_any_more() -> None:
+    busy = replace(an_instance(), allocations=(ALLOCATION,))
+    view = replace(a_view(), waiting=(Waiting(task=ALLOCATION.task, queue=ALLOCATION.queue, reason=DEMAND),))
+    (queue,) = status(busy, view=view)["queues"]
+    assert (queue["queued"], queue["oldest_wait_s"], queue["running"]) == (0, None, 1)
