@@ -82,8 +82,7 @@ class ChronicledStore:
         gpus: Sequence[Gpu],
     ) -> Instance:
         before = self._store.instance(instance)
-        known = {_key(r): r for r in self._store.runs(instance=instance, ended_after=at)} if runs else {}
-        known |= {_key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)}
+        known = {_key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)}
         after = self._store.beat(
             instance,
             at=at,
