@@ -80,7 +80,8 @@ class ChronicledStore:
         runs: Sequence[Run],
         gpus: Sequence[Gpu],
     ) -> Instance:
-        before = self._store.instance(instance)
+        # Only these two change its stage. The ordinary heartbeat, of thousands of machines, shall not read its row twice.
+        before = self._store.instance(instance) if is_ending or not is_pulling else None
         known = {_key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)}
         after = self._store.beat(
             instance,
