@@ -18,6 +18,7 @@ class SimulatedServer(MemoryServer):
     def __init__(self, now: Callable[[], datetime], on_change: Callable[[], None]) -> None:
         super().__init__(now)
         self.version = 0
+        self.unseen: dict[str, None] = {}  # tasks that came, and that nobody has taken yet; its reader empties it
         self._on_change = on_change
         self._read: dict[tuple[str, ...], tuple[int, tuple[Task, ...]]] = {}
 
@@ -31,14 +32,17 @@ class SimulatedServer(MemoryServer):
 
     def enqueue(self, task: str, queue: str) -> None:
         super().enqueue(task, queue)
+        self.unseen[task] = None
         self._changed()
 
     def put_back(self, task: str, queue: str, why: str) -> None:
         super().put_back(task, queue, why)
+        self.unseen[task] = None
         self._changed()
 
     def claim(self, task: Task) -> bool:
         is_ours = super().claim(task)
+        self.unseen.pop(task.id, None)
         self._changed()
         return is_ours
 
