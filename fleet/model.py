@@ -13,6 +13,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 MOST_GPUS = 1024  # of one task: more is a typo
+SMALLEST_PART = 0.01  # of a GPU
+
+
+# Drivers report less than the number on the box: a "24 GB" A10 says 22.5 GiB, an old "16 GB" T4 14.8 GiB.
+# A task that asks for the number on the box must fit, or machines would be launched for it that never take it.
+NOMINAL_MEMORY = 0.9
 
 
 class Market(StrEnum):
@@ -96,9 +102,11 @@ class GpuNeed:
             raise ValueError("a range of GPUs goes up from 1 or more, in whole GPUs: 1-4")
         if low > 1 and not low.is_integer():
             raise ValueError("a part of a GPU is less than 1; more than one are whole")
+        if 0 < low < SMALLEST_PART:
+            raise ValueError(f"a part of a GPU is at least {SMALLEST_PART:g}")
         if high > MOST_GPUS:
             raise ValueError(f"no machine has more than {MOST_GPUS} GPUs")
-        return cls(at_least=low, at_most=high)
+        return cls(at_least=round(low, 4), at_most=round(high, 4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

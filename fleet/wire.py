@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -156,7 +156,9 @@ def _read_scalar(hint: Any, data: Any, path: str) -> Any:
         _expect(isinstance(data, str), "a time", data, path)
         at = datetime.fromisoformat(data)
         _expect(at.tzinfo is not None, "a time with its offset", data, path)
-        return at
+        # A clock may be wrong, but a time at the edge of the calendar would break whoever reckons with it.
+        _expect(1970 <= at.year < 9000, "a time between 1970 and 9000", data, path)
+        return at.astimezone(UTC)
     if hint is timedelta:
         _expect(isinstance(data, int | float) and not isinstance(data, bool), "seconds", data, path)
         return timedelta(seconds=data)

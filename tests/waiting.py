@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 T = TypeVar("T")
 
 
@@ -23,3 +25,16 @@ def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, every_s: float
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {what or condition}")
         time.sleep(every_s)
+
+
+def until(condition: Callable[[], T], seconds: float = 20.0, why: str = "") -> T:
+    """As `wait_for`."""
+    return wait_for(condition, seconds, what=why)
+
+
+def is_alive(pid: int) -> bool:
+    """It runs; a zombie does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

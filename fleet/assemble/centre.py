@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import threading
 import time
 import uuid
@@ -62,6 +61,7 @@ class Centre:
         refuse_unkept_promises(config)
         self.state: StateDir = state_of(config)
         self.state.prepare()
+        self._lock = self.state.lock() if with_dispatcher else None
         self.listener = Listener(config.listen)
         self.config = config = _with_port(config, self.listener.port)
         self.hints = Hints()
@@ -101,9 +101,13 @@ class Centre:
         if self.server:
             self.server.close()
         self.state.centre_file.unlink(missing_ok=True)
+        if self._lock:
+            self._lock.close()
 
     def end_machines(self, reason: Reason, patience: timedelta) -> tuple[Instance, ...]:
         """Order every instance to end and wait for it; those that are still there when patience ends."""
+        if self.loop:
+            self.loop.dispatcher.is_closing = True
         deadline = time.monotonic() + patience.total_seconds()
         while (left := self.store.instances(self.config.cluster)) and time.monotonic() < deadline:
             for instance in left:
@@ -143,7 +147,7 @@ class Centre:
             join_secret=self.state.join_secret(),
             announce=self.hints.bump,
         )
-        return Dispatcher(parts, policy, f"{socket.gethostname()}:{os.getpid()}")
+        return Dispatcher(parts, policy, self.state.holder())
 
     def _web(self) -> Any:
         token = None if self.config.listen.is_loopback else self.state.operator_token()

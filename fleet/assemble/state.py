@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fleet.config import Config
 from fleet.errors import ConfigError
@@ -57,6 +58,28 @@ class StateDir:
     def operator_token(self) -> str:
         """What the operator API wants on any address but loopback; made at the first start."""
         return self._secret("operator_token")
+
+    def holder(self) -> str:
+        """Who leads the cluster from this directory. The same over restarts, so that a restart need not wait for its own lead."""
+        return self._secret("holder")
+
+    def lock(self) -> IO[bytes]:
+        """Hold the directory for one dispatcher; keep what it gives open as long as it runs.
+
+        Raises:
+            ConfigError: another dispatcher of this user runs with it.
+        """
+        file = (self.directory / "dispatch.lock").open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            running = self.read_json(self.centre_file) or {}
+            raise ConfigError(
+                f"another dispatcher runs with {self.directory} (pid {running.get('pid', 'unknown')}); stop it first, or give "
+                "this one another cluster name"
+            ) from None
+        return file
 
     def read_json(self, path: Path) -> Any:
         """What a file of ours holds; None if there is none.

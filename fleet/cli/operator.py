@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 from collections.abc import Mapping
@@ -38,6 +37,8 @@ class Centre:
         return self._ask("POST", path, {})
 
     def _ask(self, method: str, path: str, query: Mapping[str, object]) -> Any:
+        import http.client  # with all of email and ssl; `fleet --help` must not wait for it
+
         parts = urlsplit(self.url)
         asked = urlencode({k: str(v) for k, v in query.items() if v is not None})
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from typing import Any
 
-import click
 import typer
 
 from fleet.cli.operator import find_centre
@@ -14,6 +14,7 @@ from fleet.cli.options import ConfigOption, FollowOption, JsonOption, UrlOption
 from fleet.cli.table import age, money, table
 
 FOLLOW_EVERY_S = 2.0
+CLEAR_SCREEN = "\x1b[2J\x1b[H"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,8 +31,8 @@ def status(
         if as_json:
             typer.echo(json.dumps(data) if follow else json.dumps(data, indent=2))
         else:
-            if follow:
-                click.clear()
+            if follow and sys.stdout.isatty():
+                typer.echo(CLEAR_SCREEN, nl=False)
             typer.echo(render(data))
         if not follow:
             return

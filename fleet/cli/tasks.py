@@ -23,6 +23,7 @@ TaskArgument = Annotated[str, typer.Argument(help="The task's id.")]
 def add_to(app: typer.Typer) -> None:
     app.command(context_settings={"ignore_unknown_options": True})(submit)
     app.command()(logs)
+    app.command()(abort)
     app.command()(explain)
 
 
@@ -79,6 +80,14 @@ def logs(
         if not follow or (state.status in FINAL and not texts):
             return
         time.sleep(0 if texts else FOLLOW_EVERY_S)
+
+
+def abort(task: TaskArgument, config: ConfigOption = None) -> None:
+    """Ask for the end of a task: one that waits leaves its queue, one that runs is told and then ended."""
+    from fleet.assemble.access import desk
+
+    desk(config).abort(task, "aborted with `fleet abort`")
+    typer.echo(f"{task} is asked to end; see: fleet logs {task}")
 
 
 def explain(

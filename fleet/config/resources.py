@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from datetime import timedelta
-from difflib import get_close_matches
 
 from fleet.config.quantities import duration, memory_gib, money
 from fleet.config.section import Section
@@ -195,6 +194,8 @@ def installed() -> tuple[str, ...]:
 
 def _unknown(provider: str) -> str:
     known = sorted({*OWN_KEYS, *installed()} - set(ANY_KEYS))
+    from difflib import get_close_matches
+
     near = get_close_matches(provider, known, 1, 0.6)
     return f"no provider is called {provider!r}" + (
         f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"

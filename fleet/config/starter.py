@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from pathlib import Path
 
 from fleet.errors import ConfigError
 
@@ -17,4 +17,4 @@ def starter(kind: str = "local") -> str:
     """
     if kind not in KINDS:
         raise ConfigError(f"no starter is called {kind!r}; there are: {', '.join(KINDS)}")
-    return resources.files("fleet.config").joinpath(f"starter_{kind}.yaml").read_text(encoding="utf-8")
+    return Path(__file__).with_name(f"starter_{kind}.yaml").read_text(encoding="utf-8")

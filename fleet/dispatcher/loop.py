@@ -46,7 +46,7 @@ class Loop:
             except Exception:
                 # A bug in one pass must not end the only process that ends machines.
                 log.exception("pass failed")
-            self._wake.wait(interval)
+            self._wake.wait(min(interval, self.dispatcher.patience_s))
         policy = self.dispatcher.policy
         try:
             self.dispatcher.parts.store.give_up_lead(policy.cluster, self.dispatcher.holder)

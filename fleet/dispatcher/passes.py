@@ -11,9 +11,23 @@ from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.launching import launch, resume
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.reconcile import Reconciler, end
-from fleet.dispatcher.sweep import sweep
+from fleet.dispatcher.sweep import Sweeper
 from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachable
-from fleet.model import Drain, Instance, Launch, Offer, Plan, QueueView, Reason, Snapshot, Task, Terminate, View
+from fleet.model import (
+    Budget,
+    Drain,
+    Instance,
+    InstanceState,
+    Launch,
+    Offer,
+    Plan,
+    QueueView,
+    Reason,
+    Snapshot,
+    Task,
+    Terminate,
+    View,
+)
 from fleet.planner.plan import plan
 
 log = logging.getLogger(__name__)
@@ -21,8 +35,8 @@ log = logging.getLogger(__name__)
 # Longer than a pass, shorter than patience: how long a dispatcher that died keeps another from taking over.
 LEAD_FOR = timedelta(seconds=15)
 SWEEP_EVERY = timedelta(seconds=15)
-# Runs of machines that went this long ago are settled; older ones were settled by an earlier sweep.
-SWEEP_BACK = timedelta(days=2)
+# While a machine whose cloud lists without lag is ending: its end is free to see, and a new one may have to wait for it.
+SHORT_PATIENCE_S = 0.2
 
 
 @dataclass(slots=True)
@@ -34,12 +48,15 @@ class Dispatcher:
     holder: str  # this process, for the lead: host and pid
     backoffs: Backoffs = field(default_factory=Backoffs)
     listening_since: datetime | None = None
+    is_closing: bool = False  # everything is to end: launch nothing more, also not a minimum
     swept_at: datetime | None = None
     alerts: list[Reason] = field(default_factory=list)
     seen_tasks: frozenset[str] = frozenset()
     reconciler: Reconciler = field(init=False)
+    sweeper: Sweeper = field(init=False)
 
     def __post_init__(self) -> None:
+        self.sweeper = Sweeper(self.parts, self.policy)
         self.reconciler = Reconciler(self.parts, self.policy)
 
     def run_pass(self) -> Plan:
@@ -61,14 +78,28 @@ class Dispatcher:
         self.act(made)
         return made
 
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for the next pass at most, in seconds."""
+        instant = {n for n, p in self.parts.providers.items() if not p.list_lag}
+        ending = (i for i in self.parts.store.instances(self.policy.cluster) if i.state is InstanceState.TERMINATING)
+        is_soon = any(self.provider_of(i) in instant for i in ending)
+        return SHORT_PATIENCE_S if is_soon else self.policy.poll_interval.total_seconds()
+
+    def provider_of(self, instance: Instance) -> str:
+        """The name of its provider, also when its resource has left the fleet file."""
+        resource = next((r for r in self.policy.resources if r.name == instance.resource), None)
+        return resource.provider if resource else instance.offer.provider
+
     def observe(self) -> tuple[Snapshot, bool]:
         """The world as it is: clouds reconciled, intents resumed, tasks swept, queues read. False: the server is silent."""
         self.alerts = []
         store, cluster = self.parts.store, self.policy.cluster
         self.reconciler.run(store.instances(cluster))
         self.alerts += self.reconciler.alerts
-        resume(store.instances(cluster), self.parts, self.policy, self.backoffs)
-        self._repeat_terminations(store.instances(cluster))
+        instances = store.instances(cluster)
+        resume(instances, self.parts, self.policy, self.backoffs)
+        self._repeat_terminations(instances)
         tasks, is_server_ok = self._demand()
         snapshot = Snapshot(
             pass_id=self.parts.new_id(),
@@ -79,7 +110,7 @@ class Dispatcher:
             resources=self.policy.resources,
             offers=self._offers(),
             instances=store.instances(cluster),
-            budget=self.policy.budget,
+            budget=Budget(max_instances=0) if self.is_closing else self.policy.budget,
             backoffs=self.backoffs.at(self.parts.now()),
             listening_since=self.listening_since,
         )
@@ -96,7 +127,8 @@ class Dispatcher:
                 store.request_terminate(action.instance, action.reason, at)
         launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
         ordered = {a.instance for a in made.actions if isinstance(a, Terminate)}
-        self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
+        if ordered:
+            self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
 
     def remember(self, snapshot: Snapshot, made: Plan, is_server_ok: bool) -> None:
         """Keep what this pass saw and decided for the reading commands."""
@@ -116,11 +148,11 @@ class Dispatcher:
     def _demand(self) -> tuple[tuple[Task, ...], bool]:
         """What waits; nothing when the server is silent (then machines are still reaped, but none is launched)."""
         at = self.parts.now()
-        is_sweep_due = self.swept_at is None or at - self.swept_at >= SWEEP_EVERY
+        is_sweep_due = self.swept_at is None or at - self.swept_at >= SWEEP_EVERY or self.reconciler.has_closed
         try:
             if is_sweep_due:
                 self.parts.demand.ensure_queues([q.name for q in self.policy.queues])
-                sweep(self.parts, self.policy, at - SWEEP_BACK)
+                self.sweeper.sweep()
                 self.swept_at = at
             tasks = self.parts.demand.waiting(self.policy.queues)
         except ServerUnreachable as error:
@@ -147,10 +179,9 @@ class Dispatcher:
 
     def _repeat_terminations(self, instances: Sequence[Instance]) -> None:
         """An order to end stands until the cloud no longer lists the machine."""
-        providers = {r.name: r.provider for r in self.policy.resources}
         for instance in instances:
             if instance.terminate_requested_at and instance.cloud_id:
-                provider = self.parts.providers.get(providers.get(instance.resource, instance.offer.provider))
+                provider = self.parts.providers.get(self.provider_of(instance))
                 if provider:
                     end([instance.cloud_id], provider)
             elif instance.terminate_requested_at and instance.end_reason:

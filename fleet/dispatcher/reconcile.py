@@ -27,11 +27,13 @@ class Reconciler:
     policy: Policy
     orphans: dict[str, datetime] = field(default_factory=dict)
     alerts: list[Reason] = field(default_factory=list)
+    has_closed: bool = False  # an instance went in the last run: its tasks want to go back
 
     def run(self, instances: Sequence[Instance]) -> None:
         """Bring the store up to date with every cloud that answers; a cloud that does not is an alert, nothing more."""
-        self.alerts = []
+        self.alerts, self.has_closed = [], False
         providers = {r.name: r.provider for r in self.policy.resources}
+        living = {i.id for i in instances}
         for name, provider in self.parts.providers.items():
             try:
                 listed = provider.list(self.policy.cluster)
@@ -41,7 +43,8 @@ class Reconciler:
             ours = [i for i in instances if providers.get(i.resource, i.offer.provider) == name]
             self._close_the_gone(ours, {m.cloud_id for m in listed}, provider)
             self._adopt(ours, {m.instance: m for m in listed})
-            self._end_orphans(listed, provider)
+            # The memory is asked only of strangers: one question for each of thousands of machines would take seconds.
+            self._end_orphans([m for m in listed if m.instance not in living], provider)
 
     def _close_the_gone(self, ours: Sequence[Instance], listed: set[str], provider: Provider) -> None:
         at = self.parts.now()
@@ -54,6 +57,7 @@ class Reconciler:
                 code="vanished", text="the cloud no longer lists it and nobody here asked for its end"
             )
             self.parts.store.note_gone(instance.id, reason, at)
+            self.has_closed = True
             log.info("instance gone", extra={"instance": instance.id, "reason": reason.text})
 
     def _adopt(self, ours: Sequence[Instance], listed: Mapping[str, Machine]) -> None:
@@ -62,9 +66,9 @@ class Reconciler:
             if instance.cloud_id is None and instance.id in listed:
                 self.parts.store.note_launched(instance.id, listed[instance.id].cloud_id, self.parts.now())
 
-    def _end_orphans(self, listed: Sequence[Machine], provider: Provider) -> None:
+    def _end_orphans(self, strangers: Sequence[Machine], provider: Provider) -> None:
         at = self.parts.now()
-        unknown = [m for m in listed if self._is_orphan(m)]
+        unknown = [m for m in strangers if self._is_orphan(m)]
         for machine in unknown:
             if machine.cloud_id not in self.orphans:
                 self.orphans[machine.cloud_id] = at

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.errors import ServerRefused
@@ -14,23 +14,44 @@ from fleet.queues.base import TaskState, TaskStatus
 
 log = logging.getLogger(__name__)
 
+# A claim takes milliseconds, an agent that starts a few seconds more; a server with leases is quicker than this.
+LOST_AFTER = timedelta(seconds=60)
+# Runs of machines that went longer ago than this were settled by an earlier sweep.
+SWEEP_BACK = timedelta(days=2)
+ENDED = {
+    TaskStatus.COMPLETED: RunResult.COMPLETED,
+    TaskStatus.PUBLISHED: RunResult.COMPLETED,
+    TaskStatus.PUBLISHING: RunResult.COMPLETED,
+    TaskStatus.CLOSED: RunResult.COMPLETED,
+    TaskStatus.FAILED: RunResult.FAILED,
+    TaskStatus.CREATED: RunResult.STOPPED,  # reset by its user
+}
 
-def sweep(parts: Parts, policy: Policy, gone_since: datetime) -> None:
-    """Put back every task that nobody works on any more.
 
-    Raises:
-        ServerError: the ClearML server does not answer; the next sweep finds the same tasks.
-    """
-    _put_back_runs_of_the_gone(parts, policy, gone_since)
-    held = {a.task for i in parts.store.instances(policy.cluster) for a in i.allocations}
-    for state in parts.demand.lost(policy.queues):
-        # An allocation may be seen before its task is: the supervisor holds it, so it is not lost.
-        if state.id not in held:
-            queue = _queue_name(state, parts, policy)
-            if queue:
+@dataclass(slots=True)
+class Sweeper:
+    """Sweeps, and remembers since when a task has been in no queue: one that was claimed a moment ago looks the same."""
+
+    parts: Parts
+    policy: Policy
+    lost_since: dict[str, datetime] = field(default_factory=dict)
+
+    def sweep(self) -> None:
+        """Put back every task that nobody works on any more.
+
+        Raises:
+            ServerError: the ClearML server does not answer; the next sweep finds the same tasks.
+        """
+        at = self.parts.now()
+        _put_back_runs_of_the_gone(self.parts, self.policy, at - SWEEP_BACK)
+        held = {a.task for i in self.parts.store.instances(self.policy.cluster) for a in i.allocations}
+        lost = {s.id: s for s in self.parts.demand.lost(self.policy.queues) if s.id not in held}
+        self.lost_since = {task: self.lost_since.get(task, at) for task in lost}
+        for task, since in self.lost_since.items():
+            if at - since >= LOST_AFTER and (queue := _queue_name(lost[task], self.parts, self.policy)):
                 why = "it was claimed, but never started"
-                parts.demand.put_back(state.id, queue, why)
-                _tell(parts, state.id, queue, Reason(code="lost_claim", text=why))
+                self.parts.demand.put_back(task, queue, why)
+                _tell(self.parts, task, queue, Reason(code="lost_claim", text=why))
 
 
 def _put_back_runs_of_the_gone(parts: Parts, policy: Policy, gone_since: datetime) -> None:
@@ -53,33 +74,34 @@ def _settle(run: Run, state: TaskState | None, why: str, parts: Parts, policy: P
     """Bring the task of a lost machine to where it belongs, and say what became of this attempt."""
     if state is None:
         return RunResult.STOPPED  # deleted by its user
-    ended = {
-        TaskStatus.COMPLETED: RunResult.COMPLETED,
-        TaskStatus.PUBLISHED: RunResult.COMPLETED,
-        TaskStatus.CLOSED: RunResult.COMPLETED,
-        TaskStatus.FAILED: RunResult.FAILED,
-        TaskStatus.STOPPED: RunResult.STOPPED,
-        TaskStatus.CREATED: RunResult.STOPPED,
-    }
-    if state.status in ended:
-        return ended[state.status]
+    if state.status in ENDED:
+        return ENDED[state.status]
     if state.last_worker and state.last_worker != run.worker and state.status is TaskStatus.IN_PROGRESS:
         return RunResult.REQUEUED  # it runs elsewhere already
     attempts = Counter(r.result for r in parts.store.runs(task=run.task))[RunResult.REQUEUED] + 1
     reason = Reason(code="machine_lost", text=f"instance {run.instance} is gone ({why}); attempt {attempts}")
-    if attempts >= policy.max_attempts:
-        parts.demand.failed(run.task, f"given up after {attempts} machines were lost under it; the last: {why}")
-        parts.store.append_events(
-            [Event(at=parts.now(), kind="task.given_up", text=reason.text, task=run.task, reason=reason)]
-        )
-        return RunResult.FAILED
+    if attempts >= policy.max_attempts and state.status is not TaskStatus.STOPPED:
+        return _give_up(run, attempts, why, reason, parts)
+    # Its machine is gone, so nobody reports for this worker: while the server thinks that it lives, it holds the task back.
+    parts.demand.unregister(run.worker)
     try:
+        # Also when it is *stopped*: by its user, then this leaves it alone; or by us, half-way back to its queue.
         parts.demand.put_back(run.task, run.queue, reason.text)
     except ServerRefused as error:
         log.error("task not put back", extra={"task": run.task, "queue": run.queue, "error": str(error)})
         return RunResult.STOPPED
+    now = parts.demand.states([run.task]).get(run.task)
+    if now is None or now.status in (TaskStatus.STOPPED, TaskStatus.CREATED):
+        return RunResult.STOPPED
     _tell(parts, run.task, run.queue, reason)
     return RunResult.REQUEUED
+
+
+def _give_up(run: Run, attempts: int, why: str, reason: Reason, parts: Parts) -> RunResult:
+    parts.demand.failed(run.task, f"given up after {attempts} machines were lost under it; the last: {why}")
+    event = Event(at=parts.now(), kind="task.given_up", text=reason.text, task=run.task, queue=run.queue, reason=reason)
+    parts.store.append_events([event])
+    return RunResult.FAILED
 
 
 def _queue_name(state: TaskState, parts: Parts, policy: Policy) -> str | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
 
-from fleet.model import TAKING_TASKS, Instance, InstanceState, Offer, Queue, Task
+from fleet.model import NOMINAL_MEMORY, TAKING_TASKS, Instance, InstanceState, Offer, Queue, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def is_shape_fit(kind: TaskClass, gpus: int, gpu_model: str | None, gpu_memory_g
         return True
     if kind.gpu_type and kind.gpu_type.lower() not in (gpu_model or "").lower():
         return False
-    return kind.gpu_memory_gib is None or kind.gpu_memory_gib <= (gpu_memory_gib or 0.0)
+    return kind.gpu_memory_gib is None or NOMINAL_MEMORY * kind.gpu_memory_gib <= (gpu_memory_gib or 0.0)
 
 
 @dataclass(slots=True)
@@ -43,48 +44,68 @@ class Room:
     instance: str
     offer: Offer
     state: InstanceState  # REQUESTED stands for one that this plan launches, too
+    gpus: int
+    gpu_model: str | None
+    gpu_memory_gib: float | None
     free_gpus: float
-    cpu_tasks: int = 0
+    shared_cpu_tasks: int = 0  # of queues without slots of their own: they share one slot for each CPU
+    own_cpu_tasks: Counter[str] = field(default_factory=Counter)  # of queues with slots, by name
 
     def take(self, kind: TaskClass, queue: Queue) -> bool:
         """Reserve room for one task; False: it does not fit (any more)."""
-        offer = self.offer
-        if not is_shape_fit(kind, offer.gpus, offer.gpu_model, offer.gpu_memory_gib):
+        if not is_shape_fit(kind, self.gpus, self.gpu_model, self.gpu_memory_gib):
             return False
         if kind.at_least == 0:
-            if self.cpu_tasks >= slots_of(queue, offer.cpus):
-                return False
-            self.cpu_tasks += 1
-            return True
+            return self._take_slot(queue)
         if kind.at_least > self.free_gpus:
             return False
         self.free_gpus -= kind.at_least
         return True
 
+    def _take_slot(self, queue: Queue) -> bool:
+        """As `fleet.supervisor.allocation.free_cpu_slots` counts them."""
+        if queue.slots is None:
+            if self.shared_cpu_tasks >= max(self.offer.cpus, 1):
+                return False
+            self.shared_cpu_tasks += 1
+            return True
+        if self.own_cpu_tasks[queue.name] >= queue.slots:
+            return False
+        self.own_cpu_tasks[queue.name] += 1
+        return True
 
-def slots_of(queue: Queue, cpus: int) -> int:
-    """How many tasks without GPUs one instance runs at once for this queue."""
-    return queue.slots if queue.slots is not None else max(cpus, 1)
+
+def empty_room(instance: str, offer: Offer, state: InstanceState) -> Room:
+    """All of a machine that boots, or is to be launched: what its offer promises."""
+    return Room(instance, offer, state, offer.gpus, offer.gpu_model, offer.gpu_memory_gib, offer.gpus)
 
 
-def room_of(instance: Instance, state: InstanceState) -> Room:
-    """The room left on an instance in this state, which takes tasks. One that boots has all its GPUs free."""
-    held, cpu_tasks = 0, 0
+def room_of(instance: Instance, state: InstanceState, with_own_slots: Container[str]) -> Room:
+    """The room left on an instance in this state, which takes tasks. One that has enrolled is what it says it is."""
+    room = empty_room(instance.id, instance.offer, state)
+    if instance.enrolled_at:
+        room.gpus = room.free_gpus = len(instance.gpus)
+        if instance.gpus:
+            room.gpu_model = instance.gpus[0].model
+            room.gpu_memory_gib = min(g.memory_gib for g in instance.gpus)
     for allocation in instance.allocations:
-        held += len(allocation.gpus)
-        cpu_tasks += not allocation.gpus
-    total = len(instance.gpus) if instance.enrolled_at else instance.offer.gpus
-    return Room(instance.id, instance.offer, state, total - held, cpu_tasks)
+        room.free_gpus -= len(allocation.gpus)
+        if not allocation.gpus and allocation.queue in with_own_slots:
+            room.own_cpu_tasks[allocation.queue] += 1
+        elif not allocation.gpus:
+            room.shared_cpu_tasks += 1
+    return room
 
 
-def rooms_of(instances: Sequence[Instance]) -> dict[str, list[Room]]:
+def rooms_of(instances: Sequence[Instance], queues: Sequence[Queue]) -> dict[str, list[Room]]:
     """Room by resource: fullest first, so that empty machines may become idle and end; those that run before those that boot."""
     rooms: dict[str, list[Room]] = {}
+    with_own_slots = {q.name for q in queues if q.slots is not None}
     for instance in instances:
         state = instance.state
         if state in TAKING_TASKS:
-            rooms.setdefault(instance.offer.resource, []).append(room_of(instance, state))
+            rooms.setdefault(instance.offer.resource, []).append(room_of(instance, state, with_own_slots))
     running = (InstanceState.READY, InstanceState.BUSY)
     for several in rooms.values():
-        several.sort(key=lambda r: (r.state not in running, r.free_gpus, -r.cpu_tasks, r.instance))
+        several.sort(key=lambda r: (r.state not in running, r.free_gpus, -r.shared_cpu_tasks, r.instance))
     return rooms

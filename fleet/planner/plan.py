@@ -22,7 +22,7 @@ from fleet.model import (
     Task,
     Waiting,
 )
-from fleet.planner.capacity import Room, TaskClass, class_of, is_shape_fit, rooms_of
+from fleet.planner.capacity import Room, TaskClass, class_of, empty_room, is_shape_fit, rooms_of
 from fleet.planner.limits import Ledger
 from fleet.planner.reaper import reap
 
@@ -31,7 +31,9 @@ def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
     ends = reap(snapshot)
     ending = {e.instance for e in ends}
-    draft = _Draft(snapshot, rooms_of([i for i in snapshot.instances if i.id not in ending]), Ledger.of(snapshot))
+    draft = _Draft(
+        snapshot, rooms_of([i for i in snapshot.instances if i.id not in ending], snapshot.queues), Ledger.of(snapshot)
+    )
     priorities = {q.name: (-q.priority, n) for n, q in enumerate(snapshot.queues)}
     for task in sorted(snapshot.tasks, key=lambda t: (priorities[t.queue], t.position, t.id)):
         draft.place(task)
@@ -141,7 +143,7 @@ class _Draft:
 
     def _add(self, offer: Offer, reason: Reason) -> Room:
         instance = f"{self.snapshot.pass_id}-{len(self.new)}"
-        room = Room(instance, offer, InstanceState.REQUESTED, free_gpus=offer.gpus)
+        room = empty_room(instance, offer, InstanceState.REQUESTED)
         self.rooms.setdefault(offer.resource, []).append(room)
         self.new[instance] = _New(room, reason)
         self.ledger.add(offer, reason.queue)

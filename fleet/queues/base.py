@@ -82,6 +82,10 @@ class Demand(Protocol):
         """Give up a task that lost its machine too often."""
         ...
 
+    def unregister(self, worker: str) -> None:
+        """A worker whose machine is gone. One that is not known is no error."""
+        ...
+
 
 class Claims(Protocol):
     """The supervisor's side: peek, take, report."""
@@ -154,6 +158,10 @@ class Desk(Protocol):
         Raises:
             ServerRefused: no such queue; the text lists the queues that exist.
         """
+        ...
+
+    def abort(self, task: str, why: str) -> None:
+        """Ask for the end of a task, as the web UI's Abort does: one that waits is stopped now, one that runs soon."""
         ...
 
     def log(self, task: str, after: int = 0) -> tuple[Sequence[str], int]:

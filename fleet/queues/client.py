@@ -85,7 +85,6 @@ class ClearMLServer:
             if got is not None:
                 self._pops_any_head = True
                 self._returns.return_popped(got, queue_id)
-                return False
         # Not at the head, or no longer: by name. One winner here too.
         return self._transport.call("queues.remove_task", wanted, may_repeat=False).count("removed", 0) > 0
 
@@ -152,6 +151,9 @@ class ClearMLServer:
 
     def submit(self, *, name: str, project: str, queue: str, script: Script, tags: Sequence[str] = ()) -> str:
         return self._desk.submit(name=name, project=project, queue=queue, script=script, tags=tags)
+
+    def abort(self, task: str, why: str) -> None:
+        self._transport.call("tasks.stop", {"task": task, "force": False, "status_reason": why})
 
     def log(self, task: str, after: int = 0) -> tuple[Sequence[str], int]:
         return self._desk.log(task, after)

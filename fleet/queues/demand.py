@@ -15,15 +15,17 @@ from fleet.queues.wishes import wishes
 
 # A user may add the tag gpus:2 to a task that waits already: it is seen within this time.
 DETAILS_ARE_FRESH_S = 60.0
+# As the stock agent understands a queue's tags; fleet's own server marks a deleted queue that is still polled with it.
+PAUSED = "force_workers:off"
 DETAILS = ("id", "name", "project", "user", "tags", "hyperparams.properties")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entries:
-    """One queue's tasks by id, head first, each with the time it was put in."""
+class Held:
+    """What one queue holds, head first: each entry has the task's id and the time it was put in."""
 
-    queue: Queue
     entries: tuple[Answer, ...]
+    is_paused: bool  # its tags say that nobody shall pull from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,29 +51,32 @@ class WaitingList:
         self._projects: dict[str, str] = {}
 
     def read(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
-        """By the queues' priority, then their order, then position. A queue that does not exist holds nothing."""
-        entries = self._entries(queues)
-        ids = [entry.text("task") for each in entries for entry in each.entries]
-        self._refresh(ids)
-        ranked = sorted(entries, key=lambda each: -each.queue.priority)
+        """By the queues' priority, then their order, then position. Nothing waits in a queue that is paused or does not exist."""
+        held = self._held([queue.name for queue in queues])
+        details = self._read_details([entry.text("task") for each in held.values() for entry in each.entries])
+        ranked = sorted((queue for queue in queues if queue.name in held), key=lambda queue: -queue.priority)
         return tuple(
-            self._task(each.queue, position, entry)
-            for each in ranked
-            for position, entry in enumerate(each.entries)
-            if entry.text("task") in self._details
+            self._task(queue, position, entry, details[entry.text("task")])
+            for queue in ranked
+            for position, entry in enumerate(held[queue.name].entries)
+            if entry.text("task") in details
         )
 
-    def _entries(self, queues: Sequence[Queue]) -> list[Entries]:
-        names = [queue.name for queue in queues]
-        held = entries_by_id(self._transport, list(self._directory.ids(names).values()), self._first)
-        if missing := [name for name, id_ in self._directory.ids(names).items() if id_ not in held]:
-            self._directory.forget(*missing)  # deleted, and perhaps made again under a new id
-            again = [id_ for name, id_ in self._directory.ids(missing).items()]
-            held |= entries_by_id(self._transport, again, self._first)
-        ids = self._directory.ids(names)
-        return [Entries(queue=q, entries=held[ids[q.name]]) for q in queues if ids.get(q.name) in held]
+    def _held(self, names: Sequence[str]) -> dict[str, Held]:
+        """What the queues of these names hold; paused ones are left out."""
+        found = self._held_now(names)
+        # Deleted, and perhaps made again under a new id. Ours leaves a paused tombstone behind, so those are asked for again too.
+        if odd := [name for name in self._directory.ids(names) if name not in found or found[name].is_paused]:
+            self._directory.forget(*odd)
+            found |= self._held_now(odd)
+        return {name: held for name, held in found.items() if not held.is_paused}
 
-    def _refresh(self, ids: Sequence[str]) -> None:
+    def _held_now(self, names: Sequence[str]) -> dict[str, Held]:
+        ids = self._directory.ids(names)
+        by_id = held_by_id(self._transport, list(ids.values()), self._first)
+        return {name: by_id[id_] for name, id_ in ids.items() if id_ in by_id}
+
+    def _read_details(self, ids: Sequence[str]) -> Mapping[str, Details]:
         """Details of all `ids` that are new, and of a few that were read long ago; forget those that no longer wait."""
         now = time.monotonic()
         known = {id_: self._details[id_] for id_ in ids if id_ in self._details}
@@ -85,6 +90,7 @@ class WaitingList:
         self._details = known
         if self._first is None:
             self._name_projects({details.project for details in known.values()} - {""} - self._projects.keys())
+        return known
 
     def _name_projects(self, ids: set[str]) -> None:
         if ids:
@@ -92,12 +98,10 @@ class WaitingList:
             projects = self._transport.call("projects.get_all", body).objects("projects")
             self._projects |= dict.fromkeys(ids, "") | {p.text("id"): p.text("name", "") for p in projects}
 
-    def _task(self, queue: Queue, position: int, entry: Answer) -> Task:
-        id_ = entry.text("task")
-        details = self._details[id_]
+    def _task(self, queue: Queue, position: int, entry: Answer, details: Details) -> Task:
         wished = wishes(queue.need, details.tags, details.properties)
         return Task(
-            id=id_,
+            id=entry.text("task"),
             queue=queue.name,
             position=position,
             enqueued_at=entry.time("added"),
@@ -111,15 +115,18 @@ class WaitingList:
         )
 
 
-def entries_by_id(transport: Transport, ids: Sequence[str], first: int | None = None) -> dict[str, tuple[Answer, ...]]:
-    """The entries of these queues, head first, in one call; a queue that does not exist is missing."""
+def held_by_id(transport: Transport, ids: Sequence[str], first: int | None = None) -> dict[str, Held]:
+    """What these queues hold, in one call; a queue that does not exist is missing."""
     if not ids:  # an empty list of ids would mean every queue
         return {}
-    body: dict[str, object] = {"id": list(ids), "only_fields": ["id", "entries"], "search_hidden": True}
+    body: dict[str, object] = {"id": list(ids), "only_fields": ["id", "tags", "entries"], "search_hidden": True}
     if first is not None:
         body["max_task_entries"] = first
     queues = transport.call("queues.get_all", body).objects("queues")
-    return {queue.text("id"): queue.objects("entries")[:first] for queue in queues}
+    return {
+        queue.text("id"): Held(entries=queue.objects("entries")[:first], is_paused=PAUSED in queue.texts("tags"))
+        for queue in queues
+    }
 
 
 def _details(task: Answer, now: float) -> Details:

@@ -11,6 +11,7 @@ from fleet.queues.directory import Directory
 from fleet.queues.transport import Transport
 
 LOG_BATCH = 5000
+SAME_MS = 100_000  # more texts than one batch holds
 
 
 class FrontDesk:
@@ -39,14 +40,21 @@ class FrontDesk:
         return task
 
     def log(self, task: str, after: int) -> tuple[Sequence[str], int]:
-        """As `Desk.log`. A position is the time of the last text, in milliseconds since 1970."""
+        """As `Desk.log`. A position is the time of the last text in milliseconds since 1970, and how many texts of that
+        millisecond were read: a burst of lines shares one, and may be cut in two by the end of a batch."""
+        at, seen = divmod(after, SAME_MS)
         body: dict[str, object] = {"task": task, "batch_size": LOG_BATCH, "navigate_earlier": False, "order": "asc"}
-        if after:
-            body["from_timestamp"] = after
+        if at:
+            body["from_timestamp"] = at - 1  # servers differ on whether the bound itself is in
         events = self._transport.call("events.get_task_log", body).objects("events")
-        read = [(event.count("timestamp"), event.text("msg", "")) for event in events]
-        new = sorted((item for item in read if item[0] > after), key=lambda item: item[0])
-        return tuple(text for _, text in new), new[-1][0] if new else after
+        read = sorted(((event.count("timestamp"), event.text("msg", "")) for event in events), key=lambda item: item[0])
+        new = [item for item in read if item[0] >= at]
+        new = new[min(seen, sum(1 for item in new if item[0] == at)) :]
+        if not new:
+            return (), after
+        last = new[-1][0]
+        again = seen if last == at else 0
+        return tuple(text for _, text in new), last * SAME_MS + again + sum(1 for item in new if item[0] == last)
 
     def _project(self, name: str) -> str:
         """The id of the project with this name, made if need be."""

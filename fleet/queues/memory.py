@@ -242,6 +242,9 @@ class MemoryServer:
         self.enqueue(task, queue)
         return task
 
+    def abort(self, task: str, why: str) -> None:
+        self.ask_to_stop(task)
+
     def log(self, task: str, after: int = 0) -> tuple[Sequence[str], int]:
         console = self._record(task).console
         return tuple(console[after:]), len(console)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fleet.errors import ServerRefused
 from fleet.model import Queue
 from fleet.queues.base import TaskState, TaskStatus
-from fleet.queues.demand import entries_by_id
+from fleet.queues.demand import held_by_id
 from fleet.queues.directory import Directory
 from fleet.queues.tasks import Record, queued, records
 from fleet.queues.transport import Transport
@@ -33,6 +33,8 @@ class Returns:
     def lost(self, queues: Sequence[Queue]) -> tuple[TaskState, ...]:
         """As `Demand.lost`. A task that was claimed a moment ago looks the same: act on those that stay in the answer."""
         ids = set(self._directory.ids(queue.name for queue in queues).values())
+        if not ids:
+            return ()
         # Tasks first, queues second: one that is enqueued in between is then found in its queue.
         ours = [record.state for record in queued(self._transport) if record.state.queue_id in ids]
         if not ours:
@@ -52,6 +54,7 @@ class Returns:
         if record.is_asked_to_stop:
             self._stop(task, "stopped by its user; its machine ended meanwhile")
         elif status in (TaskStatus.IN_PROGRESS, TaskStatus.UNKNOWN):
+            self._directory.id(queue)  # if there is no such queue, the task stays as it is
             self._stop(task, f"{OURS}: {why}")
             self._enqueue(task, queue, why)
         elif status is TaskStatus.STOPPED and record.status_reason.startswith(OURS):
@@ -110,5 +113,5 @@ class Returns:
         self._transport.call("tasks.stopped", {"task": task, "force": True, "status_reason": why, "status_message": ""})
 
     def _held(self, queue_ids: Sequence[str]) -> set[str]:
-        entries = entries_by_id(self._transport, queue_ids)
-        return {entry.text("task") for each in entries.values() for entry in each}
+        held = held_by_id(self._transport, queue_ids)
+        return {entry.text("task") for each in held.values() for entry in each.entries}

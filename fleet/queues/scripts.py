@@ -30,21 +30,31 @@ class Described:
 def describe_script(path: str | Path, args: Sequence[str], cwd: str | Path) -> Described:
     """How to run `path` (relative to `cwd`) with `args` elsewhere.
 
+    Arguments arrive as they are given, but the agent replaces `$NAME` in them by its own environment, quoted or not.
     In a git repository with a remote: its URL, branch, commit and the uncommitted changes of tracked files. Otherwise the whole
     script travels in `diff`, alone.
 
     Raises:
         ConfigError: there is no such script, it cannot be read, or it cannot be sent.
     """
-    file = (Path(cwd) / path).expanduser().resolve()
-    if not file.is_file():
-        what = "is a directory" if file.is_dir() else "is not there"
-        raise ConfigError(f"{path}: {what}; give the path of a script, from {cwd}")
+    file = _file(path, cwd)
     quoted = "".join(f" {shlex.quote(arg)}" for arg in args)
     root = _git(file.parent, "rev-parse", "--show-toplevel")
     if root is None:
         return Described(script=_alone(file, quoted))
     return _in_repository(file, quoted, Path(root), Path(cwd).resolve())
+
+
+def _file(path: str | Path, cwd: str | Path) -> Path:
+    shown = str(path)[:200].replace("\0", "\\0")
+    try:
+        file = (Path(cwd) / Path(path).expanduser()).resolve()
+        if file.is_file():
+            return file
+        what = "is a directory" if file.is_dir() else "is not there"
+    except (OSError, ValueError, RuntimeError):  # too long, a null, a circle of links, no such user
+        what = "is not there"
+    raise ConfigError(f"{shown}: {what}; give the path of a script, from {cwd}")
 
 
 def _in_repository(file: Path, quoted: str, root: Path, cwd: Path) -> Described:
@@ -97,7 +107,9 @@ def _alone(file: Path, quoted: str, root: Path | None = None) -> Script:
 
 def _diff(root: Path) -> str:
     """Changes of tracked files since the commit, staged ones included, as `git apply` takes them."""
-    diff = _git(root, "diff", "--no-color", "--no-ext-diff", "--submodule=diff", "HEAD", strip=False) or ""
+    # Whatever the user's own settings are: prefixes a/ and b/, and binary files as patches; git apply takes nothing else.
+    how = ["--no-color", "--no-ext-diff", "--no-textconv", "--binary", "--src-prefix=a/", "--dst-prefix=b/"]
+    diff = _git(root, "diff", *how, "HEAD", strip=False) or ""
     if len(diff.encode()) > MAX_DIFF_BYTES:
         raise ConfigError(f"{root}: the uncommitted changes are {len(diff) // 1024} KiB; commit and push them first")
     return diff
@@ -109,10 +121,11 @@ def _warnings(root: Path, remote: str, commit: str) -> list[str]:
         warnings.append(f"commit {commit[:10]} is not pushed: machines cannot fetch it until you run git push")
     if untracked := (_git(root, "ls-files", "--others", "--exclude-standard") or "").splitlines():
         some = ", ".join(untracked[:3]) + (", ..." if len(untracked) > 3 else "")
-        warnings.append(f"{len(untracked)} untracked files are not sent ({some}); git add those that the script needs")
+        many = "1 untracked file is" if len(untracked) == 1 else f"{len(untracked)} untracked files are"
+        warnings.append(f"{many} not sent ({some}); git add what the script needs")
     if without_secrets(remote) != remote:
         warnings.append(
-            "the remote's URL holds a password, which is not sent; machines use agent.git of the fleet file"
+            "the remote's URL holds credentials, which are not sent; machines use agent.git of the fleet file"
         )
     return warnings
 

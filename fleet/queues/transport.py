@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseError, NewConnectionError, SSLError
 
 from fleet import __version__
 from fleet.errors import ServerRefused, ServerUnauthorised, ServerUnreachable
@@ -142,6 +143,13 @@ class Transport:
             )
         except (NewConnectionError, ConnectTimeoutError) as error:
             raise _Passing(f"{where}: no connection ({_last_words(error)}); is the server running?", True) from error
+        except SSLError as error:
+            if isinstance(error.args[0], ssl.SSLCertVerificationError):  # will not pass
+                raise ServerRefused(
+                    f"{where}: its certificate is not trusted ({error.args[0].verify_message}); "
+                    "name its authority's file in REQUESTS_CA_BUNDLE"
+                ) from error
+            raise _Passing(f"{where}: no TLS ({_last_words(error)}); is it https?", True) from error
         except (HTTPError, OSError, ValueError) as error:
             raise _Passing(f"{where}: no whole answer ({_last_words(error)}); try again later", False) from error
         return _read(where, response)
@@ -232,7 +240,7 @@ def _last_words(error: BaseException) -> str:
 
 def _pool(url: str) -> urllib3.PoolManager:
     """Connections as the environment wants them: proxies and certificates by the names that requests and curl know."""
-    ca_certs = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    ca_certs = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or _ca_certs_of_last_resort()
     options: dict[str, Any] = {"num_pools": 2, "maxsize": THREADS, "ca_certs": ca_certs}
     parts = urllib3.util.parse_url(url)
     if parts.scheme not in ("http", "https") or not parts.host:
@@ -244,3 +252,13 @@ def _pool(url: str) -> urllib3.PoolManager:
         if proxy and not proxy_bypass(parts.host):
             return urllib3.ProxyManager(proxy if "://" in proxy else f"http://{proxy}", **options)
     return urllib3.PoolManager(**options)
+
+
+def _ca_certs_of_last_resort() -> str | None:
+    """The bundle that requests brings, on a machine that has no certificates of its own; None where it has."""
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile or paths.capath:
+        return None
+    from certifi import where
+
+    return where()

@@ -1,0 +1,1 @@
+"""The embedded ClearML-compatible API: `app.create_server` is its front door."""

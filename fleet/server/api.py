@@ -123,14 +123,14 @@ class Api:
         )
         if body is None:
             answer = Answer(code=413, text=f"Body is larger than {LARGEST_BODY} bytes")
+            await self._respond(scope, send, 413, answer.envelope(request.path))
         elif self.is_closing:
             answer = Answer(code=503, text="The server is shutting down; try again")
+            await self._respond(scope, send, 503, answer.envelope(request.path))
         else:
-            answer = await asyncio.get_running_loop().run_in_executor(self._threads, self.answer, request)
-        if answer.code == 503 and scope["method"] != "GET":
-            # Agents repeat a POST that got a 503 at once and for ever (a GET after Retry-After): this is their pause.
-            await asyncio.sleep(self._settings.unavailable_delay.total_seconds())
-        await respond(send, answer, request.path)
+            loop = asyncio.get_running_loop()
+            code, envelope = await loop.run_in_executor(self._threads, self._rendered, request)
+            await self._respond(scope, send, code, envelope)
 
     def answer(self, request: Request) -> Answer:
         """The answer to one request; refusals and passing trouble are answers too."""
@@ -141,6 +141,22 @@ class Api:
         except StoreError as error:
             log.warning("server store does not answer", extra={"path": request.path, "error": str(error)})
             return Answer(code=503, text=f"Try again: {error}")
+
+    def _rendered(self, request: Request) -> tuple[int, bytes]:
+        """The answer as bytes: made on the thread too, since a long one would hold up everybody in the event loop."""
+        answer = self.answer(request)
+        return answer.code, answer.envelope(request.path)
+
+    async def _respond(self, scope: Scope, send: Send, code: int, body: bytes) -> None:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if code == 503:
+            headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
+            if scope["method"] != "GET":
+                # Agents repeat a POST that got a 503 at once and for ever (a GET after Retry-After): this is their pause.
+                await asyncio.sleep(self._settings.unavailable_delay.total_seconds())
+        # Head and body without a pause between them: uvloop sends them as one.
+        await send({"type": "http.response.start", "status": code, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     def close(self) -> None:
         """Refuse new calls with 503, finish those that run."""
@@ -199,16 +215,6 @@ class Api:
             self._unknown.add(name)
             log.warning("unknown endpoint asked for", extra={"endpoint": name[:200]})
         return unknown_endpoint(name, version)
-
-
-async def respond(send: Send, answer: Answer, path: str) -> None:
-    """Send the envelope, head and body without a pause between them."""
-    body = answer.envelope(path)
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if answer.code == 503:
-        headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
-    await send({"type": "http.response.start", "status": answer.code, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _body(receive: Receive) -> bytes | None:

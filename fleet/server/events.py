@@ -21,6 +21,9 @@ from fleet.server.tables import BATCH, EVENT, LOG, TASK
 
 SINGLE_VALUE_ITER = -(2**31)  # the SDK's iteration for a value that has none
 LONGEST_NAME = 512  # characters of a metric or a variant
+_KNOWN = sa.select(BATCH.c.added).where(BATCH.c.digest == sa.bindparam("digest_of"))
+_REMEMBER = sa.insert(BATCH)
+_APPEND = sa.insert(LOG)
 # Only the newest of a (metric, variant, iteration) is kept of these.
 _REPLACED = ("plot", "training_debug_image")
 
@@ -47,7 +50,7 @@ def add(call: Call, events: Sequence[Any], body: bytes) -> tuple[int, dict[str, 
     digest = hashlib.sha256(body).hexdigest()
     is_stamped = bool(events) and all(isinstance(e, dict) and e.get("timestamp") is not None for e in events)
     if is_stamped:
-        known = call.connection.execute(sa.select(BATCH.c.added).where(BATCH.c.digest == digest)).scalar()
+        known = call.connection.execute(_KNOWN, {"digest_of": digest}).scalar()
         if known is not None:
             return int(known), {"Invalid task id": len(events) - known} if known < len(events) else {}
     by_task: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -64,7 +67,7 @@ def add(call: Call, events: Sequence[Any], body: bytes) -> tuple[int, dict[str, 
         else:
             added += len(reported)
     if is_stamped and added:
-        call.connection.execute(sa.insert(BATCH), {"digest": digest, "stored": call.now, "added": added})
+        call.connection.execute(_REMEMBER, {"digest": digest, "stored": call.now, "added": added})
     return added, dict(errors)
 
 
@@ -75,7 +78,7 @@ def _store(call: Call, task: str, events: Sequence[Mapping[str, Any]]) -> bool:
     logs = [_log_row(call, task, e) for e in events if e["type"] == "log"]
     others = [_event_row(call, task, e) for e in events if e["type"] != "log"]
     if logs:
-        call.connection.execute(sa.insert(LOG), logs)
+        call.connection.execute(_APPEND, logs)
     for row in others:
         if row["type"] in _REPLACED:
             same = [EVENT.c[name] == row[name] for name in ("task", "type", "metric", "variant", "iter")]
@@ -170,6 +173,7 @@ def log_doc(row: sa.Row[Any]) -> Doc:
 
 def event_doc(row: sa.Row[Any]) -> Doc:
     doc: Doc = {
+        "model_event": False,
         **load(row.doc),
         "type": row.type,
         "task": row.task,

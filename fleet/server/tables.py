@@ -1,7 +1,7 @@
 """The server's tables. What is filtered or compared has a column of its own; the rest of an object is JSON in `doc`.
 
 Times are ISO-8601 text in UTC with microseconds, as the API answers them: of one width, so that they sort as text.
-`tests/server/test_tables.py` holds these to the migrations.
+`tests/server/test_server_tables.py` holds these to the migrations.
 """
 
 from __future__ import annotations

@@ -40,6 +40,13 @@ _COLUMNS = (
     *("last_worker_report", "last_iteration"),
 )
 
+_ONE = sa.select(TASK).where(TASK.c.id == sa.bindparam("task_id"))
+_LOCKED = _ONE.with_for_update()
+_UPDATE = sa.update(TASK).where(TASK.c.id == sa.bindparam("task_id"))
+_COMPARE_AND_SET = _UPDATE.where(TASK.c.status == sa.bindparam("old_status"))
+_LEAVE = sa.delete(ENTRY).where(ENTRY.c.task == sa.bindparam("task_id"))
+_END_CLAIM = sa.delete(CLAIM).where(CLAIM.c.task == sa.bindparam("task_id"))
+
 
 def as_doc(row: sa.Row[Any], company: str, now: datetime | None = None) -> Doc:
     """The task as the API shows it: what is not known is left out, what a client must not get as null is there."""
@@ -68,8 +75,7 @@ def get(call: Call, task: str) -> sa.Row[Any]:
     Raises:
         Refusal: 400/101, there is no such task.
     """
-    query = sa.select(TASK).where(TASK.c.id == task)
-    row = call.connection.execute(query.with_for_update() if call.is_writing else query).first()
+    row = call.connection.execute(_LOCKED if call.is_writing else _ONE, {"task_id": task}).first()
     if row is None:
         raise no_task(task)
     return row
@@ -123,7 +129,7 @@ def edit(call: Call, row: sa.Row[Any], fields: Mapping[str, Any], **columns: Any
     if fields:
         doc = _merged(doc, fields)
         values["doc"] = dump(doc)
-    call.connection.execute(sa.update(TASK).where(TASK.c.id == row.id).values(values))
+    call.connection.execute(_UPDATE, {"task_id": row.id, **values})
     if any(kind in fields for kind in TAGS):
         _save_tags(call, row.id, doc)
     return {name: doc.get(name) for name in fields}
@@ -132,7 +138,7 @@ def edit(call: Call, row: sa.Row[Any], fields: Mapping[str, Any], **columns: Any
 def touch(call: Call, task: str, **columns: Any) -> bool:
     """A sign of life: the watchdog counts from here. False: there is no such task."""
     values = {"last_update": call.now, **columns}
-    return call.connection.execute(sa.update(TASK).where(TASK.c.id == task).values(values)).rowcount > 0
+    return call.connection.execute(_UPDATE, {"task_id": task, **values}).rowcount > 0
 
 
 def change_status(call: Call, row: sa.Row[Any], new: str, *, force: bool = False, **columns: Any) -> Doc:
@@ -151,9 +157,7 @@ def change_status(call: Call, row: sa.Row[Any], new: str, *, force: bool = False
         "last_update": call.now,
         **columns,
     }
-    done = call.connection.execute(
-        sa.update(TASK).where(TASK.c.id == row.id, TASK.c.status == row.status).values(fields)
-    )
+    done = call.connection.execute(_COMPARE_AND_SET, {"task_id": row.id, "old_status": row.status, **fields})
     if done.rowcount != 1:
         raise lost_race(row.id, row.status)
     if new != status.QUEUED:
@@ -163,8 +167,8 @@ def change_status(call: Call, row: sa.Row[Any], new: str, *, force: bool = False
 
 def leave_queue(call: Call, task: str) -> bool:
     """Out of its queue and from under its claim. True: it waited, or was claimed and had not started."""
-    entries = call.connection.execute(sa.delete(ENTRY).where(ENTRY.c.task == task)).rowcount
-    claims = call.connection.execute(sa.delete(CLAIM).where(CLAIM.c.task == task)).rowcount
+    entries = call.connection.execute(_LEAVE, {"task_id": task}).rowcount
+    claims = call.connection.execute(_END_CLAIM, {"task_id": task}).rowcount
     return entries + claims > 0
 
 

@@ -4,7 +4,8 @@
       ^                        |
       +---- head, at `until` --+   the answer was lost, or the claimer died
 
-A queue's order is its ranks, lowest first. A task that comes back goes to the head.
+A queue's order is its ranks, lowest first. A task that comes back goes to the head. Statements that every poll of every
+agent runs are made once, here: making them takes longer than running them.
 """
 
 from __future__ import annotations
@@ -17,11 +18,29 @@ from fleet.server.call import Call
 from fleet.server.records import iso
 from fleet.server.tables import CLAIM, ENTRY, QUEUE, TASK, WORKER
 
+_QUEUE: sa.BindParameter[str] = sa.bindparam("queue_id")
+_TASK: sa.BindParameter[str] = sa.bindparam("task_id")
+_NOW: sa.BindParameter[str] = sa.bindparam("now")
+_ON_A_WORKER = sa.exists().where(WORKER.c.task == ENTRY.c.task, WORKER.c.expires > _NOW)
+_IS_FREE = sa.or_(ENTRY.c.held_until.is_(None), ENTRY.c.held_until <= _NOW, ~_ON_A_WORKER)
+_FREE = sa.select(ENTRY).where(ENTRY.c.queue == _QUEUE, _IS_FREE)
+_FIRST_FREE = _FREE.order_by(ENTRY.c.rank).limit(1).with_for_update(skip_locked=True)
+_FREE_TASK = _FREE.where(ENTRY.c.task == _TASK).with_for_update(skip_locked=True)
+_TAKE = sa.delete(ENTRY).where(ENTRY.c.task == _TASK, ENTRY.c.queue == _QUEUE)
+_CLAIM = sa.insert(CLAIM)
+_EXPIRED = sa.select(CLAIM).where(CLAIM.c.until <= _NOW).order_by(CLAIM.c.claimed.desc())
+_EXPIRED = _EXPIRED.with_for_update(skip_locked=True)
+_EXPIRED_OF_QUEUE = _EXPIRED.where(CLAIM.c.queue == _QUEUE)
+_WORKER_ON = sa.select(WORKER.c.id).where(WORKER.c.task == _TASK, WORKER.c.expires > _NOW).limit(1)
+_TAIL = sa.select(sa.func.coalesce(sa.func.max(ENTRY.c.rank), 0)).where(ENTRY.c.queue == _QUEUE)
+_HEAD = sa.select(sa.func.coalesce(sa.func.min(ENTRY.c.rank), 0)).where(ENTRY.c.queue == _QUEUE)
+_NAME = sa.select(QUEUE.c.name).where(QUEUE.c.id == _QUEUE)
+_TOUCH = sa.update(QUEUE).where(QUEUE.c.id == _QUEUE).values(last_update=_NOW)
+
 
 def append(call: Call, queue: str, task: str) -> None:
     """To the tail. A task that a worker still reports as its own is held back, so that two copies never run."""
-    tail = sa.select(sa.func.coalesce(sa.func.max(ENTRY.c.rank), 0)).where(ENTRY.c.queue == queue)
-    rank = int(call.connection.execute(tail).scalar_one()) + 1
+    rank = int(call.connection.execute(_TAIL, {"queue_id": queue}).scalar_one()) + 1
     held_until = None
     if _is_on_a_worker(call, task):
         held_until = iso(call.at + call.settings.hold_back)
@@ -36,22 +55,19 @@ def append(call: Call, queue: str, task: str) -> None:
 def available(call: Call, queue: str, task: str | None = None) -> sa.Row[Any] | None:
     """The first entry that may be given away, or the one of `task` if it may; locked for this transaction."""
     restore_expired(call, queue)
-    on_a_worker = sa.exists().where(WORKER.c.task == ENTRY.c.task, WORKER.c.expires > call.now)
-    is_free = sa.or_(ENTRY.c.held_until.is_(None), ENTRY.c.held_until <= call.now, ~on_a_worker)
-    query = sa.select(ENTRY).where(ENTRY.c.queue == queue, is_free).order_by(ENTRY.c.rank).limit(1)
-    if task is not None:
-        query = query.where(ENTRY.c.task == task)
-    return call.connection.execute(query.with_for_update(skip_locked=True)).first()
+    given = {"queue_id": queue, "now": call.now}
+    if task is None:
+        return call.connection.execute(_FIRST_FREE, given).first()
+    return call.connection.execute(_FREE_TASK, {**given, "task_id": task}).first()
 
 
 def claim(call: Call, entry: sa.Row[Any]) -> bool:
     """Take an entry out of its queue, under a lease. False: somebody else was faster."""
-    taken = call.connection.execute(sa.delete(ENTRY).where(ENTRY.c.task == entry.task, ENTRY.c.queue == entry.queue))
-    if taken.rowcount != 1:
+    if call.connection.execute(_TAKE, {"task_id": entry.task, "queue_id": entry.queue}).rowcount != 1:
         return False
     until = call.at + call.settings.lease
     row = {"task": entry.task, "queue": entry.queue, "added": entry.added, "claimed": call.now, "until": iso(until)}
-    call.connection.execute(sa.insert(CLAIM), row)
+    call.connection.execute(_CLAIM, row)
     call.due.append(until)
     _touch(call, entry.queue)
     return True
@@ -59,15 +75,13 @@ def claim(call: Call, entry: sa.Row[Any]) -> bool:
 
 def restore_expired(call: Call, queue: str | None = None) -> int:
     """Claims past their lease go back to the heads of their queues, first claimed first; how many."""
-    query = sa.select(CLAIM).where(CLAIM.c.until <= call.now).order_by(CLAIM.c.claimed.desc())
-    if queue is not None:
-        query = query.where(CLAIM.c.queue == queue)
-    rows = call.connection.execute(query.with_for_update(skip_locked=True)).all()
+    query, given = (_EXPIRED, {}) if queue is None else (_EXPIRED_OF_QUEUE, {"queue_id": queue})
+    rows = call.connection.execute(query, {"now": call.now, **given}).all()
     for row in rows:
         call.connection.execute(sa.delete(CLAIM).where(CLAIM.c.task == row.task))
-        still = sa.select(TASK.c.id).where(TASK.c.id == row.task, TASK.c.status == "queued")
-        gone = sa.select(QUEUE.c.id).where(QUEUE.c.id == row.queue, QUEUE.c.deleted.is_(None))
-        if call.connection.execute(still).first() and call.connection.execute(gone).first():
+        is_queued = sa.select(TASK.c.id).where(TASK.c.id == row.task, TASK.c.status == "queued")
+        is_there = sa.select(QUEUE.c.id).where(QUEUE.c.id == row.queue, QUEUE.c.deleted.is_(None))
+        if call.connection.execute(is_queued).first() and call.connection.execute(is_there).first():
             values = {"task": row.task, "queue": row.queue, "rank": head_rank(call, row.queue), "added": row.added}
             call.connection.execute(sa.insert(ENTRY), values)
             hint(call, row.queue)
@@ -76,8 +90,7 @@ def restore_expired(call: Call, queue: str | None = None) -> int:
 
 def head_rank(call: Call, queue: str) -> int:
     """A rank before all others of the queue."""
-    head = sa.select(sa.func.coalesce(sa.func.min(ENTRY.c.rank), 0)).where(ENTRY.c.queue == queue)
-    return int(call.connection.execute(head).scalar_one()) - 1
+    return int(call.connection.execute(_HEAD, {"queue_id": queue}).scalar_one()) - 1
 
 
 def entries(call: Call, queues: list[str], limit: int | None = None) -> dict[str, list[dict[str, str]]]:
@@ -121,18 +134,17 @@ def release_held(call: Call) -> None:
 
 def hint(call: Call, queue: str) -> None:
     """After the commit, whoever listens is told that a task became available in this queue."""
-    name = call.connection.execute(sa.select(QUEUE.c.name).where(QUEUE.c.id == queue)).scalar()
+    name = call.connection.execute(_NAME, {"queue_id": queue}).scalar()
     if name is not None:
         call.hints.add(name)
 
 
 def _is_on_a_worker(call: Call, task: str) -> bool:
-    query = sa.select(WORKER.c.id).where(WORKER.c.task == task, WORKER.c.expires > call.now).limit(1)
-    return call.connection.execute(query).first() is not None
+    return call.connection.execute(_WORKER_ON, {"task_id": task, "now": call.now}).first() is not None
 
 
 def _touch(call: Call, queue: str) -> None:
-    call.connection.execute(sa.update(QUEUE).where(QUEUE.c.id == queue).values(last_update=call.now))
+    call.connection.execute(_TOUCH, {"queue_id": queue, "now": call.now})
 
 
 def renew_claims(connection: sa.Connection, until: str) -> None:

@@ -2,7 +2,8 @@
 
 Dispatcher and web meet here and nowhere else. `fleet.store.memory` is for tests and the simulator, `fleet.store.sql`
 keeps the same in SQLite or PostgreSQL; one contract test holds both.
-Times are given by the caller, so that the simulator can run in virtual time. Unknown instances raise StoreError.
+Times are given by the caller, so that the simulator can run in virtual time. Unknown instances raise StoreError; one
+that is gone is left as it is by every verb (`fleet.store.life` has the rules).
 """
 
 from __future__ import annotations

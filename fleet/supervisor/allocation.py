@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fleet.model import Gpu, Queue, Task
-
-# Drivers report less than the number on the box: a "24 GB" A10 says 22.5 GiB, an old "16 GB" T4 14.8 GiB.
-# A task that asks for the number on the box must fit, or machines would be launched for it that never take it.
-NOMINAL_MEMORY = 0.9
+from fleet.model import NOMINAL_MEMORY, Gpu, Queue, Task
 
 
 def why_never(task: Task, gpus: Sequence[Gpu], queue: Queue) -> str | None:

@@ -45,9 +45,18 @@ class Console:
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
 
     def add(self, key: str, output: int, pid: int, spool: Spool) -> None:
-        """Read `output` (which is ours from now on) into `spool` until it ends."""
+        """Read `output` (which is ours from now on) into `spool` until it ends.
+
+        Raises:
+            OSError: no file descriptor left; `output` is closed.
+        """
         os.set_blocking(output, False)
-        source = _Source(key=key, output=output, process=os.pidfd_open(pid), spool=spool)
+        try:
+            process = os.pidfd_open(pid)
+        except OSError:
+            os.close(output)
+            raise
+        source = _Source(key=key, output=output, process=process, spool=spool)
         self._ask(lambda: self._register(source))
 
     def cut(self, key: str) -> None:

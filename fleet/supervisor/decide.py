@@ -21,7 +21,7 @@ from fleet.supervisor import allocation
 LAST_LOOK = timedelta(seconds=1)
 # A task whose agent could not be started so often on this machine has failed.
 MAX_STARTS = 3
-START_AGAIN_AFTER = timedelta(seconds=5)  # times the number of failures
+START_AGAIN_AFTER = timedelta(seconds=2)  # times the number of failures
 # An abort callback may not hold a machine longer than this, as in the stock agent.
 MAX_ABORT_CALLBACK = timedelta(seconds=1800)
 # `created` and `failed` can be seen in passing, while a user resets or the SDK says its last words.

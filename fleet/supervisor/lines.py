@@ -24,13 +24,10 @@ class Lines:
             finished = _overwritten(line)
             # The bar that was shown unfinished already need not be shown again, only its end.
             if not (self._shown and finished == self._shown):
-                pieces.append(finished + "\n")
+                pieces += _cut(finished + "\n")
             self._shown = ""
-        rest = _compact(rest)
-        while len(rest) > LONGEST:
-            pieces.append(rest[:LONGEST])
-            rest = rest[LONGEST:]
-        self._rest = rest
+        *long, self._rest = _cut(_compact(rest))
+        pieces += long
         return _joined(pieces)
 
     def pending(self) -> str | None:
@@ -64,6 +61,11 @@ def _compact(rest: str) -> str:
     if "\r" not in rest:
         return rest
     return _overwritten(rest) + ("\r" if rest.endswith("\r") else "")
+
+
+def _cut(text: str) -> list[str]:
+    """Parts of the longest length, and the rest."""
+    return [text[start : start + LONGEST] for start in range(0, max(len(text), 1), LONGEST)]
 
 
 def _joined(pieces: list[str]) -> list[str]:

@@ -46,12 +46,14 @@ from fleet.supervisor.moments import Moments
 from fleet.supervisor.processes import Guard, reap_orphans
 from fleet.supervisor.runner import Runner
 from fleet.supervisor.sender import Sender
+from fleet.supervisor.timetable import Timetable
 from fleet.supervisor.work import Work
 from fleet.wire import Enrolled, Heartbeat, Orders
 
 log = logging.getLogger(__name__)
 
 WATCH_EVERY = timedelta(seconds=2)  # an abort is seen this soon
+SHORTEST_BEAT = timedelta(seconds=1)
 REPORT_EVERY = timedelta(seconds=30)  # as the stock agent
 BURY_EVERY = timedelta(seconds=60)
 CALM_AFTER_CRASH_S = 1.0
@@ -135,7 +137,7 @@ class Supervisor:
         self._end: Reason | None = None
         self._stopped_pulling: Reason | None = None
         self._ending: Reason | None = None
-        self._due = dict.fromkeys(("peek", "watch", "report", "beat", "bury"), now)
+        self._timetable = Timetable(("peek", "watch", "report", "beat", "bury"), now)
 
     # --- from start to end
 
@@ -185,7 +187,7 @@ class Supervisor:
             wait_s = None
 
     def _seconds_to_next(self, now: datetime) -> float:
-        due = [at for name, at in self._due.items() if self._is_wanted(name)]
+        due = [at for name, at in self._timetable.due() if self._is_wanted(name)]
         due += filter(None, [self._work.next_time(), next_deadline(self._state(now), self._policy)])
         return max((min(due) - now).total_seconds(), 0.0)
 
@@ -223,8 +225,8 @@ class Supervisor:
     def _is_pulling(self) -> bool:
         return self._has_started_up and self._stopped_pulling is None and self._end is None
 
-    def _hurry(self, name: str) -> None:
-        self._due[name] = self._clock.now()
+    def _hurry(self, name: str, at_most_every: timedelta = timedelta(0)) -> None:
+        self._timetable.hurry(name, self._clock.now(), at_most_every)
 
     def _ask_what_is_due(self, now: datetime) -> None:
         enrolled, jobs = self._parts.enrolled, self._work.jobs.values()
@@ -241,10 +243,7 @@ class Supervisor:
             reap_orphans(frozenset(agents | {self._parts.guard.pid}))
 
     def _take(self, name: str, now: datetime, every: timedelta) -> bool:
-        if now < self._due[name] or not self._is_wanted(name):
-            return False
-        self._due[name] = now + every
-        return True
+        return self._is_wanted(name) and self._timetable.take(name, now, every)
 
     def _facts(self) -> Heartbeat:
         return Heartbeat(
@@ -267,6 +266,8 @@ class Supervisor:
         match event:
             case events.Hinted():
                 self._hurry("peek")
+                # It may be an order; but a hint goes to every machine, and a heartbeat is not free.
+                self._hurry("beat", at_most_every=SHORTEST_BEAT)
             case events.Ordered():
                 self._obey(event.orders, event.to)
             case events.Refused():
@@ -274,7 +275,7 @@ class Supervisor:
             case events.Peeked():
                 self._waiting, self._peeked_at = event.tasks, event.asked_at
             case events.Watched():
-                self._see(event)
+                self._work.on_watched(event)
             case events.Failed():
                 log.warning("call failed", extra={"call": event.errand, "error": str(event.error)})
             case events.Sensed():
@@ -317,11 +318,6 @@ class Supervisor:
             self._idle_since = self._clock.now()
         self._hurry("beat")
 
-    def _see(self, event: events.Watched) -> None:
-        for key in event.asked:
-            if job := self._work.jobs.get(key):
-                job.see(event.states.get(job.task.id), event.asked_at, self._clock.now())
-
     def _obey(self, orders: Orders, to: Heartbeat) -> None:
         """Orders are levels: each answer says all that is wanted now."""
         self._drain = orders.drain
@@ -331,8 +327,7 @@ class Supervisor:
             self._own = replace(self._own, queues=tuple(q.name for q in orders.queues))
             self._calls.register(self._own)
             self._hurry("peek")
-        told = {run for run in to.runs if run.ended_at and run.task in orders.runs_seen}
-        self._work.ended_runs = [run for run in self._work.ended_runs if run not in told]
+        self._work.forget_runs([run for run in to.runs if run.task in orders.runs_seen])
 
     def _on_started_up(self, failure: HookFailure | None) -> None:
         self._has_started_up = True
@@ -397,5 +392,5 @@ def _safely(step: Callable[[], None]) -> None:
     try:
         step()
     except Exception:
-        log.exception("defect: going on with the next step", extra={"thread": threading.current_thread().name})
+        log.exception("defect: going on with the next step", extra={"where": threading.current_thread().name})
         time.sleep(CALM_AFTER_CRASH_S)

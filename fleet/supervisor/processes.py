@@ -32,7 +32,7 @@ while read -r line; do
   groups=$rest
   case $line in +*) groups="$groups$group " ;; esac
 done
-for each in $groups; do kill -KILL -- "-$each" 2>/dev/null; done
+for each in $groups; do kill -s KILL -- "-$each" 2>/dev/null; done
 """
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl  # found now: nothing may be looked up between fork and exec

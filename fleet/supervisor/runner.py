@@ -75,8 +75,8 @@ class Runner:
             AgentUnusable: no task can ever run here; the text says what an operator has to change.
         """
         check(self._settings)
-        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._conf.unlink(missing_ok=True)
+        shutil.rmtree(self._directory, ignore_errors=True)  # of a supervisor before us
+        self._directory.mkdir(parents=True, mode=0o700)
         with open(os.open(self._conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(conf(self._settings))
 
@@ -89,6 +89,7 @@ class Runner:
 
         Raises:
             OSError: no process, no disk or no memory left; nothing was started.
+            ValueError: something that cannot be put into an environment; nothing was started.
         """
         place = self.place(order.mark)
         for part in ("tmp", "venvs"):
@@ -105,7 +106,7 @@ class Runner:
                 start_new_session=True,
                 preexec_fn=die_with_parent,
             )
-        except OSError:
+        except (OSError, ValueError):
             os.close(read_end)
             raise
         finally:
@@ -187,7 +188,7 @@ def facts(task: Task, gpus: Sequence[Gpu]) -> dict[str, str]:
     """What a task and its hooks are told of where they are."""
     return {
         "FLEET_TASK_ID": task.id,
-        "FLEET_TASK_NAME": task.name,
+        "FLEET_TASK_NAME": task.name.replace("\0", "").encode(errors="replace").decode(),  # as a user typed it
         "FLEET_QUEUE": task.queue,
         "FLEET_GPU_INDICES": ",".join(str(gpu.index) for gpu in gpus),
         "FLEET_GPU_UUIDS": ",".join(gpu.uuid for gpu in gpus),

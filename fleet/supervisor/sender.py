@@ -76,7 +76,7 @@ class Sender:
             self._wake(key)
 
     def has_text(self, key: str) -> None:
-        """Its spool has grown."""
+        """Its spool has grown; of no interest before its outbox is here."""
         with self._changed:
             self._wake(key)
 

@@ -40,6 +40,7 @@ class Spool:
 
         A full disk loses pieces, and says so with the next one that can be written: the task must not wait for it.
         """
+        size = len(text.encode())
         if self._lost_bytes:
             text = f"### fleet: {self._lost_bytes} bytes of output are missing here: the disk was full ###\n{text}"
         self._last_ms = max(int(at.timestamp() * 1000), self._last_ms + 1)
@@ -49,12 +50,12 @@ class Spool:
                 self._write(HEAD.pack(self._last_ms, len(content)) + content)
                 self._lost_bytes = 0
             except OSError:
-                self._lost_bytes += len(content)
+                self._lost_bytes += size
 
     def peek(self, limit_bytes: int) -> tuple[LogLine, ...]:
         """The oldest pieces, about so many bytes and at least one; again the same ones until `confirm`. Empty: no more."""
         with self._lock:
-            data = os.pread(self._in, limit_bytes, self._read_offset)
+            data = os.pread(self._in, max(limit_bytes, HEAD.size), self._read_offset)
             if len(data) >= HEAD.size:
                 _, length = HEAD.unpack_from(data)
                 if len(data) < HEAD.size + length:  # one piece longer than the limit

@@ -52,7 +52,6 @@ def main() -> int:
     """Run until this machine's end; the exit status."""
     _log_to_stderr()
     _save_memory()
-    os.umask(0o077)
     try:
         return _run(settings(os.environ))
     except FleetError as error:
@@ -88,7 +87,8 @@ def _run(settings: Settings) -> int:
     enrolled = _enroll(centre, settings, gpus)
     adopt_orphans()
     guard = Guard()
-    runner = Runner(enrolled.agent, enrolled.server, settings.directory, guard)
+    directory = settings.directory.absolute() / "agents"
+    runner = Runner(enrolled.agent, enrolled.server, directory, guard)
     try:
         runner.prepare()
     except (AgentUnusable, OSError) as error:
@@ -108,7 +108,7 @@ def _run(settings: Settings) -> int:
         guard=guard,
         gpus=gpus,
         hooks=Hooks(settings.hooks, facts),
-        directory=settings.directory,
+        directory=directory,
     )
     reason = Supervisor(parts).run()
     log.info("ended", extra={"code": reason.code})

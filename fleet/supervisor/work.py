@@ -7,6 +7,8 @@ to the next step.
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
 from fleet.supervisor.decide import Claim, FailedStart, StopTask
 from fleet.supervisor.errands import Errands, Report, Urgency
-from fleet.supervisor.events import Claimed, CleanedUp, Event, Prepared
+from fleet.supervisor.events import Claimed, CleanedUp, Event, Prepared, Watched
 from fleet.supervisor.jobs import Job, worker_name
 from fleet.supervisor.moments import Moments
 from fleet.supervisor.runner import Order, Runner, facts
@@ -58,20 +60,26 @@ class Work:
         self._spool_of: dict[str, Spool] = {}
         self.jobs: dict[str, Job] = {}  # that hold their GPUs
         self.unsettled: dict[str, Job] = {}  # that do not, but the server does not know all of them yet
-        self.ended_runs: list[Run] = []  # that the centre has not seen
+        self._ended_runs: list[Run] = []  # that the centre has not seen
         self.failed_starts: dict[str, FailedStart] = {}
 
     def claim(self, claim: Claim, gpus: tuple[Gpu, ...]) -> None:
         """Hold the GPUs, and ask the server for the task."""
         self._count += 1
+        key = f"a{self._count}"
+        try:
+            self._spool_of[key] = Spool(self._spools / key)
+        except OSError as error:  # before the claim: a task that cannot be logged is better off elsewhere
+            log.warning("task not claimed", extra={"task": claim.task.id, "why": f"no spool: {error}"})
+            return
         job = Job(
-            key=f"a{self._count}",
+            key=key,
             task=claim.task,
             gpus=gpus,
             worker=worker_name(self._worker, gpus, list(self.jobs.values())),
             claimed_at=self._clock.now(),
         )
-        self.jobs[job.key] = job
+        self.jobs[key] = job
 
         def ask() -> Event:
             try:
@@ -85,13 +93,13 @@ class Work:
         job = self.jobs[event.key]
         if not event.is_ours:
             del self.jobs[job.key]
+            self._spool_of.pop(job.key).remove()
             why = str(event.error) if event.error else "somebody else was first"
             log.info("task not claimed", extra={"task": job.task.id, "why": why})
             return
         job.is_ours = True
         log.info("task claimed", extra={"task": job.task.id, "queue": job.task.queue, "worker": job.worker})
-        self._spool_of[job.key] = spool = Spool(self._spools / job.key)
-        self._sender.add(Outbox(key=job.key, task=job.task, worker=job.worker, spool=spool))
+        self._sender.add(Outbox(key=job.key, task=job.task, worker=job.worker, spool=self._spool_of[job.key]))
         if job.stop:
             self._end(job, None)
             return
@@ -111,14 +119,19 @@ class Work:
 
     def _start(self, job: Job) -> None:
         try:
-            job.agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
-        except OSError as error:
+            agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
+        except (OSError, ValueError) as error:
             self._failed_to_start(job, f"its agent could not be started: {error}")
             return
-        job.started_at = self._clock.now()
-        self._console.add(job.key, job.agent.output, job.agent.pid, self._spool_of[job.key])
+        try:
+            self._console.add(job.key, agent.output, agent.pid, self._spool_of[job.key])
+        except OSError as error:  # no file descriptor left
+            self._runner.bury(agent)
+            self._failed_to_start(job, f"its console could not be read: {error}")
+            return
+        job.agent, job.started_at = agent, self._clock.now()
         self._sender.announce(job.key)
-        log.info("agent started", extra={"task": job.task.id, "pid": job.agent.pid, "gpus": _indices(job)})
+        log.info("agent started", extra={"task": job.task.id, "pid": agent.pid, "gpus": _indices(job)})
 
     def _failed_to_start(self, job: Job, why: str) -> None:
         """What becomes of the task is decided elsewhere; see `decide`."""
@@ -130,19 +143,22 @@ class Work:
 
     def stop(self, stop: StopTask) -> None:
         """End it, gently first; or before it begins, at its next step."""
-        for job in self.jobs.values():
-            if job.task.id == stop.task and job.stop is None:
-                job.stop = stop
-                log.info(
-                    "stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text}
-                )
-                if job.key in self._spool_of:
-                    self._say(job, f"stopped: {stop.reason.text}")
-                if job.start_error is not None:
-                    self._end(job, None)
-                elif job.is_running and job.agent:
-                    job.agent.ask_to_end()
-                    job.kill_at = self._clock.now() + self._stop_grace
+        job = next((job for job in self.jobs.values() if job.task.id == stop.task and job.stop is None), None)
+        if job is None:
+            return
+        job.stop = stop
+        log.info("stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text})
+        self._say(job, f"stopped: {stop.reason.text}")
+        if job.start_error is not None:
+            self._end(job, None)
+        elif job.is_running and job.agent:
+            job.agent.ask_to_end()
+            job.kill_at = self._clock.now() + self._stop_grace
+
+    def on_watched(self, event: Watched) -> None:
+        for key in event.asked:
+            if job := self.jobs.get(key):
+                job.see(event.states.get(job.task.id), event.asked_at, self._clock.now())
 
     def on_exited(self, key: str) -> None:
         """The agent has ended: whatever it started ends with it."""
@@ -182,7 +198,8 @@ class Work:
             self.failed_starts.pop(job.task.id, None)
         del self.jobs[job.key]
         self.unsettled[job.key] = job
-        self._runner.clean(job.key)
+        # An environment has thousands of files; nobody waits for them to be deleted.
+        threading.Thread(target=self._runner.clean, args=(job.key,), daemon=True).start()
         self._sender.finish(job.key, Ending(exit_code=exit_code, stop=job.stop))
 
     def on_settled(self, key: str, result: RunResult) -> None:
@@ -190,7 +207,7 @@ class Work:
         del self._spool_of[key]
         if result is not RunResult.REQUEUED:
             self.failed_starts.pop(job.task.id, None)
-        self.ended_runs.append(job.run(self._instance, result))
+        self._ended_runs.append(job.run(self._instance, result))
 
     def on_time(self, now: datetime) -> None:
         """Do what the passing of time makes due."""
@@ -210,12 +227,16 @@ class Work:
     def runs(self) -> tuple[Run, ...]:
         """Current ones, and ended ones that the centre has not seen."""
         current = [job.run(self._instance) for job in (*self.jobs.values(), *self.unsettled.values()) if job.is_ours]
-        return (*current, *self.ended_runs)
+        return (*current, *self._ended_runs)
+
+    def forget_runs(self, told: Sequence[Run]) -> None:
+        """The centre has these in its ledger. Current ones among them change nothing."""
+        self._ended_runs = [run for run in self._ended_runs if run not in told]
 
     def give_up(self) -> None:
         """This machine ends now: what the server was not told is for the dispatcher to find, as put back."""
         for job in self.unsettled.values():
-            self.ended_runs.append(job.run(self._instance, RunResult.REQUEUED))
+            self._ended_runs.append(job.run(self._instance, RunResult.REQUEUED))
         self.unsettled.clear()
 
     def _say(self, job: Job, text: str) -> None:

@@ -9,9 +9,11 @@ from starlette.exceptions import HTTPException
 
 from fleet.errors import FleetError
 from fleet.store.base import Store
+from fleet.web.dashboard import dashboard_routes
 from fleet.web.edge import EdgeApi
 from fleet.web.hints import Hints
-from fleet.web.http import on_fleet_error, on_http_error
+from fleet.web.http import on_crash, on_fleet_error, on_http_error
+from fleet.web.operator import OperatorApi
 from fleet.web.settings import Clock, PolicyOf, WebSettings
 
 
@@ -27,7 +29,8 @@ def create_web(
     Before its server is stopped, call `hints.close()`: those who listen for hints are answered at once.
     """
     edge = EdgeApi(store, hints, policy, clock)
+    operator = OperatorApi(store, settings, hints, clock)
     return Starlette(
-        routes=[*edge.routes],
-        exception_handlers={HTTPException: on_http_error, FleetError: on_fleet_error},
+        routes=[*edge.routes, *operator.routes, *dashboard_routes()],
+        exception_handlers={HTTPException: on_http_error, FleetError: on_fleet_error, Exception: on_crash},
     )

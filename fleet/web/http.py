@@ -92,6 +92,11 @@ def on_fleet_error(_request: Request, error: Exception) -> Response:
     return Json({"error": text}, 500)
 
 
+def on_crash(_request: Request, _error: Exception) -> Response:
+    """A defect of ours. The traceback is in the log, and not for who asked."""
+    return Json({"error": "the dispatcher failed at this call; its log has the cause"}, 500)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()

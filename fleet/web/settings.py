@@ -18,7 +18,7 @@ class WebSettings:
     cluster: str
     budget: Budget
     queues: tuple[Queue, ...]
-    server_url: str  # of the ClearML API, for people
+    server_url: str = ""  # of the ClearML API, said until the first pass has seen it
     server_kind: str = "clearml"  # or "embedded"
     # Wanted by the operator API and /metrics. None: whoever reaches the port is the operator, so listen on loopback only.
     operator_token: str | None = field(default=None, repr=False)

@@ -255,7 +255,7 @@ known_key = st.sampled_from(
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
     config_or_problems(text)
 
@@ -266,7 +266,7 @@ def test_any_text_is_a_config_or_a_config_error(text: str) -> None:
         st.dictionaries(known_key | st.just("gpu"), st.dictionaries(known_key, yaml_value) | yaml_value) | yaml_value,
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_yaml_is_a_config_or_a_config_error(data: dict[str, object]) -> None:
     config_or_problems(yaml.safe_dump(data))
 

@@ -58,6 +58,7 @@ def a_life_cut_short(at_call: int, is_after: bool) -> tuple[World, bool]:
     )
     world.dispatcher.parts = mortal
     world.dispatcher.reconciler.parts = mortal
+    world.dispatcher.sweeper.parts = mortal
     try:
         for _ in range(3):
             world.pass_once().after(2)

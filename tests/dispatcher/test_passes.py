@@ -95,7 +95,9 @@ def test_a_task_that_was_claimed_and_never_started_comes_back() -> None:
     world = World()
     (task,) = world.enqueue("one")
     assert world.server.claim(world.server.waiting(world.queues)[0])
-    world.after(120).pass_once().after(20).pass_once()
+    world.pass_once().after(30).pass_once()
+    assert world.server.waiting(world.queues) == ()  # somebody may be about to start it
+    world.after(40).pass_once()
     assert [t.id for t in world.server.waiting(world.queues)] == [task]
 
 
@@ -240,3 +242,11 @@ def test_the_view_says_what_waits_and_why() -> None:
     assert view
     assert [(q.name, q.queued) for q in view.queues] == [("train", 1)]
     assert [(w.task, w.reason.code) for w in view.waiting] == [(task, "launching")]
+
+
+def test_a_dispatcher_that_is_closing_launches_nothing_also_not_a_minimum() -> None:
+    world = World(resources=(a_resource(min_instances=1),))
+    world.enqueue("one")
+    world.dispatcher.is_closing = True
+    world.pass_once()
+    assert world.instances() == ()

@@ -1,5 +1,6 @@
 """What the planner decides, as sentences."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from fleet.model import Backoff, Budget, Launch, Plan, Snapshot
@@ -159,6 +160,30 @@ def test_cpu_tasks_fill_slots_not_gpus() -> None:
         offers=(an_offer("cpu", gpus=0),),
     )
     assert [len(m.tasks) for m in launches(world)] == [2, 1]
+
+
+def test_queues_without_slots_share_one_slot_for_each_cpu() -> None:
+    queues = tuple(a_queue(name, gpus=0, resources=("cpu",)) for name in ("prep", "clean"))
+    world = a_snapshot(
+        tasks=tasks(4, gpus=0, queue="prep") + tuple(a_task(f"c{n}", gpus=0, queue="clean") for n in range(6)),
+        queues=queues,
+        resources=(a_resource("cpu"),),
+        offers=(an_offer("cpu", gpus=0),),  # of eight CPUs
+    )
+    assert [len(m.tasks) for m in launches(world)] == [8, 2]
+
+
+def test_the_number_on_the_box_is_enough_memory() -> None:
+    world = a_snapshot(tasks=(a_task(gpu_memory_gib=44),))  # of GPUs that report 40
+    assert len(launches(world)) == 1
+    assert launches(a_snapshot(tasks=(a_task(gpu_memory_gib=48),))) == []
+
+
+def test_an_enrolled_machine_is_what_it_says_it_is() -> None:
+    poorer = an_instance(gpus=4)
+    poorer = replace(poorer, gpus=tuple(replace(g, model="Fake T4") for g in poorer.gpus[:2]))
+    made = plan(a_snapshot(tasks=(a_task(gpu_type="a100"),), instances=(poorer,)))
+    assert [type(a) for a in made.actions] == [Launch]
 
 
 def test_the_same_snapshot_gives_the_same_plan() -> None:

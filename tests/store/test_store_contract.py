@@ -7,7 +7,11 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from store_nouns import (
+
+from fleet.errors import StoreError
+from fleet.model import InstanceState, RunResult
+from fleet.store.base import Store
+from tests.store.nouns import (
     ALLOCATION,
     DEMAND,
     GPU0,
@@ -23,10 +27,6 @@ from store_nouns import (
     with_enrolled,
     with_instance,
 )
-
-from fleet.errors import StoreError
-from fleet.model import InstanceState, RunResult
-from fleet.store.base import Store
 
 # --- the lead
 

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +10,17 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from store_nouns import GPU0, IDLE, T0, a_run, an_event, an_instance, at, beat, with_enrolled
 
 from fleet.database import Database
 from fleet.store.base import Store
 from fleet.store.sql import SqlStore
 from fleet.store.tables import METADATA
+from tests.store.nouns import GPU0, IDLE, T0, a_run, an_event, an_instance, at, beat, with_enrolled
 
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from store_nouns import an_event, an_instance, at, beat
+from tests.store.nouns import an_event, an_instance, at, beat
 from fleet.database import Database
 from fleet.store.sql import SqlStore
 
@@ -68,7 +67,7 @@ def test_two_processes_share_one_store(open_sql: Callable[[], Store]) -> None:
 
 @pytest.mark.system
 def test_a_writer_that_is_killed_leaves_what_it_had_written(open_sql: Callable[[], Store], url: str) -> None:
-    command = [sys.executable, "-c", WRITER, url, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", WRITER, url, str(Path(__file__).parents[2])]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert writer.stdout
     while int(writer.stdout.readline()) < 50:
@@ -83,14 +82,11 @@ def test_a_writer_that_is_killed_leaves_what_it_had_written(open_sql: Callable[[
     store.request_drain("i0", IDLE, at(1))
 
 
-def test_five_thousand_instances_are_read_in_a_moment(open_sql: Callable[[], Store]) -> None:
-    """A loose bound, to catch a reader that has become slow, on a busy machine too. Measured: 0.2 s, and 0.06 s again."""
+def test_what_changed_is_read_anew_among_five_thousand_that_did_not(open_sql: Callable[[], Store]) -> None:
     store = open_sql()
     gpus = [replace(GPU0, index=n, uuid=f"GPU-{n}") for n in range(8)]
     store.record_intents([replace(an_instance(f"i{n:04}", requested_at=at(n)), gpus=tuple(gpus)) for n in range(5000)])
-    started = time.monotonic()
     assert len(store.instances("c")) == 5000
-    assert time.monotonic() - started < 2.0
     busy = beat(store, "i0017", when=at(9000), gpus=gpus[:1])
     store.note_gone("i0018", IDLE, at(9000))
     again = store.instances("c")

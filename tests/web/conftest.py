@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from web_nouns import Web, serving
+
+from tests.web.nouns import Web, serving
 
 
 @pytest.fixture

@@ -6,7 +6,12 @@ import time
 from typing import Any
 
 import requests
-from web_nouns import (
+
+from fleet.errors import StoreError
+from fleet.model import Instance, Reason, RunResult
+from fleet.store.memory import MemoryStore
+from fleet.wire import Enrolled, Orders, from_data
+from tests.web.nouns import (
     ALLOCATION,
     GPUS,
     IDLE,
@@ -20,11 +25,6 @@ from web_nouns import (
     at,
     serving,
 )
-
-from fleet.errors import StoreError
-from fleet.model import Instance, Reason, RunResult
-from fleet.store.memory import MemoryStore
-from fleet.wire import Enrolled, Orders, from_data
 
 
 def expect(web: Web, instance: str = "i1", join_token: str = "join") -> None:
@@ -148,6 +148,8 @@ def test_a_message_that_cannot_be_read_is_refused_in_one_line(web: Web) -> None:
     enrolled(web)
     code, error = refusal(web.post("/edge/v1/heartbeat", a_heartbeat() | {"allocations": [{"task": 1}]}))
     assert (code, error) == (400, "Heartbeat.allocations[0].task: expected str, got int")
+    for absurd in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-03-01T12:00:00", "noon"):
+        assert refusal(web.post("/edge/v1/heartbeat", a_heartbeat() | {"idle_since": absurd}))[0] == 400
     code, error = refusal(requests.post(web.url + "/edge/v1/enroll", data=b"{", timeout=9))
     assert (code, error.startswith("the body is not JSON")) == (400, True)
     assert refusal(web.post("/edge/v1/enroll", {}))[0] == 400

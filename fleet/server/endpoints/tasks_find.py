@@ -29,8 +29,11 @@ _ORDERED = {
         *(TASK.c.last_update, TASK.c.status_changed, TASK.c.last_iteration, TASK.c.project),
     )
 }
-# Poll and status calls ask for these alone: the document need not be read for them.
-_CHEAP = frozenset({"id", "status", "status_message", "status_reason", "name", "last_update", "last_worker", "started"})
+# Agents and the SDK poll for these alone: the document is not read for them, and the statement is made once.
+_POLLED = ("id", "status", "status_message", "status_reason", "name", "last_update", "last_worker", "started")
+_POLL = sa.select(*(TASK.c[name] for name in _POLLED)).where(TASK.c.id.in_(sa.bindparam("ids", expanding=True)))
+_POLL = _POLL.order_by(TASK.c.created)
+_OF_A_POLL = frozenset({"id", "only_fields", "search_hidden", "method"})
 
 
 def get_by_id(call: Call) -> Doc:
@@ -40,26 +43,26 @@ def get_by_id(call: Call) -> Doc:
 
 def get_all(call: Call) -> Doc:
     query = query_of(call, order_by=(("created", False),))
-    if query.only_fields and _CHEAP.issuperset(query.only_fields) and query.ids and not (query.tags or query.patterns):
-        return {"tasks": _cheap(call, query)}
+    if (
+        query.ids
+        and query.only_fields
+        and _OF_A_POLL.issuperset(call.fields)
+        and set(query.only_fields) <= set(_POLLED)
+    ):
+        polled = [row._mapping for row in call.connection.execute(_POLL, {"ids": query.ids})]
+        return {"tasks": [{f: row[f] for f in query.only_fields if row[f] is not None} for row in polled]}
     rows = _narrowed(sa.select(TASK), call, query)
     fits_sql = not query.patterns and all(field in _ORDERED for field, _ in query.order_by)
     if fits_sql:
         for field, descending in query.order_by:
             column = _ORDERED[field]
-            rows = rows.order_by(column.desc() if descending else column.asc())
+            rows = rows.order_by(column.desc().nulls_last() if descending else column.asc().nulls_first())
         if query.limit is not None:
             rows = rows.limit(query.limit).offset(query.offset)
     found = [tasks.as_doc(row, call.identity.company, call.at) for row in call.connection.execute(rows)]
     if not fits_sql:
         found = query.arranged([doc for doc in found if all(p.holds(doc) for p in query.patterns)])
     return {"tasks": [pick(doc, query.only_fields) for doc in found]}
-
-
-def _cheap(call: Call, query: Query) -> list[Doc]:
-    columns = [TASK.c[field] for field in dict.fromkeys(query.only_fields)]
-    rows = call.connection.execute(_narrowed(sa.select(*columns), call, query).order_by(TASK.c.created))
-    return [{k: v for k, v in row._mapping.items() if v is not None} for row in rows]
 
 
 def _narrowed(rows: sa.Select[Any], call: Call, query: Query) -> sa.Select[Any]:

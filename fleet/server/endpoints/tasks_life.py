@@ -115,11 +115,15 @@ def _is_watched(call: Call, queue: str) -> bool:
 def dequeue(call: Call) -> Doc:
     """Out of its queue, to what it was before, or to `new_status`. Not a claim: an agent calls it on a running task."""
     row = tasks.get(call, call.required("task"))
-    if row.status not in (status.QUEUED, status.IN_PROGRESS) or not row.queue:
-        raise wrong_status(row.status, call.text("new_status") or status.CREATED)
     new = call.text("new_status") or row.enqueue_status or status.CREATED
     if new not in status.ALL:
         raise invalid("new_status", f"one of {', '.join(status.ALL)}")
+    if row.status not in (status.QUEUED, status.IN_PROGRESS):
+        return {
+            "dequeued": 0,
+            "fields": {},
+            "updated": 0,
+        }  # by this `execute --require-queue` knows that it must not run
     if row.status == status.IN_PROGRESS and new != status.IN_PROGRESS:
         raise wrong_status(row.status, new)
     columns: Doc = {"enqueue_status": None}

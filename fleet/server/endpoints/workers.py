@@ -16,6 +16,8 @@ from fleet.server.refusal import invalid
 from fleet.server.tables import ENTRY, PROJECT, PROPERTY, QUEUE, TASK, WORKER
 
 LONGEST_ID = 255  # characters
+_ONE = sa.select(WORKER).where(WORKER.c.id == sa.bindparam("worker_id")).with_for_update()
+_UPDATE = sa.update(WORKER).where(WORKER.c.id == sa.bindparam("worker_id"))
 
 
 def register(call: Call) -> Doc:
@@ -23,6 +25,8 @@ def register(call: Call) -> Doc:
     default = int(call.settings.worker_timeout.total_seconds())
     timeout_s = max(call.number("timeout", default), 1)
     old = _row(call, worker)
+    if old is not None:  # the same name again is a new life: an autoscaler counts idle time from here
+        call.connection.execute(_UPDATE, {"worker_id": worker, "registered": call.now, "active": call.now})
     doc = {
         "queues": call.texts("queues"),
         "tags": call.texts("tags"),
@@ -112,8 +116,7 @@ def set_runtime_properties(call: Call) -> Doc:
 
 
 def _row(call: Call, worker: str) -> sa.Row[Any] | None:
-    query = sa.select(WORKER).where(WORKER.c.id == worker).with_for_update()
-    return call.connection.execute(query).first()
+    return call.connection.execute(_ONE, {"worker_id": worker}).first()
 
 
 def _save(
@@ -134,7 +137,7 @@ def _save(
     else:
         if task is not None or old.task is not None:
             values["active"] = call.now
-        call.connection.execute(sa.update(WORKER).where(WORKER.c.id == worker).values(values))
+        call.connection.execute(_UPDATE, {"worker_id": worker, **values})
     if old is not None and old.task not in (None, task):
         waiting.release(call, old.task)
 

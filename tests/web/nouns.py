@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -35,6 +34,7 @@ from fleet.web.app import create_web
 from fleet.web.hints import Hints
 from fleet.web.settings import Policy, WebSettings
 from fleet.wire import Enroll, Heartbeat, to_data
+from tests.waiting import wait_for
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 DEMAND = Reason(code="demand", text="train: 1 task waits", queue="train", task="t1")
@@ -160,10 +160,7 @@ def serving(web: Web) -> Iterator[Web]:
         web.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        deadline = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < deadline, "the server did not start"
-            time.sleep(0.01)
+        wait_for(lambda: server.started, what="the server starts")
         try:
             yield web
         finally:

@@ -1,0 +1,13 @@
+"""What fleet costs and how fast it is, measured on real parts: `python -m benchmarks [--quick] [names...]`.
+
+    launch      task enqueued -> the cloud is called                      beside: nothing that can run here
+    start       task enqueued -> agent process on an idle instance        beside: a stock clearml-agent daemon
+    idle        memory, CPU and calls of an idle supervisor               beside: a stock clearml-agent daemon
+    commands    `fleet --help`, `fleet status` as whole processes         beside: bare Python, `clearml-agent --help`
+    server      calls a second of the embedded server on SQLite           beside: nothing that can run here
+    planner     one plan of a large fleet
+    dispatcher  one pass with nothing to do in a large fleet
+
+One JSON object a line: {"name", "value", "unit"} and, where they make sense, n, p50, p95, goal, is_met, peer, ratio.
+Several measurements with a goal need a quiet machine: `load` is the one-minute load average when the line was written.
+"""

@@ -1,0 +1,102 @@
+"""Hooks: in order, with their facts, within their time; and the table in the README says what the code does."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from agent_hooks import hooks as hooks_module
+from agent_hooks.hooks import MOMENTS, Hooks, Moment, OnFailure, Rule
+from tests.waiting import is_alive, until
+
+README = Path(hooks_module.__file__).with_name("README.md")
+
+
+@pytest.fixture
+def hook(tmp_path):
+    """Write a hook: hook("pre-task", "10-name", "echo hello")."""
+
+    def write(moment: str, name: str, script: str, mode: int = 0o755) -> Path:
+        path = tmp_path / moment / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+def test_hooks_run_in_the_order_of_their_names_with_their_facts(hook, tmp_path):
+    for name in ("20-b", "10-a", "3-c"):
+        hook(
+            "pre-task",
+            name,
+            f'echo {name} "$FLEET_CLUSTER $FLEET_TASK_ID $FLEET_MOMENT $FLEET_DEADLINE_S" >> {tmp_path}/out',
+        )
+    hooks = Hooks(tmp_path, {"FLEET_CLUSTER": "lab"})
+    assert hooks.run(Moment.PRE_TASK, {"FLEET_TASK_ID": "t1"}) is None
+    assert (tmp_path / "out").read_text() == "".join(f"{n} lab t1 pre-task 120\n" for n in ("10-a", "20-b", "3-c"))
+
+
+def test_a_moment_without_a_directory_or_without_executables_does_nothing(hook, tmp_path):
+    hook("drain", "README", "exit 1", mode=0o644)
+    assert Hooks(tmp_path).of(Moment.DRAIN) == ()
+    assert Hooks(tmp_path).run(Moment.DRAIN) is None
+    assert Hooks(tmp_path / "missing").run(Moment.STARTUP) is None
+    assert Hooks(None).run(Moment.STARTUP) is None
+
+
+def test_the_first_failure_ends_the_moment_and_keeps_its_last_words(hook, tmp_path):
+    failing = hook("startup", "10-fails", "echo no disk; exit 3")
+    hook("startup", "20-never", f"touch {tmp_path}/ran")
+    failure = Hooks(tmp_path).run(Moment.STARTUP)
+    assert (failure.hook, failure.text) == (str(failing), "exit code 3: no disk")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_hook_that_takes_too_long_is_killed_with_all_it_started(hook, tmp_path, monkeypatch):
+    monkeypatch.setitem(MOMENTS, Moment.DRAIN, Rule(time_limit_s=1, on_failure=OnFailure.LOG))
+    hook("drain", "10-slow", f"sleep 60 & echo $! > {tmp_path}/pid; wait")
+    failure = Hooks(tmp_path).run(Moment.DRAIN)
+    assert failure.text == "was ended after its time limit of 1 s"
+    until(lambda: not is_alive(int((tmp_path / "pid").read_text())), 5)
+
+
+def test_a_hook_may_leave_a_daemon_behind(hook, tmp_path):
+    hook("startup", "10-daemon", f"sleep 60 & echo $! > {tmp_path}/pid")
+    assert Hooks(tmp_path).run(Moment.STARTUP) is None
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_a_hook_that_cannot_be_run_says_so(tmp_path):
+    path = tmp_path / "startup" / "10-broken"
+    path.parent.mkdir()
+    path.write_text("#!/no/such/interpreter\n")
+    path.chmod(0o755)
+    assert "cannot be run" in Hooks(tmp_path).run(Moment.STARTUP).text
+
+
+def test_hooks_do_not_see_credentials_or_the_machine_s_own_settings(hook, tmp_path, monkeypatch):
+    monkeypatch.setenv("CLEARML_API_SECRET_KEY", "secret")
+    monkeypatch.setenv("FLEET_DIR", "/somewhere")
+    hook("startup", "10-env", f"env > {tmp_path}/env")
+    Hooks(tmp_path).run(Moment.STARTUP)
+    assert re.findall("(CLEARML_\\w+|FLEET_DIR)=", (tmp_path / "env").read_text()) == []
+
+
+def test_the_table_in_the_readme_says_what_the_code_does():
+    rows = [line.split("|") for line in README.read_text().splitlines() if line.startswith("| `")]
+    table = {row[1].strip(" `"): (row[4].strip(), row[5].strip()) for row in rows}
+    assert table == {moment: (f"{rule.time_limit_s} s", str(rule.on_failure)) for moment, rule in MOMENTS.items()}
+
+
+def test_every_fact_that_a_hook_is_given_is_in_the_readme():
+    given = set()
+    for path in [*README.parent.glob("*.py"), *README.parents[1].glob("fleet/supervisor/*.py")]:
+        if path.name not in ("start.py", "__main__.py", "processes.py"):
+            given |= set(re.findall(r'"(FLEET_[A-Z_]+)"', path.read_text()))
+    given |= {"FLEET_CLUSTER", "FLEET_RESOURCE", "FLEET_INSTANCE"}  # from start.py
+    named = set(re.findall(r"`(FLEET_[A-Z_]+)", README.read_text()))
+    assert named == (given - {"FLEET_"}) | {"FLEET_HOOKS_DIR"}

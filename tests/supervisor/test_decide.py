@@ -1,0 +1,321 @@
+"""Everything that a supervisor decides, as values: a state in, instructions out."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from fleet.model import Gpu, GpuNeed, Queue, Reason, RunResult, Task
+from fleet.queues.base import TaskState, TaskStatus
+from fleet.supervisor.decide import (
+    Claim,
+    EndMachine,
+    FailedStart,
+    Held,
+    Policy,
+    Sighting,
+    State,
+    StopPulling,
+    StopTask,
+    decide,
+    is_last_look_due,
+    next_deadline,
+    result,
+    verdict,
+)
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+GPUS = tuple(Gpu(index=i, uuid=f"g{i}", model="A10", memory_gib=24) for i in range(4))
+WHY = Reason(code="operator", text="an operator said so")
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def a_queue(name: str, priority: int = 0, slots: int | None = None) -> Queue:
+    return Queue(name=name, resources=("lab",), need=GpuNeed(at_least=1, at_most=1), priority=priority, slots=slots)
+
+
+POLICY = Policy(
+    queues=(a_queue("train"), a_queue("urgent", priority=10)),
+    idle_timeout=timedelta(seconds=600),
+    contact_timeout=timedelta(seconds=300),
+    max_lifetime=timedelta(hours=24),
+)
+
+
+def a_task(id: str, gpus: float = 1, queue: str = "train", position: int = 0) -> Task:
+    need = GpuNeed(at_least=gpus, at_most=gpus)
+    return Task(id=id, queue=queue, position=position, enqueued_at=T0, need=need)
+
+
+def held(id: str, *gpus: int, queue: str = "train", **more) -> Held:
+    return Held(task=a_task(id, len(gpus), queue), gpus=tuple(f"g{i}" for i in gpus), **more)
+
+
+def a_state(**known) -> State:
+    """An idle machine in contact with everybody, ten seconds old."""
+    now = known.get("at", at(10))
+    idle = None if known.get("held") else T0
+    base = {"at": now, "enrolled_at": T0, "gpus": GPUS, "cpus": 2, "idle_since": idle}
+    seen = {"server_seen_at": now, "centre_seen_at": now, "peeked_at": now}
+    return State(**{**base, **seen, **known})
+
+
+def claims(state: State, policy: Policy = POLICY) -> list[tuple[str, tuple[str, ...]]]:
+    return [(i.task.id, i.gpus) for i in decide(state, policy) if isinstance(i, Claim)]
+
+
+# --- claims
+
+
+def test_tasks_are_taken_in_the_order_of_their_queue():
+    waiting = (a_task("b", position=1), a_task("a", position=0))
+    assert claims(a_state(waiting=waiting)) == [("a", ("g0",)), ("b", ("g1",))]
+
+
+def test_a_queue_of_higher_priority_comes_first():
+    waiting = (a_task("later"), a_task("first", queue="urgent"))
+    assert claims(a_state(waiting=waiting, gpus=GPUS[:1])) == [("first", ("g0",))]
+
+
+def test_two_tasks_never_share_a_gpu():
+    waiting = tuple(a_task(f"t{i}", position=i) for i in range(8))
+    state = a_state(waiting=waiting, held=(held("x", 1), held("y", 2)))
+    assert claims(state) == [("t0", ("g0",)), ("t1", ("g3",))]
+
+
+def test_a_task_of_two_gpus_is_not_starved_by_tasks_of_one():
+    waiting = (a_task("big", gpus=2), a_task("small", position=1))
+    assert claims(a_state(waiting=waiting, held=(held("x", 0, 1, 2),))) == []
+
+
+def test_behind_a_reservation_the_rest_of_the_machine_is_used():
+    pair = tuple(Gpu(index=i, uuid=f"g{i}", model="H100", memory_gib=80) for i in (4, 5))
+    waiting = (replace(a_task("big", gpus=2), gpu_type="H100"), a_task("small", position=1), a_task("more", position=2))
+    state = a_state(waiting=waiting, gpus=(*GPUS[:1], *pair), held=(held("x", 4),))
+    assert claims(state) == [("small", ("g0",))]
+
+
+def test_a_task_that_can_never_fit_here_is_passed_over():
+    waiting = (a_task("huge", gpus=8), a_task("half", gpus=0.5, position=1), a_task("one", position=2))
+    assert claims(a_state(waiting=waiting)) == [("one", ("g0",))]
+
+
+def test_cpu_tasks_take_one_slot_a_cpu_or_as_many_as_their_queue_says():
+    policy = replace(POLICY, queues=(a_queue("prep"), a_queue("services", slots=3)))
+    waiting = tuple(a_task(f"{q}{i}", gpus=0, queue=q, position=i) for q in ("prep", "services") for i in range(4))
+    state = a_state(waiting=waiting, held=(held("x", queue="prep"),))
+    assert [id for id, _ in claims(state, policy)] == ["prep0", "services0", "services1", "services2"]
+
+
+def test_a_task_that_is_still_held_or_unsettled_here_is_not_taken_again():
+    state = a_state(waiting=(a_task("a"), a_task("b")), held=(held("a", 0),), unsent=frozenset({"b"}))
+    assert claims(state) == []
+
+
+def test_a_gpu_that_does_not_answer_any_more_is_not_given_away():
+    assert claims(a_state(waiting=(a_task("a"),), gpus=GPUS[2:])) == [("a", ("g2",))]
+
+
+def test_a_task_whose_start_failed_waits_before_it_is_tried_here_again():
+    failed = {"a": FailedStart(times=1, at=at(9))}
+    state = a_state(waiting=(a_task("a"),), failed_starts=failed)
+    assert claims(state) == []
+    assert claims(replace(state, at=at(11))) == [("a", ("g0",))]
+    assert next_deadline(state, POLICY) == at(11)
+
+
+def test_nothing_is_taken_from_a_queue_that_is_not_ours_any_more():
+    assert claims(a_state(waiting=(a_task("a", queue="other"),))) == []
+
+
+# --- pulling and ending
+
+
+def test_an_idle_machine_stops_pulling_and_ends():
+    state = a_state(at=at(600))
+    assert decide(state, POLICY) == (
+        StopPulling(reason=(why := Reason(code="idle", text="no task for 600 s", limit="idle_timeout=600s"))),
+        EndMachine(reason=why),
+    )
+    assert decide(a_state(at=at(599)), POLICY) == ()
+
+
+def test_without_an_idle_timeout_a_machine_waits_for_ever():
+    assert decide(a_state(at=at(80_000)), replace(POLICY, idle_timeout=None)) == ()
+
+
+def test_an_idle_machine_looks_once_more_into_the_queues_before_it_ends():
+    state = a_state(at=at(600.2), peeked_at=at(599))
+    assert decide(state, POLICY) == ()
+    assert is_last_look_due(state, POLICY)
+    assert decide(replace(state, peeked_at=at(600.1), waiting=(a_task("a"),)), POLICY) == (
+        Claim(task=a_task("a"), gpus=("g0",)),
+    )
+    assert not is_last_look_due(replace(state, peeked_at=at(600.1)), POLICY)
+    assert isinstance(decide(replace(state, at=at(601)), POLICY)[-1], EndMachine)  # the server does not answer
+
+
+def test_a_machine_with_a_task_is_not_idle():
+    assert decide(a_state(at=at(6000), held=(held("a", 0),)), POLICY) == ()
+
+
+def test_a_drain_order_stops_pulling_and_ends_the_machine_when_it_is_empty():
+    busy = a_state(drain=WHY, held=(held("a", 0),), waiting=(a_task("b"),))
+    assert decide(busy, POLICY) == (StopPulling(reason=WHY),)
+    assert decide(replace(busy, stopped_pulling=WHY), POLICY) == ()
+    assert decide(a_state(drain=WHY, stopped_pulling=WHY), POLICY) == (EndMachine(reason=WHY),)
+
+
+def test_who_has_stopped_pulling_does_not_begin_again():
+    assert claims(a_state(stopped_pulling=WHY, drain=None, waiting=(a_task("a"),))) == []
+
+
+def test_an_end_order_puts_the_tasks_back_and_ends_when_they_are_gone():
+    busy = a_state(end=WHY, held=(held("a", 0), held("b", 1, is_stopping=True)))
+    assert decide(busy, POLICY) == (StopTask(task="a", reason=WHY, then=RunResult.REQUEUED), StopPulling(reason=WHY))
+    assert decide(a_state(end=WHY, stopped_pulling=WHY), POLICY) == (EndMachine(reason=WHY),)
+
+
+def test_a_machine_does_not_end_before_the_server_knows_what_became_of_its_tasks():
+    state = a_state(drain=WHY, stopped_pulling=WHY, unsent=frozenset({"a"}))
+    assert decide(state, POLICY) == ()
+    assert decide(replace(state, server_seen_at=at(10 - 300)), POLICY) == (EndMachine(reason=WHY),)
+
+
+def test_at_its_maximum_lifetime_a_machine_drains():
+    state = a_state(at=at(24 * 3600), held=(held("a", 0),))
+    (stop,) = decide(state, POLICY)
+    assert (stop.reason.code, stop.reason.limit) == ("max_lifetime", "max_lifetime=86400s")
+
+
+def test_without_the_server_and_the_centre_tasks_are_ended_before_others_get_them():
+    state = a_state(at=at(1000), held=(held("a", 0),), server_seen_at=at(700), centre_seen_at=at(650))
+    stop, quit_pulling = decide(state, POLICY)
+    assert (stop.task, stop.then, stop.reason.code) == ("a", RunResult.REQUEUED, "contact_lost")
+    assert quit_pulling == StopPulling(reason=stop.reason)
+    assert decide(replace(state, held=(), unsent=frozenset({"a"})), POLICY)[-1] == EndMachine(reason=stop.reason)
+
+
+@pytest.mark.parametrize("silent", ["server_seen_at", "centre_seen_at"])
+def test_one_of_the_two_is_contact_enough_to_go_on_with_tasks(silent: str):
+    assert decide(a_state(at=at(1000), held=(held("a", 0),), **{silent: T0}), POLICY) == ()
+
+
+def test_the_next_deadline_is_the_first_that_time_alone_brings():
+    assert next_deadline(a_state(), POLICY) == at(10 + 300)  # contact
+    assert next_deadline(a_state(at=at(599), peeked_at=at(598)), POLICY) == at(600)  # idle
+    assert next_deadline(a_state(at=at(600)), POLICY) == at(601)  # the last look is over
+    never = replace(POLICY, idle_timeout=None, max_lifetime=None, contact_timeout=timedelta(days=9))
+    assert next_deadline(a_state(), never) == at(10) + timedelta(days=9)
+
+
+# --- the end of tasks
+
+
+def seen(status: TaskStatus | None, times: int = 1, **more) -> tuple[Held, ...]:
+    return (held("a", 0, sighting=Sighting(status=status, times=times, **more)),)
+
+
+def stops(state: State) -> list[tuple[str, RunResult | None]]:
+    return [(i.reason.code, i.then) for i in decide(state, POLICY) if isinstance(i, StopTask)]
+
+
+def test_a_task_is_stopped_when_its_user_asks():
+    state = a_state(held=seen(TaskStatus.IN_PROGRESS, is_stop_asked=True, stop_asked_at=at(9)))
+    assert stops(state) == [("user_stopped", RunResult.STOPPED)]
+
+
+def test_its_abort_callback_has_the_time_that_it_asked_for():
+    asked = {"is_stop_asked": True, "stop_asked_at": at(9), "abort_callback_s": 30.0}
+    state = a_state(held=seen(TaskStatus.IN_PROGRESS, **asked))
+    assert stops(state) == []
+    assert next_deadline(state, POLICY) == at(39)
+    assert stops(replace(state, at=at(39), server_seen_at=at(39))) == [("user_stopped", RunResult.STOPPED)]
+    done = seen(TaskStatus.IN_PROGRESS, **asked, is_abort_callback_done=True)
+    assert stops(replace(state, held=done)) == [("user_stopped", RunResult.STOPPED)]
+
+
+@pytest.mark.parametrize("status", [TaskStatus.STOPPED, TaskStatus.CLOSED, TaskStatus.PUBLISHED, TaskStatus.QUEUED])
+def test_a_task_whose_status_was_changed_is_ended_without_a_word(status: TaskStatus):
+    assert stops(a_state(held=seen(status))) == [("status_changed", None)]
+
+
+@pytest.mark.parametrize("status", [TaskStatus.CREATED, TaskStatus.FAILED])
+def test_a_reset_or_failed_task_is_ended_when_it_is_seen_so_twice(status: TaskStatus):
+    assert stops(a_state(held=seen(status))) == []
+    assert stops(a_state(held=seen(status, times=2))) == [("status_changed", None)]
+
+
+def test_a_deleted_task_and_one_that_runs_elsewhere_are_ended():
+    assert stops(a_state(held=seen(None))) == [("deleted", None)]
+    assert stops(a_state(held=seen(TaskStatus.IN_PROGRESS, is_elsewhere=True))) == [("elsewhere", None)]
+
+
+def test_a_completed_task_may_finish_what_it_does():
+    assert stops(a_state(held=seen(TaskStatus.COMPLETED, times=99))) == []
+
+
+def test_a_task_is_stopped_once():
+    gone = (replace(seen(None)[0], is_stopping=True),)
+    assert stops(a_state(held=gone)) == []
+
+
+def test_a_task_whose_agent_does_not_start_goes_back_and_fails_the_third_time():
+    def after(times: int) -> list[tuple[str, RunResult | None]]:
+        return stops(a_state(held=(held("a", 0, start_error="no disk", starts_failed=times),)))
+
+    assert after(1) == after(2) == [("start_failed", RunResult.REQUEUED)]
+    assert after(3) == [("start_failed", RunResult.FAILED)]
+
+
+# --- what a task came to
+
+
+def now_is(status: TaskStatus, message: str = "") -> TaskState:
+    return TaskState(
+        id="a", name="a", status=status, status_message=message, queue_id=None, last_worker=None, last_update=None
+    )
+
+
+RUNS = now_is(TaskStatus.IN_PROGRESS)
+BACK = StopTask(task="a", reason=WHY, then=RunResult.REQUEUED)
+SILENT = StopTask(task="a", reason=WHY, then=None)
+
+
+def test_a_task_that_ended_by_itself_is_judged_by_its_exit_code():
+    assert verdict(0, None, RUNS) is RunResult.COMPLETED
+    assert verdict(3, None, RUNS) is RunResult.FAILED
+    assert verdict(-9, None, RUNS) is RunResult.FAILED
+
+
+def test_a_script_that_ended_itself_because_its_user_asked_is_stopped():
+    assert verdict(1, None, now_is(TaskStatus.IN_PROGRESS, "stopping")) is RunResult.STOPPED
+
+
+def test_what_the_script_said_itself_stands():
+    for status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.PUBLISHED):
+        assert verdict(1, None, now_is(status)) is None
+    assert result(None, now_is(TaskStatus.COMPLETED)) is RunResult.COMPLETED
+    assert result(None, now_is(TaskStatus.FAILED)) is RunResult.FAILED
+    assert result(None, now_is(TaskStatus.CLOSED)) is RunResult.STOPPED
+
+
+def test_a_task_that_was_taken_from_us_is_not_touched():
+    assert verdict(-15, SILENT, RUNS) is None
+    assert verdict(-15, BACK, now_is(TaskStatus.QUEUED)) is None
+    assert verdict(-15, BACK, now_is(TaskStatus.STOPPED)) is None
+    assert verdict(-15, BACK, None) is None
+    assert (result(None, now_is(TaskStatus.QUEUED)), result(None, None)) == (RunResult.REQUEUED, RunResult.STOPPED)
+
+
+def test_a_stopped_task_is_told_as_decided():
+    assert verdict(-15, BACK, RUNS) is RunResult.REQUEUED
+    assert verdict(0, replace(BACK, then=RunResult.STOPPED), RUNS) is RunResult.STOPPED
+
+
+def test_a_task_that_never_started_goes_back_though_it_is_only_queued():
+    assert verdict(None, BACK, now_is(TaskStatus.QUEUED)) is RunResult.REQUEUED
+    assert verdict(None, BACK, now_is(TaskStatus.STOPPED)) is None

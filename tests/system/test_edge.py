@@ -1,0 +1,436 @@
+"""The whole edge with real parts: a supervisor process, the stock clearml-agent, the embedded server, a small dispatcher."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fleet.model import AgentSettings, GpuNeed, Queue, RunResult, ServerAccess
+from fleet.queues.base import TaskStatus
+from fleet.wire import Enrolled
+from tests.fake_centre import FakeCentre
+from tests.waiting import until
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.xdist_group("edge"),
+    pytest.mark.skipif(importlib.util.find_spec("clearml_agent") is None, reason="clearml-agent is not installed"),
+    pytest.mark.skipif(importlib.util.find_spec("fleet.server.serve") is None, reason="no embedded server here"),
+]
+
+ONE, TWO, CPU = (GpuNeed(at_least=n, at_most=n) for n in (1, 2, 0))
+QUEUES = (
+    Queue(name="big", resources=("lab",), need=TWO, priority=10),
+    Queue(name="train", resources=("lab",), need=ONE),
+    Queue(name="prep", resources=("lab",), need=CPU),
+)
+
+
+class Server:
+    """The embedded server as a process, on a port and a state that survive its death."""
+
+    def __init__(self, state: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.state = state
+        self.start()
+        pair = json.loads((state / "credentials.json").read_text())
+        url = f"http://127.0.0.1:{self.port}"
+        self.access = ServerAccess(api_url=url, files_url=f"{url}/files", web_url=url, **pair)
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "fleet.server", "--listen", f"127.0.0.1:{self.port}", "--state"]
+        with open(self.state.with_suffix(".log"), "ab") as log:
+            self.process = subprocess.Popen([*command, str(self.state)], stdout=log, stderr=log)
+        until(self.is_up, 30, "the embedded server starts")
+
+    def is_up(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return (self.state / "credentials.json").exists()
+        return False
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Machine:
+    """One supervisor process and its dispatcher."""
+
+    def __init__(self, directory: Path, access: ServerAccess, sim_gpus: str, **wanted) -> None:
+        enrolled = {
+            "instance": directory.name,
+            "token": "secret",
+            "cluster": "test",
+            "resource": "lab",
+            "server": access,
+            "queues": QUEUES,
+            "agent": AgentSettings(mode="interpreter", stop_grace=timedelta(seconds=2)),
+            "idle_timeout": None,
+            "poll_interval": timedelta(seconds=1),
+            "heartbeat_interval": timedelta(seconds=2),
+            "contact_timeout": timedelta(seconds=300),
+            "max_lifetime": None,
+        }
+        self.centre = FakeCentre(Enrolled(**{**enrolled, **wanted}))
+        self.directory, self.gpus = directory, sim_gpus
+        environment = {
+            **os.environ,
+            "FLEET_CENTRE_URL": self.centre.url,
+            "FLEET_INSTANCE": directory.name,
+            "FLEET_JOIN_TOKEN": "join",
+            "FLEET_DIR": str(directory),
+            "FLEET_SIM_GPUS": sim_gpus,
+            "FLEET_HOOKS_DIR": str(directory / "hooks"),
+        }
+        self.log = directory.with_suffix(".log")
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "fleet.supervisor"], env=environment, stderr=log)
+        until(lambda: self.centre.heartbeats, 20, "the supervisor enrols")
+
+    def agents(self) -> list[psutil.Process]:
+        """Every living process of a task of this machine, found by its mark and not by its parent."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                environ = process.environ()
+                if environ.get("FLEET_ALLOCATION") and environ.get("TMPDIR", "").startswith(str(self.directory)):
+                    found.append(process)
+        return found
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(20)
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.centre.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server") / "state")
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def clearml(server):
+    """The server as people see it: submit, state, log."""
+    from fleet.queues.client import ClearMLServer
+
+    client = ClearMLServer(server.access)
+    client.ensure_queues([queue.name for queue in QUEUES])
+    yield Person(client)
+    client.close()
+
+
+class Person:
+    """Somebody who submits scripts and looks at what becomes of them."""
+
+    def __init__(self, client) -> None:
+        self.client = client
+
+    def submit(self, queue: str, text: str, binary: str = "/bin/bash", name: str = "a test task") -> str:
+        from fleet.queues.base import Script
+
+        entry = "script.sh" if "bash" in binary else "script.py"
+        script = Script(entry_point=entry, binary=binary, diff=text)
+        return self.client.submit(name=name, project="tests", queue=queue, script=script)
+
+    def status(self, task: str) -> TaskStatus:
+        return self.client.states([task])[task].status
+
+    def log(self, task: str) -> str:
+        return "".join(self.client.log(task)[0])
+
+    def ended(self, task: str, seconds: float = 60.0) -> TaskStatus:
+        waiting = (TaskStatus.QUEUED, TaskStatus.IN_PROGRESS)
+        return until(lambda: (s := self.status(task)) not in waiting and s, seconds, f"task {task} ends")
+
+    def abort(self, task: str) -> None:
+        self.client._transport.call("tasks.stop", {"task": task})
+
+
+@pytest.fixture
+def machine(server, tmp_path) -> Iterator:
+    machines = []
+
+    def make(sim_gpus: str = '{"count": 4}', name: str = "m1", **wanted) -> Machine:
+        machines.append(Machine(tmp_path / name, server.access, sim_gpus, **wanted))
+        return machines[-1]
+
+    yield make
+    for each in machines:
+        each.stop()
+        sys.stdout.write(each.log.read_text())  # shown by pytest when the test fails
+
+
+def test_a_bash_task_runs_and_its_console_arrives(machine, clearml):
+    task = clearml.submit("train", "echo hello; echo devices=$CUDA_VISIBLE_DEVICES/$NVIDIA_VISIBLE_DEVICES\n")
+    here = machine()
+    assert clearml.ended(task) == TaskStatus.COMPLETED
+    assert "hello\ndevices=GPU-sim-m1-0/GPU-sim-m1-0\n" in clearml.log(task)
+    run = until(lambda: here.centre.runs.get(task), 5)[0]
+    assert (run.result, run.exit_code, run.gpus) == (RunResult.COMPLETED, 0, ("GPU-sim-m1-0",))
+
+
+def test_eight_tasks_on_four_gpus_run_four_at_a_time_each_with_its_own_device(machine, clearml, tmp_path):
+    notes = tmp_path / "notes"
+    note = f"echo $1 $CUDA_VISIBLE_DEVICES $(date +%s%N) >> {notes}"
+    script = f"note() {{ {note}; }}\nnote start; sleep 1.5; note end\n"
+    tasks = [clearml.submit("train", script) for _ in range(8)]
+    machine()
+    assert {clearml.ended(task) for task in tasks} == {TaskStatus.COMPLETED}
+    events = sorted((int(at), what, gpu) for what, gpu, at in map(str.split, notes.read_text().splitlines()))
+    running: set[str] = set()
+    most = 0
+    for _, what, gpu in events:
+        assert (gpu in running) == (what == "end"), "two tasks shared a GPU"
+        running ^= {gpu}
+        most = max(most, len(running))
+    assert most == 4
+    assert {gpu for *_, gpu in events} == {f"GPU-sim-m1-{i}" for i in range(4)}
+
+
+def test_a_task_of_two_gpus_runs_beside_tasks_of_one(machine, clearml, tmp_path):
+    gate = tmp_path / "gate"
+    script = f"echo devices=$CUDA_VISIBLE_DEVICES; until [ -e {gate} ]; do sleep 0.1; done\n"
+    tasks = [clearml.submit(queue, script) for queue in ("train", "train", "big")]
+    here = machine()
+    until(lambda: len(here.centre.heartbeats[-1].allocations) == 3 and len(here.agents()) >= 3, 20)
+    gpus = [a.gpus for a in here.centre.heartbeats[-1].allocations]
+    assert sorted(map(len, gpus)) == [1, 1, 2]
+    assert len({gpu for each in gpus for gpu in each}) == 4
+    gate.touch()
+    assert {clearml.ended(task) for task in tasks} == {TaskStatus.COMPLETED}
+    assert "devices=GPU-sim-m1-0,GPU-sim-m1-1\n" in clearml.log(tasks[2])
+
+
+def test_a_cpu_task_sees_no_device_and_no_secret_of_the_machine(machine, clearml):
+    task = clearml.submit("prep", "env | sort; ls -l $CLEARML_CONFIG_FILE\n")
+    here = machine()
+    until(here.agents, 20)
+    arguments = [" ".join(process.cmdline()) for process in here.agents()]
+    clearml.ended(task)
+    seen = clearml.log(task)
+    assert "\nCUDA_VISIBLE_DEVICES=none\n" in seen
+    assert "\nNVIDIA_VISIBLE_DEVICES=none\n" in seen
+    assert "\nCLEARML_WORKER_ID=test:lab:m1:cpu:0\n" in seen
+    assert "FLEET_JOIN_TOKEN" not in seen
+    assert "-rw------- 1" in seen
+    secret = here.centre.enrolled.server.secret_key
+    assert arguments
+    assert [line for line in arguments if secret in line] == []
+
+
+def test_a_script_that_raises_fails_with_its_traceback_in_the_console(machine, clearml):
+    task = clearml.submit(
+        "train", "import os\nprint('here', os.getpid())\nraise ValueError('no such luck')\n", "python3"
+    )
+    here = machine()
+    assert clearml.ended(task) == TaskStatus.FAILED
+    console = clearml.log(task)
+    assert "Traceback (most recent call last)" in console
+    assert "ValueError: no such luck" in console
+    assert "process failed, exit code 1" in console
+    run = until(lambda: here.centre.runs.get(task), 5)[0]
+    assert (run.result, run.exit_code) == (RunResult.FAILED, 1)
+
+
+def test_its_user_stops_a_running_task_within_seconds(machine, clearml):
+    task = clearml.submit("train", "trap '' TERM\nsleep 600 & echo running; wait; wait; sleep 600\n")
+    here = machine()
+    until(lambda: "running" in clearml.log(task), 30)
+    clearml.abort(task)
+    assert clearml.ended(task, 10) == TaskStatus.STOPPED
+    assert here.agents() == []
+    assert until(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.STOPPED
+
+
+CALLBACK = """
+import time
+from clearml import Task
+task = Task.init("tests", "callback", reuse_last_task_id=False)
+def save():
+    time.sleep(3)
+    print("saved everything", flush=True)
+task.register_abort_callback(save, callback_execution_timeout=30)
+print("running", flush=True)
+time.sleep(600)
+"""
+
+
+def test_an_abort_callback_may_finish_before_the_task_is_ended(machine, clearml):
+    pytest.importorskip("clearml")
+    task = clearml.submit("train", CALLBACK, "python3")
+    machine()
+    until(lambda: "running" in clearml.log(task), 60)
+    until(lambda: clearml.client.states([task])[task].abort_callback_timeout_s, 10)
+    clearml.abort(task)
+    assert clearml.ended(task, 40) == TaskStatus.STOPPED
+    assert "saved everything" in clearml.log(task)
+
+
+def test_without_server_and_dispatcher_tasks_and_machine_end_at_the_deadline(machine, clearml, server):
+    task = clearml.submit("train", "echo running; sleep 600\n")
+    here = machine(contact_timeout=timedelta(seconds=4))
+    until(lambda: "running" in clearml.log(task), 30)
+    here.centre.is_down = True
+    server.kill()
+    assert here.process.wait(40) == 0  # 4 s to the deadline, then grace, last reports, goodbye
+    assert here.agents() == []
+    server.start()
+    assert clearml.status(task) == TaskStatus.IN_PROGRESS  # the dispatcher's sweep gives it away
+    assert "code=contact_lost" in here.log.read_text()
+    clearml.client.put_back(task, "train", "its machine is gone")
+    clearml.abort(task)
+
+
+def test_a_task_that_is_reset_while_it_runs_is_ended_and_stays_reset(machine, clearml):
+    task = clearml.submit("train", "echo running; sleep 600\n")
+    here = machine()
+    until(lambda: "running" in clearml.log(task), 30)
+    clearml.client._transport.call("tasks.reset", {"task": task, "force": True})
+    until(lambda: not here.agents(), 15)
+    until(lambda: not here.centre.heartbeats[-1].allocations, 10)
+    assert clearml.status(task) == TaskStatus.CREATED
+
+
+def test_the_server_dies_in_mid_task_and_no_line_is_lost(machine, clearml, server):
+    task = clearml.submit("train", "for i in $(seq 1 120); do echo line $i; sleep 0.05; done\n")
+    machine()
+    until(lambda: "line 10\n" in clearml.log(task), 30)
+    server.kill()
+    until(lambda: not server.is_up(), 5)
+    server.start()
+    assert clearml.ended(task) == TaskStatus.COMPLETED
+    lines = [line for line in clearml.log(task).splitlines() if line.startswith("line ")]
+    assert lines == [f"line {i}" for i in range(1, 121)]
+
+
+def test_an_idle_machine_ends_itself_in_time(machine):
+    here = machine(idle_timeout=timedelta(seconds=2))
+    assert here.process.wait(2 + 2) == 0
+    assert here.centre.goodbye.reason.code == "idle"
+    assert not here.centre.goodbye.is_pulling
+
+
+def test_sigterm_lets_tasks_finish_and_takes_no_more(machine, clearml, tmp_path):
+    gate = tmp_path / "gate"
+    running = clearml.submit("train", f"echo running; until [ -e {gate} ]; do sleep 0.1; done\n")
+    here = machine('{"count": 2}')
+    until(lambda: "running" in clearml.log(running), 30)
+    here.process.send_signal(signal.SIGTERM)
+    until(lambda: not here.centre.heartbeats[-1].is_pulling, 5)
+    late = clearml.submit("train", "echo too late\n")
+    gate.touch()
+    assert here.process.wait(20) == 0
+    assert clearml.status(running) == TaskStatus.COMPLETED
+    assert clearml.status(late) == TaskStatus.QUEUED
+    clearml.abort(late)
+
+
+def test_a_second_sigterm_puts_the_tasks_back(machine, clearml):
+    task = clearml.submit("train", "echo running; sleep 600\n")
+    here = machine()
+    until(lambda: "running" in clearml.log(task), 30)
+    here.process.send_signal(signal.SIGTERM)
+    until(lambda: not here.centre.heartbeats[-1].is_pulling, 5)
+    here.process.send_signal(signal.SIGTERM)
+    assert here.process.wait(20) == 0
+    assert here.agents() == []
+    assert clearml.status(task) == TaskStatus.QUEUED
+    assert until(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.REQUEUED
+    clearml.abort(task)
+
+
+def test_a_machine_that_is_refused_puts_its_tasks_back_and_ends(machine, clearml):
+    task = clearml.submit("train", "echo running; sleep 600\n")
+    here = machine()
+    until(lambda: "running" in clearml.log(task), 30)
+    here.centre.is_refusing = True
+    assert here.process.wait(20) == 0
+    assert clearml.status(task) == TaskStatus.QUEUED
+    clearml.abort(task)
+
+
+def test_kill_9_of_the_supervisor_leaves_no_agent(machine, clearml):
+    task = clearml.submit("train", "sleep 600 & sleep 601 & echo running; wait\n")
+    here = machine()
+    until(lambda: "running" in clearml.log(task), 30)
+    assert len(here.agents()) >= 3
+    here.process.kill()
+    here.process.wait()
+    until(lambda: not here.agents(), 3, "all processes of its tasks are gone")
+    clearml.abort(task)
+
+
+def test_what_left_the_group_of_a_task_ends_with_it(machine, clearml):
+    task = clearml.submit("train", "setsid sleep 600 & echo left $!\n")
+    here = machine()
+    assert clearml.ended(task) == TaskStatus.COMPLETED
+    until(lambda: not here.agents(), 5)
+
+
+def test_a_hint_starts_an_agent_at_once(machine, clearml):
+    here = machine(poll_interval=timedelta(seconds=60))
+    until(lambda: not here.centre.heartbeats[-1].allocations and len(here.centre.heartbeats) > 1, 10)
+    task = clearml.submit("train", "echo hello\n")
+    here.centre.give_hint()
+    run = until(lambda: here.centre.runs.get(task), 30)[0]
+    assert (run.started_at - run.enqueued_at).total_seconds() < 2  # 0.03 s on an idle machine; poll_interval is 60 s
+
+
+def test_a_hook_before_the_task_that_fails_puts_it_back_until_it_counts_as_failed(machine, clearml, tmp_path):
+    hook = tmp_path / "m1" / "hooks" / "pre-task" / "10-scratch"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\necho no scratch disk for $FLEET_TASK_ID on $FLEET_GPU_INDICES\nexit 3\n")
+    hook.chmod(0o755)
+    task = clearml.submit("train", "echo hello\n")
+    here = machine()
+    assert clearml.ended(task) == TaskStatus.FAILED
+    results = [run.result for run in until(lambda: len(here.centre.runs[task]) == 3 and here.centre.runs[task], 5)]
+    assert results == [RunResult.REQUEUED, RunResult.REQUEUED, RunResult.FAILED]
+    assert f"no scratch disk for {task} on 0" in clearml.log(task)
+
+
+def test_a_machine_whose_agent_cannot_run_says_so_and_ends(machine):
+    here = machine(agent=AgentSettings(mode="docker"))
+    assert here.process.wait(10) == 1
+    text = "agent.mode docker is not available in this version; use venv or interpreter"
+    assert here.centre.goodbye.reason.text == text
+    assert here.log.read_text().splitlines()[-1] == f"fleet supervise: {text}"
+
+
+def test_a_machine_that_is_not_expected_is_refused_in_one_line(machine):
+    here = machine()
+    here.stop()
+    here.centre = FakeCentre(here.centre.enrolled, join_token="another")
+    environment = {
+        **os.environ,
+        "FLEET_CENTRE_URL": here.centre.url,
+        "FLEET_INSTANCE": "m1",
+        "FLEET_JOIN_TOKEN": "join",
+    }
+    command = [sys.executable, "-m", "fleet.supervisor"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith('answered 403 {"error": "this machine is not expected"}')
+    assert "Traceback" not in done.stderr

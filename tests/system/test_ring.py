@@ -1,0 +1,202 @@
+"""The whole ring on one machine: a task goes in at a queue, a machine appears, runs it on its GPUs, and goes away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import combinations
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fleet.model import Run, RunResult
+from fleet.queues.base import TaskStatus
+from tests.system.ring import ROOT, Ring
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("ring")]
+MakeRing = Callable[..., Ring]
+
+
+@pytest.fixture
+def make_ring(tmp_path: Path) -> Iterator[MakeRing]:
+    made: list[Ring] = []
+
+    def make(**settings: object) -> Ring:
+        made.append(Ring(tmp_path, **settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for ring in made:
+        ring.close()
+
+
+def overlap(one: Run, other: Run) -> bool:
+    """Whether two runs held their GPUs at the same time."""
+    end = datetime.max.replace(tzinfo=UTC)
+    return one.claimed_at < (other.ended_at or end) and other.claimed_at < (one.ended_at or end)
+
+
+def assert_no_gpu_was_shared(runs: tuple[Run, ...]) -> None:
+    for one, other in combinations(runs, 2):
+        if one.instance == other.instance and set(one.gpus) & set(other.gpus):
+            assert not overlap(one, other), (one, other)
+
+
+def test_the_demo_does_all_that_it_says() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "fleet", "demo", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert sorted(t["status"] for t in outcome["tasks"]) == ["completed"] * 4 + ["failed"]
+    assert {i["state"] for i in outcome["instances"]} == {"gone"}
+    assert outcome["shortcomings"] == []
+
+
+def test_eight_tasks_run_four_at_a_time_each_on_its_own_gpu(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=4).start()
+    tasks = [ring.bash('echo "I see $CUDA_VISIBLE_DEVICES"; sleep 2') for _ in range(8)]
+    assert ring.ends(*tasks) == ["completed"] * 8
+    runs = wait_for(lambda: len([r for r in ring.runs() if r.ended_at]) == 8 and ring.runs())
+    assert_no_gpu_was_shared(runs)
+    assert max(sum(overlap(one, other) for other in runs) for one in runs) >= 4
+    for run in runs:
+        assert len(run.gpus) == 1
+        assert f"I see {run.gpus[0]}" in ring.console(run.task)
+    assert len(ring.instances()) == 1
+
+
+def test_a_task_of_two_gpus_shares_a_machine_with_tasks_of_one(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=4).start()
+    script = 'echo "I see $CUDA_VISIBLE_DEVICES"; sleep 3'
+    tasks = [ring.bash(script), ring.bash(script, queue="double"), ring.bash(script)]
+    assert ring.ends(*tasks) == ["completed"] * 3
+    runs = wait_for(lambda: len([r for r in ring.runs() if r.ended_at]) == 3 and ring.runs())
+    assert_no_gpu_was_shared(runs)
+    (double,) = [r for r in runs if r.queue == "double"]
+    assert len(double.gpus) == 2
+    assert f"I see {','.join(double.gpus)}" in ring.console(double.task)
+    assert all(overlap(double, other) for other in runs)
+    assert len(ring.instances()) == 1
+
+
+def test_a_cpu_task_sees_no_gpu(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1).start()
+    task = ring.bash('echo "cuda=$CUDA_VISIBLE_DEVICES nvidia=$NVIDIA_VISIBLE_DEVICES"', queue="prep")
+    assert ring.ends(task) == ["completed"]
+    assert "cuda=none nvidia=none" in ring.console(task)
+
+
+def test_an_idle_machine_is_gone_in_time_and_a_busy_one_is_left_alone(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1, idle="2s").start()
+    task = ring.bash("sleep 7")
+    assert ring.ends(task) == ["completed"]
+    (instance,) = wait_for(lambda: [i for i in ring.instances() if i.gone_at], what="the machine goes")
+    (run,) = ring.runs(task)
+    assert run.ended_at
+    assert instance.gone_at
+    assert (run.ended_at - run.claimed_at).total_seconds() > 7
+    assert (instance.gone_at - run.ended_at).total_seconds() < 2 + 2
+    assert instance.end_reason
+    assert instance.end_reason.code == "idle"
+
+
+def test_a_dispatcher_that_is_killed_while_a_machine_boots_launches_no_second(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1, max_instances=5).start()
+    task = ring.bash("sleep 3; echo done after all")
+    wait_for(ring.instances, what="the intent")
+    ring.kill()
+    ring.start()
+    assert ring.ends(task) == ["completed"]
+    assert "done after all" in ring.console(task)
+    assert len(ring.instances()) == 1
+    assert len(list((ring.state / "local").iterdir())) == 1
+
+
+def test_a_task_outlives_a_dispatcher_that_is_killed_and_no_line_is_lost(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1, max_instances=5).start()
+    task = ring.bash('for i in $(seq 1 60); do echo "line $i"; sleep 0.1; done')
+    wait_for(lambda: "line 5" in ring.console(task), what="the task logs")
+    ring.kill()  # the embedded server with it
+    ring.start()
+    assert ring.ends(task) == ["completed"]
+    wait_for(lambda: "line 60" in ring.console(task))
+    lines = [line for line in ring.console(task).splitlines() if line.startswith("line ")]
+    assert lines == [f"line {i}" for i in range(1, 61)]
+    assert len(ring.instances()) == 1
+
+
+def test_a_task_whose_machine_dies_runs_again_on_another(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1).start()
+    task = ring.bash("echo started; sleep 4; echo finished")
+    wait_for(lambda: "started" in ring.console(task), what="the task runs")
+    (machine,) = (ring.state / "local").glob("*/machine.json")
+    psutil.Process(json.loads(machine.read_text())["pid"]).kill()
+    assert ring.ends(task) == ["completed"]
+    first, second = ring.runs(task)
+    assert first.result is RunResult.REQUEUED
+    assert second.instance != first.instance
+    assert "finished" in ring.console(task)
+
+
+def test_an_operator_can_end_a_machine_and_its_task_goes_back(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1).start()
+    task = ring.bash("echo started; sleep 3; echo finished")
+    wait_for(lambda: "started" in ring.console(task), what="the task runs")
+    (first,) = ring.instances()
+    ring.fleet("terminate", "--yes", first.id)
+    assert ring.ends(task) == ["completed"]
+    assert [r.result for r in ring.runs(task)] == [RunResult.REQUEUED, RunResult.COMPLETED]
+
+
+def test_a_drained_machine_finishes_its_task_and_takes_no_other(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1, idle="10m").start()
+    task = ring.bash("echo started; sleep 3")
+    wait_for(lambda: "started" in ring.console(task), what="the task runs")
+    (first,) = ring.instances()
+    ring.fleet("drain", first.id)
+    wait_for(lambda: ring.instances()[0].stopped_pulling_at, what="it drains")
+    later = ring.bash("echo later")
+    assert ring.ends(task) == ["completed"]
+    assert ring.ends(later) == ["completed"]
+    assert ring.runs(later)[0].instance != first.id
+
+
+def test_an_abort_by_its_user_stops_a_running_task(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1).start()
+    task = ring.bash("trap '' INT; echo started; sleep 120")
+    wait_for(lambda: "started" in ring.console(task), what="the task runs")
+    ring.fleet("abort", task)
+    assert ring.ends(task) == ["stopped"]
+    (run,) = wait_for(lambda: [r for r in ring.runs(task) if r.ended_at], what="the ledger knows")
+    assert run.result is RunResult.STOPPED
+
+
+def test_dispatch_ends_with_code_0_and_leaves_its_machines_alone(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1).start()
+    task = ring.bash("echo started; sleep 4; echo finished")
+    wait_for(lambda: "started" in ring.console(task), what="the task runs")
+    assert ring.stop() == 0
+    ring.start()
+    assert ring.ends(task) == ["completed"]
+    assert len(ring.runs(task)) == 1
+
+
+def test_a_task_that_fails_says_why_in_its_console(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1).start()
+    task = ring.bash("echo before; echo a mistake >&2; exit 3")
+    assert ring.ends(task) == ["failed"]
+    assert "a mistake" in ring.console(task)
+    (run,) = wait_for(lambda: [r for r in ring.runs(task) if r.ended_at])
+    assert (run.result, run.exit_code) == (RunResult.FAILED, 3)
+    assert ring.state_of(task).status is TaskStatus.FAILED
