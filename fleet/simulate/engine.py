@@ -18,7 +18,7 @@ from random import Random
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Launch, Offer, Plan, Queue, Terminate
+from fleet.model import Action, Gpu, Launch, Offer, Plan, Queue, Terminate
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
@@ -91,7 +91,7 @@ class Simulation:
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
         self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
-        self._peeks = {name: Peeks(self.server, queues) for name, queues in self._queues.items()}
+        self._peeks: dict[tuple[str, str], Peeks] = {}  # by resource and type
         self._machines: dict[str, Machine] = {}
         self._order = Random(setting.faults.seed)
         self._tick_at: datetime | None = None
@@ -138,7 +138,7 @@ class Simulation:
             max_lifetime=resource.max_lifetime,
         )
         end = partial(self._on_shutdown, cloud)
-        machine = Machine(order, self._world, policy, self._peeks[resource.name], end)
+        machine = Machine(order, self._world, policy, self._peeks_of, end)
         self._machines[order.instance] = machine
         if faults.has(faults.dead_boots, "dead boot", order.instance):
             self.request_pass(at + resource.boot_timeout, is_after=True)
@@ -154,6 +154,12 @@ class Simulation:
             taken_at = at + max(life, faults.notice)
             self.agenda.add(taken_at - faults.notice, partial(machine.take_notice, taken_at))
             self.agenda.add(taken_at, partial(self._on_taken, order.instance, cloud))
+
+    def _peeks_of(self, order: LaunchOrder, gpus: tuple[Gpu, ...]) -> Peeks:
+        kind = (order.resource.name, order.offer.type)
+        if kind not in self._peeks:
+            self._peeks[kind] = Peeks(self.server, self._queues[order.resource.name], gpus)
+        return self._peeks[kind]
 
     def _plan_silence(self, machine: Machine, at: datetime) -> None:
         faults = self.setting.faults
