@@ -61,13 +61,19 @@ class Machine:
     """From its launch to its end."""
 
     def __init__(
-        self, order: LaunchOrder, world: World, policy: Policy, peeks: Peeks, end: Callable[[str], None]
+        self,
+        order: LaunchOrder,
+        world: World,
+        policy: Policy,
+        peeks: Callable[[LaunchOrder, tuple[Gpu, ...]], Peeks],
+        end: Callable[[str], None],
     ) -> None:
-        """`end` ends the machine as its own shutdown would."""
+        """`peeks` gives what machines of its kind see of the queues; `end` ends it as its own shutdown would."""
         self.id = order.instance
         self.is_healthy = True  # it runs, and nothing has happened to it
-        self._order, self._world, self._policy, self._peeks, self._end = order, world, policy, peeks, end
+        self._order, self._world, self._policy, self._end = order, world, policy, end
         self._gpus = _gpus_of(order)
+        self._peeks = peeks(order, self._gpus)
         self._jobs: dict[str, Job] = {}
         self._free = len(self._gpus)
         self._enrolled_at: datetime | None = None
