@@ -162,8 +162,10 @@ class _Draft:
 def _counted(new: _New) -> Reason:
     if new.reason.code != "demand":
         return new.reason
-    several = f"{len(new.tasks)} tasks wait" if len(new.tasks) > 1 else f"task {new.tasks[0]} waits"
-    text = f"{several} in queue {new.reason.queue} and no instance has room for them"
+    if len(new.tasks) == 1:
+        text = f"task {new.tasks[0]} waits in queue {new.reason.queue} and no instance has room for it"
+    else:
+        text = f"{len(new.tasks)} tasks wait in queue {new.reason.queue} and no instance has room for them"
     return Reason(code="demand", text=text, queue=new.reason.queue, task=new.tasks[0])
 
 
