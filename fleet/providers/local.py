@@ -93,10 +93,10 @@ class LocalProvider:
         return launched
 
     def _forget_the_old(self) -> None:
-        """Instances that ended long ago leave a few small files; nobody will repeat their orders."""
-        for ended in self.directory.glob("*/ended.json"):
-            if time.time() - ended.stat().st_mtime > KEEP_ENDED_S:
-                shutil.rmtree(ended.parent, ignore_errors=True)
+        """Instances of long ago that ended leave a few small files; nobody will repeat their orders."""
+        for launched in self.directory.glob("*/machine.json"):
+            if time.time() - launched.stat().st_mtime > KEEP_ENDED_S and not is_running(launched.parent):
+                shutil.rmtree(launched.parent, ignore_errors=True)
 
     def _start(self, order: LaunchOrder, place: Path, lock: int) -> None:
         _write(place / "boot.json", _supervisor_environment(order, place), mode=0o600)

@@ -112,7 +112,7 @@ def test_a_machine_that_ended_long_ago_is_forgotten(provider: LocalProvider) -> 
     provider.launch([an_order(provider)])
     provider.terminate(["local-i1"])
     wait_for(lambda: not provider.list("test"))
-    os.utime(provider.directory / "i1" / "ended.json", (0, 0))
+    os.utime(provider.directory / "i1" / "machine.json", (0, 0))
     provider.launch([an_order(provider, "i2")])
     assert [p.name for p in provider.directory.iterdir()] == ["i2"]
 
