@@ -9,23 +9,22 @@ come to the same figures.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 
-from fleet.dispatcher.parts import Parts, Policy
+from fleet.dispatcher.parts import Parts
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Gpu, Launch, Offer, Plan, Queue, Terminate
+from fleet.model import Action, Gpu, Launch, Plan, Queue, Terminate
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
 from fleet.simulate.cloud import DispatcherKilled, SimulatedCloud
-from fleet.simulate.faults import Faults
 from fleet.simulate.machine import Machine, World
 from fleet.simulate.server import Peeks, SimulatedServer
+from fleet.simulate.setting import Outcome, Setting
 from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Truth
 from fleet.store.memory import MemoryStore
@@ -41,31 +40,7 @@ NO_HURRY = timedelta(minutes=10)
 # When all tasks are settled, machines get this long beyond their idle time to end; those kept for ever are billed till then.
 LAST_WORDS = timedelta(hours=1)
 # A fleet that finishes nothing for so long, beyond three times its longest task, never will.
-PATIENCE = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """All that a simulation depends on."""
-
-    policy: Policy
-    offers: Mapping[str, Sequence[Offer]]  # by resource
-    workload: Sequence[Submission]  # in the order of submission
-    boot_time: timedelta = timedelta(seconds=180)
-    faults: Faults = field(default_factory=Faults)
-    is_dense: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of it."""
-
-    truth: Truth
-    ended_at: datetime
-    states: Mapping[str, str]  # of each task: completed, failed, waiting or lost
-    gone_at: Mapping[str, datetime | None]  # of each machine, as the store has it; one that it never knew is missing
-    why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's reason
-    passes: int
+PATIENCE = timedelta(days=7)
 
 
 class Simulation:
@@ -212,7 +187,9 @@ class Simulation:
 
     def _on_store_change(self, kind: str) -> None:
         """As the centre's loop is woken by its store."""
-        if kind in ("enrolled", "goodbye", "orders", "runs_ended"):
+        if kind == "orders":
+            self.request_pass(self.agenda.at)
+        elif kind in ("enrolled", "goodbye", "runs_ended"):
             self.request_pass(self.agenda.at + NO_HURRY)
 
     # --- the fleet's turn

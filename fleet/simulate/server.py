@@ -33,6 +33,11 @@ class SimulatedServer(MemoryServer):
         self.unseen[task] = None
         self._changed()
 
+    def ask_to_stop(self, task: str) -> None:
+        super().ask_to_stop(task)
+        self.unseen.pop(task, None)
+        self._changed()
+
     def put_back(self, task: str, queue: str, why: str) -> None:
         super().put_back(task, queue, why)
         self.unseen[task] = None
