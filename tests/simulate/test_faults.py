@@ -70,7 +70,9 @@ def test_a_machine_that_never_boots_is_replaced_after_its_boot_timeout() -> None
     figures, outcome = run(a_setting(jobs(1), a_fleet(max_instances=1), faults=Faults(seed=9, dead_boots=0.6)))
     lives = list(outcome.truth.lives.values())
     assert len(lives) > 1
-    assert figures.wait_mean_s == 180 + (len(lives) - 1) * (15 * 60 + 2 + 2)
+    assert figures.wait_mean_s == 180 + (len(lives) - 1) * (
+        15 * 60 + 2 + 12
+    )  # told to end, gone, and the offer left alone for a while
 
 
 def test_a_supervisor_that_dies_costs_its_machine_no_more_than_the_reapers_patience() -> None:
