@@ -60,7 +60,7 @@ class Reconciler:
                 and instance.enrolled_at
                 and at - instance.enrolled_at >= TRUSTED_AFTER
             ):
-                self.backoffs.succeed(instance.offer)
+                self.backoffs.succeed(instance.offer, instance.launched_at)
 
     def _close_the_gone(self, ours: Sequence[Instance], listed: set[str], provider: Provider) -> None:
         at = self.parts.now()

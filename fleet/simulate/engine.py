@@ -33,6 +33,7 @@ from fleet.supervisor import decide
 # As the centre tells its supervisors: shorter than the reaper's patience, so that a machine that is cut off ends first.
 CONTACT_TIMEOUT = timedelta(seconds=120)
 REAPER_PATIENCE = timedelta(seconds=180)
+LIFETIME_GRACE = timedelta(minutes=15)
 SWEEP_EVERY = timedelta(seconds=15)
 ORPHAN_GRACE = timedelta(seconds=60)
 # How late a pass may be that could at most find less to do: every pass begins by looking at everything.
@@ -122,7 +123,7 @@ class Simulation:
             if self.setting.boot_time >= resource.boot_timeout:
                 self.request_pass(at + resource.boot_timeout, is_after=True)
         if resource.max_lifetime:
-            self.request_pass(at + resource.max_lifetime, is_after=True)
+            self.request_pass(at + resource.max_lifetime + LIFETIME_GRACE, is_after=True)
         self._plan_silence(machine, at)
         life = faults.spot_life_of(order.offer, order.instance)
         if life is not None:

@@ -205,6 +205,19 @@ def test_an_offer_whose_machines_work_is_trusted_again() -> None:
     assert world.dispatcher.backoffs.failures == {}
 
 
+def test_a_machine_that_works_does_not_make_a_sold_out_offer_be_tried_at_every_pass() -> None:
+    world = World()
+    world.enqueue("first")
+    machine = world.pass_once().instance()
+    world.run(world.enroll(world.after(60).instance()), machine.reason.task or "")
+    world.enqueue(*[f"t{n}" for n in range(4)])  # three find room beside the first
+    world.cloud.next_order_faults.append(NoCapacity("none left"))
+    before = len(world.cloud.launch_calls)
+    for _ in range(10):
+        world.after(2).pass_once()
+    assert len(world.cloud.launch_calls) == before + 1
+
+
 def test_a_wrongly_described_resource_burns_no_intents() -> None:
     world = World()
     world.enqueue("one")
