@@ -19,6 +19,7 @@ FIRST = {  # the first pause after an error of this class
 }
 FIRST_OF_UNKNOWN = timedelta(seconds=10)
 LONGEST = timedelta(minutes=30)
+LOUD_AFTER = 3  # failures in a row: no longer bad luck
 
 
 @dataclass(slots=True)
@@ -45,6 +46,12 @@ class Backoffs:
         """It works again: forget its failures."""
         self.failures.pop(_key(offer), None)
         self.paused.pop(_key(offer), None)
+
+    def loud(self, at: datetime) -> tuple[Reason, ...]:
+        """What an operator should see: offers in force that failed again and again."""
+        return tuple(
+            b.reason for key, b in self.paused.items() if b.until > at and self.failures.get(key, 0) >= LOUD_AFTER
+        )
 
     def at(self, at: datetime) -> tuple[Backoff, ...]:
         """Those in force."""

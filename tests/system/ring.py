@@ -48,10 +48,11 @@ class Ring:
     gpus: int = 4
     max_instances: int = 1
     idle: str = "2s"
+    file: str = FLEET_FILE
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        text = FLEET_FILE.format(
+        text = self.file.format(
             port=a_free_port(), gpus=self.gpus, most=min(self.gpus, 2), max_instances=self.max_instances, idle=self.idle
         )
         (self.place / "fleet.yaml").write_text(text)
