@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from fleet.assemble.state import access_from, state_of
 from fleet.config import Config, Embedded, default_path, load
+from fleet.config.resources import gpus_of
 from fleet.errors import ConfigError
-from fleet.model import ServerAccess
+from fleet.model import GpuNeed, ServerAccess
 from fleet.queues.base import Desk
 from fleet.queues.client import ClearMLServer
 
 VARIABLES = ("CLEARML_API_HOST", "CLEARML_API_ACCESS_KEY", "CLEARML_API_SECRET_KEY")
+
+
+# People rather hear at once that nobody answers; supervisors and dispatcher are patient.
+PATIENCE_S = 2.0
 
 
 def desk(config: Path | None) -> Desk:
@@ -21,7 +27,26 @@ def desk(config: Path | None) -> Desk:
     Raises:
         ConfigError: nothing says where the server is.
     """
-    return ClearMLServer(find_access(config))
+    return ClearMLServer(find_access(config), patience_s=PATIENCE_S)
+
+
+def doubts(config: Path | None, queue: str, need: GpuNeed | None) -> Iterator[str]:
+    """Why a task may wait for ever in this queue with this need (None: the queue's own), as far as the fleet file tells."""
+    path = config or default_path()
+    fleet = load(path) if path.exists() else None
+    if fleet is None:
+        return
+    known = {q.name: q for q in fleet.queues}
+    if queue not in known:
+        yield f"queue {queue} is not in {path}: no machine of this fleet serves it"
+        return
+    wanted = (need or known[queue].need).at_least
+    mine = [r for r in fleet.resources if r.name in known[queue].resources]
+    sizes = [gpus_of(r) for r in mine]
+    most = max((size for size in sizes if size is not None), default=0)
+    if None not in sizes and most < wanted:
+        names = ", ".join(r.name for r in mine)
+        yield f"it needs {wanted:g} GPUs; the largest resource of queue {queue} ({names}) has {most}: it will wait for ever"
 
 
 def find_access(config: Path | None) -> ServerAccess:
@@ -57,7 +82,7 @@ def access_of(config: Config, who: str) -> ServerAccess:
     if not isinstance(config.server, Embedded):
         return config.server
     state = state_of(config)
-    pairs = state.read_json(state.credentials_file)
+    pairs = state.credentials()
     if pairs is None:
         raise ConfigError(
             f"the embedded server of cluster {config.cluster} has never run here; start it with `fleet up`, "

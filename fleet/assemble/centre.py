@@ -19,10 +19,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleet.assemble.listening import Listener
+from fleet.assemble.memory import database_url, open_database, schema_of
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import StateDir, access_from, state_of, write_private
 from fleet.config import Config, Embedded
-from fleet.database import Database
 from fleet.dispatcher.loop import Loop
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
@@ -69,7 +69,7 @@ class Centre:
             _embedded_server(config, self.state, self._on_work) if isinstance(config.server, Embedded) else None
         )
         self.access = _access(config, self.server, self.state)
-        self.store = ChronicledStore(SqlStore(_database(config, self.state, "fleet"), on_change=self._on_change))
+        self.store = ChronicledStore(SqlStore(open_database(config, "fleet"), on_change=self._on_change))
         self.loop = Loop(self._dispatcher()) if with_dispatcher else None
         self._loop_thread: threading.Thread | None = None
 
@@ -104,15 +104,19 @@ class Centre:
         if self._lock:
             self._lock.close()
 
-    def end_machines(self, reason: Reason, patience: timedelta) -> tuple[Instance, ...]:
-        """Order every instance to end and wait for it; those that are still there when patience ends."""
+    def end_machines(
+        self, reason: Reason, patience: timedelta, hurry: threading.Event | None = None
+    ) -> tuple[Instance, ...]:
+        """Order every instance to end and wait for it; those that are still there when patience ends, or `hurry` is set."""
+        hurry = hurry or threading.Event()
         if self.loop:
             self.loop.dispatcher.is_closing = True
         deadline = time.monotonic() + patience.total_seconds()
         while (left := self.store.instances(self.config.cluster)) and time.monotonic() < deadline:
             for instance in left:
                 self.store.request_terminate(instance.id, reason, datetime.now(UTC))
-            threading.Event().wait(0.2)
+            if hurry.wait(0.2):
+                break
         return left
 
     def _on_work(self, _queue: str) -> None:
@@ -210,13 +214,10 @@ def _with_port(config: Config, port: int) -> Config:
     return replace(config, listen=listen, advertise_url=listen.url, server=server)
 
 
-def _database(config: Config, state: StateDir, name: str) -> Database:
-    return Database(state.database(name) if config.store == "sqlite" else config.store)
-
-
 def _embedded_server(config: Config, state: StateDir, on_enqueue: Any) -> Server:
     settings = ServerSettings(
-        database_url=state.database("server") if config.store == "sqlite" else config.store,
+        database_url=database_url(config, "server"),
+        database_schema=schema_of(config),
         files_dir=state.directory / "files",
         public_url=config.server.advertise_url if isinstance(config.server, Embedded) else config.advertise_url,
     )
@@ -228,7 +229,11 @@ def _access(config: Config, server: Server | None, state: StateDir) -> ServerAcc
     if server is None:
         assert isinstance(config.server, ServerAccess)
         return config.server
-    pairs = state.read_json(state.credentials_file)
+    pairs = state.credentials()
+    if pairs and not credentials.all(server.database):
+        # The database was lost or moved away. Users' clearml.conf still hold these keys: let them go on working.
+        for who, label in CREDENTIALS.items():
+            credentials.restore(server.database, pairs[who]["access_key"], pairs[who]["secret_key"], who, label)
     if pairs is None:
         made = {who: credentials.create(server.database, who, label) for who, label in CREDENTIALS.items()}
         pairs = {who: {"access_key": key, "secret_key": secret} for who, (key, secret) in made.items()}

@@ -32,13 +32,26 @@ class Check:
         return not self.fix
 
 
+def check_runnable(config: Config) -> None:
+    """That a dispatcher would start with this fleet file.
+
+    Raises:
+        ConfigError: it asks for what this version does not do, or for a provider that is not here.
+    """
+    refuse_unkept_promises(config)
+    providers = providers_of(config, state_of(config))
+    for resource in config.resources:
+        if resource.provider == "local":  # the others would ask a cloud
+            providers[resource.provider].offers(resource, datetime.now(UTC))
+
+
 def examine(load: Callable[[], Config]) -> Iterator[Check]:
     """Every check, as far as the ones before allow."""
     try:
         config = load()
-        refuse_unkept_promises(config)
+        refuse_unkept_promises(config)  # the providers have a line each
     except ConfigError as error:
-        yield Check(name="fleet file", found="wrong", fix=" / ".join(error.problems))
+        yield Check(name="fleet file", found="wrong", fix="; ".join(error.problems))
         return
     yield Check(
         name="fleet file", found=f"{config.origin}: {len(config.resources)} resources, {len(config.queues)} queues"

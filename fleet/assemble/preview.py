@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 
-from fleet.assemble.access import access_of
+from fleet.assemble.access import PATIENCE_S, access_of
+from fleet.assemble.memory import open_database
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
 from fleet.config import Config
-from fleet.database import Database
 from fleet.model import Plan, Snapshot
 from fleet.planner.plan import plan
 from fleet.queues.client import ClearMLServer
@@ -25,8 +25,8 @@ def preview(config: Config) -> Plan:
     """
     state, at = state_of(config), datetime.now(UTC)
     providers = providers_of(config, state)
-    tasks = ClearMLServer(access_of(config, "fleet")).waiting(config.queues)
-    store = SqlStore(Database(state.database("fleet") if config.store == "sqlite" else config.store))
+    tasks = ClearMLServer(access_of(config, "fleet"), patience_s=PATIENCE_S).waiting(config.queues)
+    store = SqlStore(open_database(config, "fleet"))
     return plan(
         Snapshot(
             pass_id=uuid.uuid4().hex[:8],

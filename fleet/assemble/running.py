@@ -12,7 +12,6 @@ from pathlib import Path
 
 from fleet.assemble.access import access_of
 from fleet.assemble.centre import Centre, machines_of
-from fleet.assemble.state import state_of
 from fleet.assemble.workstation import workstation
 from fleet.config import Config, Embedded, default_path
 from fleet.config import load as load_file
@@ -38,18 +37,18 @@ def load_or_workstation(config: Path | None = None) -> Config:
 def run_dispatch(config: Config, say: Say) -> None:
     """Until SIGTERM or Ctrl-C. Machines go on, and are found again by the next start."""
     centre = Centre(config)
-    _run(centre, say, lambda: None)
+    _run(centre, say, lambda _: None)
 
 
 def run_up(config: Config, say: Say) -> None:
     """As `run_dispatch`, but the machines are this one: they end with it, and their tasks wait for the next time."""
     centre = Centre(config)
 
-    def end_machines() -> None:
+    def end_machines(hurry: threading.Event) -> None:
         reason = Reason(code="operator", text="`fleet up` was ended")
-        left = centre.end_machines(reason, PATIENCE)
+        left = centre.end_machines(reason, PATIENCE, hurry)
         if left:
-            say(f"{machines_of(left)} did not end in time and will be ended by the next start")
+            say(f"{machines_of(left)} did not end in time; what is left of them is ended by the next start")
 
     _run(centre, say, end_machines)
 
@@ -60,7 +59,7 @@ def run_server(config: Config, say: Say) -> None:
         raise ConfigError(
             f"{config.origin}: server.url is {config.server.api_url}, not embedded: there is nothing to run here"
         )
-    _run(Centre(config, with_dispatcher=False), say, lambda: None)
+    _run(Centre(config, with_dispatcher=False), say, lambda _: None)
 
 
 def plan_once(config: Config) -> Plan:
@@ -82,11 +81,11 @@ def clearml_conf(config: Config, new_user: str | None) -> str:
     if new_user is not None:
         from dataclasses import replace
 
-        from fleet.database import Database
+        from fleet.assemble.memory import open_database
         from fleet.server import credentials
 
-        url = state_of(config).database("server") if config.store == "sqlite" else config.store
-        access_key, secret_key = credentials.create(Database(url), new_user, "fleet server credentials")
+        database = open_database(config, "server")
+        access_key, secret_key = credentials.create(database, new_user, "fleet server credentials")
         access = replace(access, access_key=access_key, secret_key=secret_key)
     return render_clearml_conf(access)
 
@@ -111,15 +110,17 @@ class _Fields(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def _run(centre: Centre, say: Say, at_end: Callable[[], None]) -> None:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+def _run(centre: Centre, say: Say, at_end: Callable[[threading.Event], None]) -> None:
+    """Until the first signal; the second one cuts short what is done at the end."""
+    stop, hurry = threading.Event(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as in `nohup fleet up &`
+            signal.signal(number, lambda *_: (hurry if stop.is_set() else stop).set())
     centre.start()
     try:
         _greet(centre, say)
         stop.wait()
-        at_end()
+        at_end(hurry)
     finally:
         centre.stop()
 

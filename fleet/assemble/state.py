@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +44,29 @@ class StateDir:
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.directory.chmod(0o700)
+            probe = self.directory / f".{os.getpid()}.part"
+            probe.write_text("can this user write here?")
+            probe.unlink()
         except OSError as error:
             raise ConfigError(
                 f"state directory {self.directory} cannot be used: {error.strerror}; set FLEET_HOME or state_dir"
             ) from error
+
+    def credentials(self) -> dict[str, Any] | None:
+        """Key pairs of the embedded server by user; None before its first start.
+
+        Raises:
+            ConfigError: the file cannot be read, or holds something else.
+        """
+        pairs = self.read_json(self.credentials_file)
+        if pairs is None:
+            return None
+        try:
+            return {
+                who: {key: str(pairs[who][key]) for key in ("access_key", "secret_key")} for who in ("fleet", "user")
+            }
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{self.credentials_file} holds no key pairs; remove it and start again") from error
 
     def database(self, name: str) -> str:
         """The URL of the SQLite file of this name."""
@@ -69,7 +90,11 @@ class StateDir:
         Raises:
             ConfigError: another dispatcher of this user runs with it.
         """
-        file = (self.directory / "dispatch.lock").open("ab")
+        path = self.directory / "dispatch.lock"
+        try:
+            file = path.open("ab")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -98,7 +123,13 @@ class StateDir:
         path = self.directory / name
         if not path.exists():
             write_private(path, secrets.token_hex(SECRET_BYTES))
-        return path.read_text().strip()
+        try:
+            secret = path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read ({error}); remove it and start again") from error
+        if not re.fullmatch(rf"[0-9a-f]{{{2 * SECRET_BYTES}}}", secret):
+            raise ConfigError(f"{path} holds no secret of fleet's; remove it and start again")
+        return secret
 
 
 def state_of(config: Config) -> StateDir:
@@ -119,8 +150,17 @@ def access_from(data: dict[str, Any], api_url: str, who: str) -> ServerAccess:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file that only its owner may read, whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written; what was there is still there.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    part.replace(path)
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 
 import typer
+import typer.core
 
-from fleet.cli import centre, config, cost, demo, doctor, events, instances, plan, simulate, status, supervise, tasks
+from fleet.cli import (
+    centre,
+    config,
+    cost,
+    demo,
+    doctor,
+    events,
+    instances,
+    plan,
+    simulate,
+    status,
+    submit,
+    supervise,
+    tasks,
+)
 from fleet.errors import FleetError
 
+
+class _Group(typer.core.TyperGroup):
+    """All commands; whoever reads their output may have enough of it (head, less)."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Python would complain once more while it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+
 app = typer.Typer(
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # rich would double the time of `fleet --help`
     pretty_exceptions_enable=False,
     help="fleet turns ClearML queues into GPU machines, and turns the machines off again.",
 )
-for room in (centre, supervise, tasks, status, events, cost, instances, plan, simulate, config, doctor, demo):
+for room in (centre, supervise, submit, tasks, status, events, cost, instances, plan, simulate, config, doctor, demo):
     room.add_to(app)
 
 
@@ -30,13 +61,27 @@ def version() -> None:
 
 
 def main() -> None:
-    """The entry point of the `fleet` command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+    """The entry point of the `fleet` command. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in `nohup fleet ... &`
+        signal.signal(signal.SIGINT, _interrupted)
     try:
-        app()
+        app(prog_name="fleet")
     except FleetError as error:
-        typer.echo(f"fleet: {error}", err=True)
-        raise SystemExit(1) from None
-    except BrokenPipeError:
-        # The reader (head, less) has enough; Python would complain once more while it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        _fail(str(error))
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        _fail(f"{what}{error.strerror or error}")
+
+
+def _interrupted(_number: int, _frame: object) -> None:
+    raise SystemExit(130)
+
+
+def _fail(text: str) -> None:
+    # Where even that cannot be said (stderr is closed, the disk full) the exit code is left.
+    with contextlib.suppress(OSError):
+        typer.echo(f"fleet: {text}", err=True)
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer
+    raise SystemExit(1) from None

@@ -23,7 +23,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(config: ConfigOption = None, verbose: VerboseOption = False) -> None:
-    """Everything on this machine: server, dispatcher, and its own GPUs shared among queues. Ends with Ctrl-C."""
+    """Share this machine's GPUs among queues: all in one.
+
+    Server, dispatcher, and one instance that owns the machine. Ends with Ctrl-C.
+    """
     from fleet.assemble.running import configure_logging, load, load_or_workstation, run_up
 
     configure_logging(verbose)
@@ -57,7 +60,7 @@ def credentials(
         Path | None, typer.Option(help="Write it to this file (mode 0600) instead of printing it.")
     ] = None,
 ) -> None:
-    """The clearml.conf that a user of the embedded server needs."""
+    """Print the clearml.conf that a user needs."""
     from fleet.assemble.running import clearml_conf, load_or_workstation
 
     text = clearml_conf(load_or_workstation(config), new)
@@ -67,4 +70,4 @@ def credentials(
     from fleet.assemble.state import write_private
 
     write_private(write, text)
-    typer.echo(f"written to {write}")
+    typer.echo(f"{write} written; it holds a secret: only you can read it")

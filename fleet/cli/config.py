@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,24 +26,23 @@ def init(
     """Write a commented fleet file to start from."""
     from fleet.config import starter
 
-    if path.exists() and not force:
-        raise ConfigError(f"{path} exists; choose another name, or --force to replace it")
-    try:
-        path.write_text(starter("local"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+    if path.exists() and (path.is_dir() or not force):
+        hint = "" if path.is_dir() else ", or --force to replace it"
+        raise ConfigError(f"{path} exists; choose another name{hint}")
+    write_whole(path, starter("local"))
     typer.echo(f"{path} written; check it with: fleet config check -c {path}")
 
 
 @config_app.command()
 def check(config: ConfigOption = None) -> None:
-    """Read the fleet file and say everything that is wrong with it, at once."""
+    """Say everything that is wrong with a fleet file."""
+    from fleet.assemble.checks import check_runnable
     from fleet.assemble.running import load
 
     found = load(config)
-    typer.echo(
-        f"{found.origin}: fine. Cluster {found.cluster}, {len(found.resources)} resources, {len(found.queues)} queues"
-    )
+    check_runnable(found)
+    resources, queues = ", ".join(r.name for r in found.resources), ", ".join(q.name for q in found.queues)
+    typer.echo(f"{found.origin}: fine. Cluster {found.cluster}; resources {resources}; queues {queues}")
 
 
 @config_app.command("import")
@@ -50,17 +50,34 @@ def import_(
     source: Annotated[Path, typer.Argument(help="ClearML's aws_autoscaler.yaml.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of printing.")] = None,
 ) -> None:
-    """Turn the configuration of ClearML's own autoscaler into a fleet file with the same fleet."""
+    """Turn ClearML's aws_autoscaler.yaml into a fleet file."""
     from fleet.config import import_aws_autoscaler
 
     try:
         text = import_aws_autoscaler(source.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source} cannot be read: it is not text") from error
+    except OSError as error:
+        raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
     if out is None:
         typer.echo(text)
         return
     if out.exists():
         raise ConfigError(f"{out} exists; choose another name")
-    out.write_text(text)
+    write_whole(out, text)
     typer.echo(f"{out} written; check it with: fleet config check -c {out}")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written; what was there is still there.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error

@@ -23,7 +23,7 @@ def cost(
     since: Annotated[str, typer.Option(help="How far back: 24h, 7d.")] = "24h",
 ) -> None:
     """Instance hours and US dollars."""
-    data = find_centre(url, config).get("/api/v1/cost", since=since)
+    data = find_centre(url, config).get("cost", "resources", since=since)
     if as_json:
         typer.echo(json.dumps(data, indent=2))
         return
@@ -37,5 +37,8 @@ def cost(
     ]
     if instances:
         typer.echo(
-            "\n" + table(("instance", "resource", "hours", "usd", "launched because", "ended because"), instances)
+            "\n"
+            + table(
+                ("instance", "resource", "hours", "usd", "launched because", "ended because"), instances, ["instance"]
+            )
         )

@@ -12,7 +12,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(as_json: JsonOption = False) -> None:
-    """Five tasks through a real SDK, server, dispatcher, supervisors and agents; simulated GPUs; about a minute. Spends nothing."""
+    """See it all happen, on simulated GPUs, in a minute.
+
+    Five tasks through the real SDK, server, dispatcher, supervisors and agents. Spends nothing.
+    """
     from fleet.demo.play import play
 
     raise typer.Exit(play(as_json))

@@ -14,7 +14,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Check the fleet file, this machine, the ClearML server and the providers; say the fix for whatever is wrong."""
+    """Find what is wrong here, and say how to mend it.
+
+    Looks at the fleet file, this machine, the providers and the ClearML server.
+    """
     from fleet.assemble.checks import examine
     from fleet.assemble.running import load_or_workstation
 

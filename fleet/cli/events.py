@@ -7,8 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.ids import whole_instances, whole_task
 from fleet.cli.operator import find_centre
 from fleet.cli.options import ConfigOption, FollowOption, JsonOption, UrlOption
+from fleet.cli.table import local_time, printable
+
+FOLLOW_WAIT_S = 20  # how long one call waits for something to happen
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,25 +26,35 @@ def events(
     follow: FollowOption = False,
     instance: Annotated[str | None, typer.Option(help="Only of this instance.")] = None,
     task: Annotated[str | None, typer.Option(help="Only of this task.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the newest.")] = 50,
 ) -> None:
-    """The fleet's log: launches, ends, tasks, orders; one line each, with the reason."""
+    """What happened, and why: launches, ends, tasks, orders.
+
+    One line each; with --json an array, or with --follow one object a line.
+    """
     centre = find_centre(url, config)
-    after, wait_s = 0, 0
+    chosen = {
+        "instance": whole_instances([instance], centre)[0] if instance is not None else None,
+        "task": whole_task(task, centre) if task is not None else None,
+    }
+    found = centre.get("events", "events", limit=limit, **chosen)["events"]
+    if not follow and as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    if not follow and not found:
+        typer.echo("nothing has happened yet")
+    after = 0
     while True:
-        found = centre.get(
-            "/api/v1/events", after=after, limit=limit, instance=instance, task=task, wait_s=wait_s or None
-        )["events"]
         for event in found:
             typer.echo(json.dumps(event) if as_json else line(event))
             after = max(after, event["seq"])
         if not follow:
             return
-        wait_s = 20
+        found = centre.get("events", "events", after=after, wait_s=FOLLOW_WAIT_S, **chosen)["events"]
 
 
 def line(event: dict[str, Any]) -> str:
-    """One event as one line."""
-    at = str(event["at"])[:19].replace("T", " ")
-    whom = event.get("task") or event.get("instance") or ""
-    return f"{at}  {event['kind']:<22}  {whom:<32}  {event['text']}".rstrip()
+    """One event as one line: when, what, to whom, why."""
+    task, instance = event.get("task"), event.get("instance")
+    whom = f"{task} on {instance}" if task and instance else task or instance or ""
+    return f"{local_time(event['at'])}  {event['kind']:<20}  {whom}: {printable(event['text'])}".replace("  : ", "  ")

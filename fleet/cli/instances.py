@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli.ids import whole_instances
 from fleet.cli.operator import Centre, find_centre
 from fleet.cli.options import ConfigOption, UrlOption
-from fleet.errors import CentreRefused
 
-WhichArgument = Annotated[list[str] | None, typer.Argument(help="Instance ids, as `fleet status` shows them.")]
+WhichArgument = Annotated[
+    list[str] | None, typer.Argument(help="Instance ids, or how they begin, as `fleet status` shows them.")
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Every instance of the cluster.")]
 
 
@@ -23,9 +25,9 @@ def drain(
     which: WhichArgument = None, everything: AllOption = False, config: ConfigOption = None, url: UrlOption = None
 ) -> None:
     """Let instances finish what they run, pull no more, and end."""
-    _order(
-        "drain", "drains: it finishes its tasks, pulls no more, and ends", which, everything, find_centre(url, config)
-    )
+    centre = find_centre(url, config)
+    ids = _chosen(which, everything, centre)
+    _order("drain", "drains: it finishes its tasks, pulls no more, and ends", ids, centre)
 
 
 def terminate(
@@ -35,32 +37,40 @@ def terminate(
     config: ConfigOption = None,
     url: UrlOption = None,
 ) -> None:
-    """End instances now. What runs on them goes back to the head of its queue."""
+    """End instances now; what runs on them goes back to its queue.
+
+    To the head of it, and starts over. `fleet drain` lets it finish instead.
+    """
     centre = find_centre(url, config)
-    if not yes:
-        running = [
-            t
-            for i in centre.get("/api/v1/status")["instances"]
-            if everything or i["id"] in (which or [])
-            for t in i["tasks"]
-        ]
-        if running:
-            typer.confirm(
-                f"{len(running)} running tasks go back to their queues and start over. End the instances?", abort=True
-            )
-    _order("terminate", "is being ended", which, everything, centre)
+    ids = _chosen(which, everything, centre)
+    if not yes and (running := _running(ids, centre)):
+        several = (
+            "1 running task goes back to its queue and starts"
+            if running == 1
+            else f"{running} running tasks go back and start"
+        )
+        typer.confirm(f"{several} over. End the instances?", abort=True, err=True)
+    _order("terminate", "is being ended", ids, centre)
 
 
-def _order(verb: str, said: str, which: list[str] | None, everything: bool, centre: Centre) -> None:
+def _chosen(which: list[str] | None, everything: bool, centre: Centre) -> list[str]:
+    """Whole ids, all of them checked before the first order is given."""
     if bool(which) == everything:
         raise typer.BadParameter("name instances, or give --all")
-    ids = [i["id"] for i in centre.get("/api/v1/status")["instances"]] if everything else which or []
-    failures = []
+    if everything:
+        ids = [i["id"] for i in centre.get("status", "instances")["instances"]]
+        if not ids:
+            typer.echo("there are no instances")
+        return ids
+    return whole_instances(which or [], centre)
+
+
+def _running(ids: list[str], centre: Centre) -> int:
+    there = centre.get("status", "instances")["instances"]
+    return sum(len(i["tasks"]) for i in there if i["id"] in ids)
+
+
+def _order(verb: str, said: str, ids: list[str], centre: Centre) -> None:
     for instance in ids:
-        try:
-            centre.post(f"/api/v1/instances/{instance}/{verb}")
-            typer.echo(f"{instance} {said}")
-        except CentreRefused as error:
-            failures.append(str(error))
-    if failures:
-        raise CentreRefused("; ".join(failures))
+        state = centre.post(f"instances/{instance}/{verb}", "instance").get("state")
+        typer.echo(f"{instance} {'is gone already' if state == 'gone' else said}")

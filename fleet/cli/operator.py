@@ -14,6 +14,8 @@ from fleet.errors import CentreRefused, CentreUnreachable, ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:8765"
 TIMEOUT_S = 10.0
+MOST_BYTES = 256 * 1024 * 1024  # of an answer; a stranger's could go on for ever
+TOKEN_FILE = "<state directory>/operator_token"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,40 +25,65 @@ class Centre:
     url: str
     token: str | None = None
 
-    def get(self, path: str, **query: object) -> Any:
-        """The JSON that a GET answers.
+    def get(self, path: str, has: str, **query: object) -> dict[str, Any]:
+        """The JSON object that a GET below /api/v1 answers. `has`: a key of it, by which a dispatcher is known.
 
         Raises:
-            CentreUnreachable: nobody answers there.
+            CentreUnreachable: nobody answers there, or somebody else.
             CentreRefused: it says no; the text is its own.
         """
-        return self._ask("GET", path, query)
+        return self._ask("GET", path, has, query)
 
-    def post(self, path: str) -> Any:
+    def post(self, path: str, has: str) -> dict[str, Any]:
         """As `get`, for a verb that changes something."""
-        return self._ask("POST", path, {})
+        return self._ask("POST", path, has, {})
 
-    def _ask(self, method: str, path: str, query: Mapping[str, object]) -> Any:
+    def _ask(self, method: str, path: str, has: str, query: Mapping[str, object]) -> dict[str, Any]:
         import http.client  # with all of email and ssl; `fleet --help` must not wait for it
 
         parts = urlsplit(self.url)
         asked = urlencode({k: str(v) for k, v in query.items() if v is not None})
+        where = quote(f"{parts.path}/api/v1/{path}") + (f"?{asked}" if asked else "")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         wait_s = float(str(query.get("wait_s") or 0))
         connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S + wait_s)
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
-            connection.request(method, f"{quote(path)}?{asked}" if asked else quote(path), headers=headers)
+            connection.request(method, where, headers=headers)
             answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
+            body = answer.read(MOST_BYTES)
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise CentreUnreachable(
-                f"no dispatcher answers at {self.url} ({error}); start one with `fleet up` or `fleet dispatch`, "
+                f"no dispatcher answers at {self.url} ({_cause(error)}); start one with `fleet up` or `fleet dispatch`, "
                 "or say where it is with --url or FLEET_URL"
             ) from error
         finally:
             connection.close()
-        return _read(self.url, answer.status, body)
+        return self._read(answer.status, body, has)
+
+    def _read(self, status: int, body: bytes, has: str) -> dict[str, Any]:
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError):
+            data = None
+        text = data.get("error") if isinstance(data, dict) else None
+        if status in (401, 403) and isinstance(text, str):
+            raise CentreRefused(self._no_entry(text))
+        if status >= 400 and isinstance(text, str):
+            raise CentreRefused(text)
+        if status >= 300 or not isinstance(data, dict) or has not in data:
+            raise CentreUnreachable(
+                f"{self.url} answers ({status}), but not as a dispatcher does; is another program there? "
+                "Say where the dispatcher is with --url or FLEET_URL"
+            )
+        return data
+
+    def _no_entry(self, text: str) -> str:
+        if self.token:
+            return f"{self.url} does not take this token; set FLEET_TOKEN to what {TOKEN_FILE} holds on its host"
+        if "token" not in text or "by its address" in text:
+            return text
+        return f"{self.url} wants the operator token; set FLEET_TOKEN to what {TOKEN_FILE} holds on its host"
 
 
 def find_centre(url: str | None, config: Path | None) -> Centre:
@@ -70,22 +97,43 @@ def find_centre(url: str | None, config: Path | None) -> Centre:
     if chosen is None:
         said = _of_fleet_file(config) or _only_running() or {"url": DEFAULT_URL}
         return Centre(url=said["url"].rstrip("/"), token=token or said.get("token"))
-    if "://" not in chosen:
-        chosen = f"http://{chosen}"
-    if urlsplit(chosen).scheme not in ("http", "https") or not urlsplit(chosen).hostname:
+    whole = chosen if "://" in chosen else f"http://{chosen}"
+    if not _is_url(whole):
         raise ConfigError(f"{chosen!r} is not the address of a dispatcher; give one like {DEFAULT_URL}")
-    return Centre(url=chosen.rstrip("/"), token=token)
+    here = _of_url(whole.rstrip("/"))
+    return Centre(url=whole.rstrip("/"), token=token or here.get("token"))
 
 
 def home() -> Path:
-    """Where fleet keeps its state: FLEET_HOME, else ~/.fleet."""
-    return Path(os.environ.get("FLEET_HOME") or Path.home() / ".fleet")
+    """Where fleet keeps its state: FLEET_HOME, else ~/.fleet.
+
+    Raises:
+        ConfigError: neither is known.
+    """
+    try:
+        return Path(os.environ.get("FLEET_HOME") or Path.home() / ".fleet")
+    except RuntimeError as error:
+        raise ConfigError("this user has no home directory; set FLEET_HOME to a directory for fleet's state") from error
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.query or parts.fragment)
+        )
+    except ValueError:  # a port that is none, half an IPv6 address
+        return False
 
 
 def _of_fleet_file(config: Path | None) -> dict[str, Any] | None:
     """Where the dispatcher of the fleet file is: as it says itself when it runs here, else as the file says."""
-    path = config or Path(os.environ.get("FLEET_CONFIG") or "fleet.yaml")
-    if config is None and not path.exists():
+    named = config or os.environ.get("FLEET_CONFIG")
+    path = Path(named or "fleet.yaml")
+    if not named and not path.exists():
         return None
     from fleet.config import peek
 
@@ -94,9 +142,28 @@ def _of_fleet_file(config: Path | None) -> dict[str, Any] | None:
 
 
 def _only_running() -> dict[str, Any] | None:
-    """The one dispatcher that runs for this user, if there is just one."""
-    found = [said for path in home().glob("*/centre.json") if (said := _said(path))]
-    return found[0] if len(found) == 1 else None
+    """The one dispatcher that runs for this user, if there is just one.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    found = _running()
+    if len(found) > 1:
+        urls = ", ".join(said["url"] for said in found)
+        raise ConfigError(f"several dispatchers run here; choose one with --url or --config: {urls}")
+    return found[0] if found else None
+
+
+def _of_url(url: str) -> dict[str, Any]:
+    """What the dispatcher at this address left here about itself, if it runs for this user: it has the token."""
+    try:
+        return next((said for said in _running() if said["url"] == url), {})
+    except ConfigError:
+        return {}
+
+
+def _running() -> list[dict[str, Any]]:
+    return [said for path in sorted(home().glob("*/centre.json")) if (said := _said(path))]
 
 
 def _said(path: Path) -> dict[str, Any] | None:
@@ -109,14 +176,10 @@ def _said(path: Path) -> dict[str, Any] | None:
     return data if isinstance(data.get("url"), str) else None
 
 
-def _read(url: str, status: int, body: bytes) -> Any:
-    try:
-        data = json.loads(body)
-    except ValueError as error:
-        raise CentreUnreachable(f"{url} answers, but not as a dispatcher does; is another program there?") from error
-    if status >= 400:
-        text = data.get("error") if isinstance(data, dict) else None
-        if status in (401, 403):
-            raise CentreRefused(f"{text or 'not allowed'}; set FLEET_TOKEN to the operator token of {url}")
-        raise CentreRefused(str(text or f"{url} answered {status}"))
-    return data
+def _cause(error: Exception) -> str:
+    """In few words: sockets say "[Errno 111] Connection refused", http.client a class without a text."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if "WRONG_VERSION_NUMBER" in str(error):
+        return "it does not speak https; try http"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

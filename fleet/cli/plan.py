@@ -15,7 +15,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Read queues, clouds and memory, plan once, print the plan, do nothing."""
+    """What the dispatcher would do now, and why.
+
+    Reads queues, clouds and memory, plans once, and does nothing.
+    """
     from fleet.assemble.running import load, plan_once
     from fleet.model import Launch
     from fleet.wire import to_data
@@ -30,7 +33,11 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         (type(a).__name__.lower(), a.instance, a.offer.type if isinstance(a, Launch) else "", a.reason.text)
         for a in made.actions
     ]
-    typer.echo(table(("action", "instance", "type", "because"), rows) if rows else "nothing to launch, nothing to end")
+    typer.echo(
+        table(("action", "instance", "type", "because"), rows, ["instance"])
+        if rows
+        else "nothing to launch, nothing to end"
+    )
     waiting = [(w.task, w.queue, w.reason.text) for w in made.waiting]
     if waiting:
-        typer.echo("\n" + table(("task", "queue", "will"), waiting))
+        typer.echo("\n" + table(("task", "queue", "because"), waiting, ["task"]))

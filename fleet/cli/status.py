@@ -11,10 +11,12 @@ import typer
 
 from fleet.cli.operator import find_centre
 from fleet.cli.options import ConfigOption, FollowOption, JsonOption, UrlOption
-from fleet.cli.table import age, money, table
+from fleet.cli.table import age, money, printable, table
 
 FOLLOW_EVERY_S = 2.0
-CLEAR_SCREEN = "\x1b[2J\x1b[H"
+# Home, then clear what is left below: clearing first would flicker.
+HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+KEPT = ("instance", "task")  # columns whose ids people copy
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,13 +29,14 @@ def status(
     """Queues, instances with their GPUs and tasks, money, alerts."""
     centre = find_centre(url, config)
     while True:
-        data = centre.get("/api/v1/status")
+        data = centre.get("status", "queues")
         if as_json:
             typer.echo(json.dumps(data) if follow else json.dumps(data, indent=2))
         else:
-            if follow and sys.stdout.isatty():
-                typer.echo(CLEAR_SCREEN, nl=False)
-            typer.echo(render(data))
+            text = render(data)
+            if follow and sys.stdout and sys.stdout.isatty():
+                text = HOME + text.replace("\n", f"{CLEAR_LINE}\n") + CLEAR_LINE + CLEAR_BELOW
+            typer.echo(text)
         if not follow:
             return
         time.sleep(FOLLOW_EVERY_S)
@@ -54,8 +57,10 @@ def render(data: dict[str, Any]) -> str:
     ]
     instances = [_instance(i) for i in data["instances"]]
     head = ("instance", "resource", "state", "age", "idle", "gpus", "tasks", "$/h", "cost")
-    parts += ["", table(head, instances) if instances else "no instances: nothing runs, nothing costs"]
-    parts += [f"! {alert}" for alert in data["alerts"]]
+    parts += ["", table(head, instances, KEPT) if instances else "no instances: nothing runs, nothing costs"]
+    tasks = [row for i in data["instances"] for row in _tasks(i)]
+    parts += ["", table(("task", "instance", "gpus", "model"), tasks, KEPT)] if tasks else []
+    parts += ["", *(f"! {printable(alert)}" for alert in data["alerts"])] if data["alerts"] else []
     return "\n".join(parts)
 
 
@@ -69,9 +74,18 @@ def _money(budget: dict[str, Any]) -> str:
     return f"instances {instances}   {hourly} an hour   {money(budget['usd_today'])} today   {money(budget['usd_month'])} this month"
 
 
+def _tasks(i: dict[str, Any]) -> list[tuple[object, ...]]:
+    """What runs there, each with the numbers of its GPUs."""
+    rows: list[tuple[object, ...]] = []
+    for task in i["tasks"]:
+        mine = [g for g in i["gpus"] if task in (g["task"] or "").split(", ")]
+        numbers = ",".join(str(g["index"]) for g in mine)
+        rows.append((task, i["id"], numbers or "-", mine[0]["model"] if mine else "CPU only"))
+    return rows
+
+
 def _instance(i: dict[str, Any]) -> tuple[object, ...]:
     held = sum(1 for g in i["gpus"] if g["task"])
-    tasks = ", ".join(i["tasks"]) if len(i["tasks"]) < 2 else f"{i['tasks'][0]} +{len(i['tasks']) - 1}"
     return (
         i["id"],
         i["resource"],
@@ -79,7 +93,7 @@ def _instance(i: dict[str, Any]) -> tuple[object, ...]:
         age(i["age_s"]),
         age(i["idle_s"]),
         f"{held}/{len(i['gpus'])}",
-        tasks or "-",
+        len(i["tasks"]),
         money(i["usd_per_hour"]),
         money(i["usd"]),
     )

@@ -17,8 +17,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def supervise() -> None:
-    """Run the supervisor of this machine: allocate its GPUs to tasks, and end the machine when it is idle.
+    """Run the supervisor of this machine.
 
+    It allocates the GPUs to tasks, and ends the machine when it is idle.
     The first-boot script sets FLEET_CENTRE_URL, FLEET_INSTANCE and FLEET_JOIN_TOKEN.
     """
     missing = [name for name in NEEDED if not os.environ.get(name)]

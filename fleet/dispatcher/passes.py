@@ -16,6 +16,7 @@ from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachab
 from fleet.model import (
     Budget,
     Drain,
+    Event,
     Instance,
     InstanceState,
     Launch,
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # Longer than a pass, shorter than patience: how long a dispatcher that died keeps another from taking over.
 LEAD_FOR = timedelta(seconds=15)
+KEEP_EVENTS = timedelta(days=30)
+FORGET_EVERY = timedelta(days=1)
 SWEEP_EVERY = timedelta(seconds=15)
 # While a machine whose cloud lists without lag is ending: its end is free to see, and a new one may have to wait for it.
 SHORT_PATIENCE_S = 0.2
@@ -50,6 +53,7 @@ class Dispatcher:
     listening_since: datetime | None = None
     is_closing: bool = False  # everything is to end: launch nothing more, also not a minimum
     swept_at: datetime | None = None
+    forgot_at: datetime | None = None
     alerts: list[Reason] = field(default_factory=list)
     seen_tasks: frozenset[str] = frozenset()
     reconciler: Reconciler = field(init=False)
@@ -72,6 +76,7 @@ class Dispatcher:
                 f"another dispatcher leads cluster {self.policy.cluster}; it ends, or its lead runs out, first"
             )
         self.listening_since = self.listening_since or at
+        self._forget(at)
         snapshot, is_server_ok = self.observe()
         made = plan(snapshot)
         self.remember(snapshot, made, is_server_ok)
@@ -166,8 +171,27 @@ class Dispatcher:
         ids = frozenset(t.id for t in tasks)
         if ids - self.seen_tasks:
             self.parts.announce()
+            self._tell_ignored_wishes([t for t in tasks if t.notes and t.id not in self.seen_tasks])
         self.seen_tasks = ids
         return tasks, True
+
+    def _forget(self, at: datetime) -> None:
+        """The log of events grows with every task; what is older than KEEP_EVENTS is told by nobody."""
+        if self.forgot_at is None or at - self.forgot_at >= FORGET_EVERY:
+            self.forgot_at = at
+            forgotten = self.parts.store.forget_events(at - KEEP_EVENTS)
+            if forgotten:
+                log.info("old events forgotten", extra={"events": forgotten})
+
+    def _tell_ignored_wishes(self, tasks: Sequence[Task]) -> None:
+        """Once for each task and wish: its author would wait for a machine that nobody looks for."""
+        store, at = self.parts.store, self.parts.now()
+        for task in tasks:
+            told = {e.text for e in store.events(task=task.id) if e.kind == "task.wish_ignored"}
+            notes = [note for note in task.notes if note not in told]
+            store.append_events(
+                [Event(at=at, kind="task.wish_ignored", text=n, task=task.id, queue=task.queue) for n in notes]
+            )
 
     def _offers(self) -> tuple[Offer, ...]:
         found: list[Offer] = []

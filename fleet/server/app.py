@@ -27,13 +27,13 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "server_version"
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, schema: str | None = None) -> Database:
     """The server's database with its tables at their newest revision.
 
     Raises:
         StoreError: it cannot be opened.
     """
-    database = Database(url)
+    database = Database(url, schema)
     database.migrate(MIGRATIONS, VERSION_TABLE)
     return database
 
@@ -128,6 +128,6 @@ def create_server(
     Raises:
         StoreError: the database cannot be opened.
     """
-    database = open_database(settings.database_url)
+    database = open_database(settings.database_url, settings.database_schema)
     renew_leases(database, settings, clock())
     return Server(settings, database, on_enqueue, clock)

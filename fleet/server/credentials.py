@@ -32,10 +32,15 @@ def create(database: Database, user: str, label: str) -> tuple[str, str]:
         StoreError: the database does not answer.
     """
     access_key, secret_key = secrets.token_hex(16).upper(), secrets.token_hex(32)
+    restore(database, access_key, secret_key, user, label)
+    return access_key, secret_key
+
+
+def restore(database: Database, access_key: str, secret_key: str, user: str, label: str) -> None:
+    """Let a pair in that was made earlier, for a database that was lost."""
     row = {"access_key": access_key, "secret_hash": _hash(secret_key), "user": user, "label": label}
     with database.write() as connection:
         connection.execute(sa.insert(CREDENTIAL), {**row, "created": iso(datetime.now(UTC))})
-    return access_key, secret_key
 
 
 def revoke(database: Database, access_key: str) -> bool:

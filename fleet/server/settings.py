@@ -12,6 +12,7 @@ class ServerSettings:
     """Where the server keeps its state, what clients call it, and its patience."""
 
     database_url: str  # "sqlite:////var/lib/fleet/server.db", "postgresql+psycopg://..."
+    database_schema: str | None = None  # on PostgreSQL: where the tables are kept; see fleet.database
     files_dir: Path  # artifacts, debug samples and models that are uploaded
     public_url: str  # what clients call: "http://fleet.lab:8765"; files are under /files of it
     # A claim whose answer was lost: so long after the claim without `tasks.started` the task is back at its head.

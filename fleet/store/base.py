@@ -120,6 +120,10 @@ class ReadStore(Protocol):
         """Attempts, oldest first. With `ended_after`: those that run now or ended since."""
         ...
 
+    def tasks_like(self, prefix: str, limit: int) -> tuple[str, ...]:
+        """Ids of tasks that ever ran and whose id begins with `prefix`: the first `limit` of them, in order."""
+        ...
+
     def append_events(self, events: Sequence[Event]) -> None: ...
 
     def events(

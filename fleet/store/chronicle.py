@@ -136,6 +136,9 @@ class ChronicledStore:
     ) -> tuple[Run, ...]:
         return self._store.runs(task, instance, ended_after)
 
+    def tasks_like(self, prefix: str, limit: int) -> tuple[str, ...]:
+        return self._store.tasks_like(prefix, limit)
+
     def append_events(self, events: Sequence[Event]) -> None:
         self._store.append_events(events)
 

@@ -185,6 +185,10 @@ class MemoryStore:
         ]
         return tuple(sorted(wanted, key=lambda run: (run.claimed_at, run.task, run.instance)))
 
+    def tasks_like(self, prefix: str, limit: int) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(sorted({run.task for run in self._runs.values() if run.task.startswith(prefix)})[:limit])
+
     def append_events(self, events: Sequence[Event]) -> None:
         with self._lock:
             self._events += [replace(event, seq=self._last_seq + 1 + i) for i, event in enumerate(events)]

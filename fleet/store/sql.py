@@ -207,6 +207,12 @@ class SqlStore:
             rows = connection.execute(query).mappings().all()
         return tuple(map(read_run, rows))
 
+    def tasks_like(self, prefix: str, limit: int) -> tuple[str, ...]:
+        is_like = RUN.c.task.startswith(prefix, autoescape=True)
+        query = sa.select(RUN.c.task).where(is_like).distinct().order_by(RUN.c.task).limit(limit)
+        with self._database.read() as connection:
+            return tuple(connection.execute(query).scalars())
+
     def append_events(self, events: Sequence[Event]) -> None:
         if not events:
             return

@@ -28,6 +28,8 @@ from fleet.web.status import instance_data, status_data
 
 MAX_EVENTS = 10_000
 MAX_WAIT_S = 50.0
+MOST_IDS = 10  # enough to say that a prefix means several
+GONE_LATELY = timedelta(days=7)
 # Events have no wake-up of their own: whoever follows them sees them this much later at most.
 FOLLOW_EVERY_S = 0.25
 
@@ -47,6 +49,7 @@ class OperatorApi:
             Route("/api/v1/status", self._guarded(self.status)),
             Route("/api/v1/events", self._guarded(self.events)),
             Route("/api/v1/tasks/{task}", self._guarded(self.task)),
+            Route("/api/v1/ids", self._guarded(self.ids)),
             Route("/api/v1/cost", self._guarded(self.cost)),
             Route("/api/v1/instances", self._guarded(self.instances)),
             Route("/api/v1/instances/{instance}/drain", self._guarded(self.drain), methods=["POST"]),
@@ -76,6 +79,9 @@ class OperatorApi:
 
     async def task(self, request: Request) -> Response:
         return await run_in_threadpool(self._task, request.path_params["task"])
+
+    async def ids(self, request: Request) -> Response:
+        return await run_in_threadpool(self._ids, request.query_params.get("prefix", ""))
 
     async def cost(self, request: Request) -> Response:
         return await run_in_threadpool(self._cost, request.query_params.get("since", "24h"))
@@ -134,6 +140,19 @@ class OperatorApi:
                 404, f"nothing is known of task {task!r}: it waits in none of the queues, and never ran"
             )
         return Json(data)
+
+    def _ids(self, prefix: str) -> Response:
+        """What begins with `prefix`: tasks that wait or ran, and instances that are not gone or went lately."""
+        view, settings = self._store.view(), self._settings
+        waiting = {w.task for w in view.waiting if w.task.startswith(prefix)} if view else set[str]()
+        tasks = sorted(waiting | set(self._store.tasks_like(prefix, MOST_IDS)))[:MOST_IDS]
+        there = self._store.instances(settings.cluster)
+        # Those that are gone are of interest only when none that is there is meant.
+        instances = [i.id for i in there if i.id.startswith(prefix)]
+        if not instances:
+            lately = self._store.instances(settings.cluster, gone_after=self._clock() - GONE_LATELY)
+            instances = [i.id for i in lately if i.id.startswith(prefix)]
+        return Json({"tasks": tasks, "instances": instances[:MOST_IDS]})
 
     def _cost(self, since_text: str) -> Response:
         at = self._clock()
