@@ -60,7 +60,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "agent_hooks",
         "fleet.assemble",
         "fleet.database",
-        "fleet.planner.plan",
+        "fleet.planner",
         "fleet.config",
         "fleet.dispatcher",
         "fleet.errors",

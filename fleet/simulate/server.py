@@ -20,7 +20,8 @@ class SimulatedServer(MemoryServer):
         self._on_change = on_change
         self._read: dict[tuple[str, ...], tuple[int, tuple[Task, ...]]] = {}
 
-    def waiting(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
+    def waiting(self, queues: Sequence[Queue], first: int | None = None) -> tuple[Task, ...]:
+        """All of them, always: supervisors look as deep as they need to."""
         key = tuple(queue.name for queue in queues)
         version, tasks = self._read.get(key, (-1, ()))
         if version != self.version:

@@ -16,7 +16,7 @@ import pytest
 
 from fleet.model import Run, RunResult
 from fleet.queues.base import TaskStatus
-from tests.system.ring import ROOT, Ring
+from tests.system.ring import FLEET_FILE, ROOT, Ring
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("ring")]
@@ -171,6 +171,26 @@ def test_a_drained_machine_finishes_its_task_and_takes_no_other(make_ring: MakeR
     assert ring.ends(task) == ["completed"]
     assert ring.ends(later) == ["completed"]
     assert ring.runs(later)[0].instance != first.id
+
+
+def test_tasks_that_no_machine_can_run_do_not_hide_those_behind_them(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1).start()
+    too_large = [ring.bash("true", tags=["gpus:8"]) for _ in range(25)]
+    task = ring.bash("echo behind them all")
+    assert ring.ends(task) == ["completed"]
+    assert {ring.state_of(t).status for t in too_large} == {TaskStatus.QUEUED}
+    assert "needs 8 GPUs; the largest of its resources (gpu) has 1" in ring.fleet("explain", too_large[0]).stdout
+
+
+def test_a_kept_machine_does_not_end_for_idleness(make_ring: MakeRing) -> None:
+    kept = FLEET_FILE.replace("max_instances", "min_instances: 1, max_instances")
+    ring = make_ring(gpus=1, idle="1s", file=kept).start()
+    assert ring.ends(ring.bash("sleep 3")) == ["completed"]
+    (instance,) = ring.instances()
+    assert instance.enrolled_at
+    later = ring.bash("sleep 4")  # longer than its idle time
+    assert ring.ends(later) == ["completed"]
+    assert [i.id for i in ring.instances()] == [instance.id]
 
 
 def test_an_abort_by_its_user_stops_a_running_task(make_ring: MakeRing) -> None:
