@@ -183,7 +183,7 @@ def test_tasks_that_no_machine_can_run_do_not_hide_those_behind_them(make_ring: 
 
 
 def test_a_kept_machine_does_not_end_for_idleness(make_ring: MakeRing) -> None:
-    kept = FLEET_FILE.replace("max_instances", "min_instances: 1, max_instances")
+    kept = FLEET_FILE.replace("usd_per_hour: 1,", "usd_per_hour: 1, min_instances: 1,")
     ring = make_ring(gpus=1, idle="1s", file=kept).start()
     assert ring.ends(ring.bash("sleep 3")) == ["completed"]
     (instance,) = ring.instances()
