@@ -57,7 +57,7 @@ class Picture:
         """The closing tables: each task, each instance and why it came and went."""
         self._console.print(Text(), _tasks(scene), Text(), _instances(scene), Text())
         for line in _reasons(scene):
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line, soft_wrap=not self._console.is_terminal)
 
 
 def _table(*heads: str) -> Table:
