@@ -42,7 +42,7 @@ def events(
         typer.echo(json.dumps(found, indent=2))
         return
     if not follow and not found:
-        typer.echo("nothing has happened yet")
+        typer.echo("no events")
     after = 0
     while True:
         for event in found:

@@ -19,7 +19,13 @@ class _Submit(typer.core.TyperCommand):
     """Whatever follows the script belongs to the script, with and without `--`, as in `docker run`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        rest: list[str] = super().parse_args(ctx, _split(args, self.params))
+        whole = _split(args, self.params)
+        ours = {o for p in self.params for o in p.opts if o.startswith("--")}
+        if "--" not in args and "--" in whole:
+            for word in whole[whole.index("--") + 1 :]:
+                if word.partition("=")[0] in ours:
+                    typer.echo(f"note: {word} goes to the script; fleet's own options stand before it", err=True)
+        rest: list[str] = super().parse_args(ctx, whole)
         return rest
 
 

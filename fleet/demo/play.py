@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import tempfile
 import time
 from dataclasses import replace
@@ -21,6 +22,7 @@ from fleet.errors import ConfigError
 from fleet.model import Reason
 from fleet.queues.client import ClearMLServer
 
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEEDED = {"clearml": "the SDK", "clearml_agent": "the agent"}
 
 
@@ -33,8 +35,9 @@ def play(is_json: bool) -> int:
     missing = [f"{name} ({what})" for name, what in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the demo needs {' and '.join(missing)}; install them with: pip install 'fleet[demo]'")
-    console = Console(stderr=is_json, highlight=False, soft_wrap=True)
+    console = Console(stderr=is_json, highlight=False)
     started = time.monotonic()
+    _end_by_sigterm_as_by_ctrl_c()
     with tempfile.TemporaryDirectory(prefix="fleet-demo-") as place, Picture(console) as picture:
         scene = _play(Path(place), picture)
     picture.report(scene)
@@ -51,18 +54,30 @@ def play(is_json: bool) -> int:
 def _play(place: Path, picture: Picture) -> Scene:
     config = replace(parse(FLEET_FILE, "the demo's fleet file"), state_dir=place / "state")
     centre = Centre(config)
-    centre.start()
     try:
+        centre.start()
         picture.note(f"server, dispatcher and dashboard run at {centre.url}")
         pairs = centre.state.read_json(centre.state.credentials_file)
         sdk = Sdk(access_from(pairs, centre.access.api_url, "user"), place)
         sdk.register()
-        picture.note("the toy script is registered, through the real SDK; five clones of it are enqueued")
+        picture.note("the real SDK registered the toy script; five clones of it are enqueued")
         tasks = sdk.enqueue(WISHES)
         return watch(_Look(centre, tasks).scene, picture.show)
     finally:
         centre.end_machines(Reason(code="operator", text="the demo ended"), timedelta(seconds=20))
         centre.stop()
+
+
+def _end_by_sigterm_as_by_ctrl_c() -> None:
+    """Whoever ends the demo, its machines and its directory go with it."""
+
+    def leave(number: int, _frame: object) -> None:
+        for again in ENDINGS:
+            signal.signal(again, signal.SIG_IGN)  # the tidying up takes seconds, and shall not be cut short
+        raise SystemExit(128 + number)
+
+    for number in ENDINGS:
+        signal.signal(number, leave)
 
 
 class _Look:

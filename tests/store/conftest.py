@@ -1,11 +1,5 @@
-"""The three stores under test, and a private PostgreSQL where there is one."""
+"""The three stores under test."""
 
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,38 +13,6 @@ from fleet.store.sql import SqlStore
 from fleet.store.tables import METADATA
 
 MakeStore = Callable[..., Store]
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL of our own on a free loopback port, with the durability that a test does not need turned off."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("no PostgreSQL server here (apt-get install postgresql)")
-    programs = found[-1].parent
-    as_user: list[str] = []
-    home = Path(tempfile.mkdtemp(prefix="fleet-pg-"))
-    if os.geteuid() == 0:  # initdb refuses root
-        try:
-            os.chown(home, pwd.getpwnam("postgres").pw_uid, -1)
-        except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and this machine has no user `postgres`")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    quick = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-    options = f"-c listen_addresses=127.0.0.1 -p {port} -k {home} {quick}"
-    pg_ctl = [*as_user, str(programs / "pg_ctl"), "-w", "-D", f"{home}/data"]
-    make = [*as_user, str(found[-1]), "-D", f"{home}/data", "-A", "trust", "-U", "fleet", "--no-sync", "-E", "UTF8"]
-    subprocess.run([*make, "--locale", "C.UTF-8"], check=True, stdout=subprocess.DEVNULL, cwd="/")
-    log = f"{home}/log"
-    subprocess.run([*pg_ctl, "-l", log, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, cwd="/")
-    try:
-        yield f"postgresql+psycopg://fleet@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*pg_ctl, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd="/")
-        shutil.rmtree(home)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import psutil
 
+from fleet.assemble.memory import open_database
 from fleet.assemble.state import access_from
-from fleet.database import Database
+from fleet.config import load
 from fleet.model import Instance, Run
 from fleet.queues.base import Script, TaskState, TaskStatus
 from fleet.queues.client import ClearMLServer
@@ -29,7 +30,10 @@ FINAL = {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.STOPPED}
 
 FLEET_FILE = """\
 cluster: ring
-listen: 127.0.0.1:{port}
+state_dir: {state}
+listen: {host}:{port}
+advertise_url: http://127.0.0.1:{port}
+store: {memory}
 poll_interval: 1s
 agent: {{mode: interpreter}}
 resources:
@@ -50,11 +54,20 @@ class Ring:
     max_instances: int = 1
     idle: str = "2s"
     file: str = FLEET_FILE
+    host: str = "127.0.0.1"
+    memory: str = "sqlite"  # or the URL of a PostgreSQL database
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
         text = self.file.format(
-            port=a_free_port(), gpus=self.gpus, most=min(self.gpus, 2), max_instances=self.max_instances, idle=self.idle
+            state=self.place / "home" / "ring",
+            host=self.host,
+            memory=self.memory,
+            port=a_free_port(),
+            gpus=self.gpus,
+            most=min(self.gpus, 2),
+            max_instances=self.max_instances,
+            idle=self.idle,
         )
         (self.place / "fleet.yaml").write_text(text)
         self.environment = {**os.environ, "FLEET_HOME": str(self.place / "home"), "PYTHONPATH": str(ROOT)}
@@ -84,7 +97,7 @@ class Ring:
         assert self.process.poll() is None, (self.place / "dispatch.log").read_text()
         pairs = json.loads((self.state / "credentials.json").read_text())
         self.server = ClearMLServer(access_from(pairs, self._centre()["server_url"], "user"))
-        self.store = SqlStore(Database(f"sqlite:///{self.state}/fleet.db"))
+        self.store = SqlStore(open_database(load(self.place / "fleet.yaml"), "fleet"))
         wait_for(lambda: self.store.view() is not None, what="the first pass")
         return self
 
