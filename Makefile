@@ -9,6 +9,7 @@ demo: $(READY)
 	$(BIN)/fleet demo
 
 test: $(READY) lint
+	./scripts/system-parts
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY)

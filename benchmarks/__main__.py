@@ -17,7 +17,7 @@ from pathlib import Path
 
 NAMES = ("commands", "launch", "start", "idle", "server", "planner", "dispatcher")
 LIMIT_S = 180.0  # of one measurement; all together take about five minutes
-TIDY_UP_S = 40.0  # for its processes, after Ctrl-C
+TIDY_UP_S = 90.0  # for its processes, after Ctrl-C: longer than any wait of `rig`
 
 
 def main() -> int:

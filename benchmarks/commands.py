@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from benchmarks import rig
 from benchmarks.figures import line, spread
-from benchmarks.rig import BIN, ROOT
+from benchmarks.rig import BIN
 
 HELP_GOAL_MS, STATUS_GOAL_MS = 150.0, 250.0
 RUNS = 21
@@ -57,7 +57,7 @@ class Command:
 
 def measure(is_quick: bool) -> Iterator[str]:
     runs = 2 if is_quick else RUNS
-    ours = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ours = rig.clean_environment()
     fleet_help = Command([sys.executable, "-m", "fleet", "--help"], ours)
     python = Command([sys.executable, "-c", "pass"], ours)
     agent_help = Command([str(BIN / "clearml-agent"), "--help"], ours)

@@ -22,7 +22,8 @@ class Spread(TypedDict):
 def line(
     name: str, value: float, unit: str, *, goal: float | None = None, peer: float | None = None, **more: object
 ) -> str:
-    """The JSON line of a figure. `goal`: at most that much; `peer`: the same of somebody else, in the same run."""
+    """The JSON line of a figure. `goal`: at most that much; `peer`: the same of somebody else, in the same run; `ratio`:
+    how many times more that is."""
     found: dict[str, object] = {"name": name, "value": rounded(value), "unit": unit}
     if goal is not None:
         found |= {"goal": goal, "is_met": value <= goal}

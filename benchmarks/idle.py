@@ -36,12 +36,12 @@ queues:
 
 
 def measure(is_quick: bool) -> Iterator[str]:
-    window_s = 2.0 if is_quick else WINDOW_S
+    window_s, polls_every_s = (2.0, 0.5) if is_quick else (WINDOW_S, rig.STOCK_POLLS_EVERY_S)
     with rig.directory() as place, counting() as proxy:
         port = proxy.target = rig.a_free_port()
         with rig.centre(place, FLEET_FILE % {"port": port, "proxy": proxy.port}) as centre:
             client = Client(replace(centre.access, api_url=f"http://127.0.0.1:{port}"))
-            with rig.stock_daemon(place, centre.access, "stock") as daemon:
+            with rig.stock_daemon(place, centre.access, "stock", polls_every_s) as daemon:
                 for queue in rig.queues(client, ["train", "stock"]).values():
                     rig.run_one(client, queue)
                 (instance,) = centre.instances()

@@ -35,6 +35,7 @@ CLUSTER = "bench"
 DEADLINE_S = 60.0
 LOOK_EVERY_S = 0.02
 END_WITHIN_S = 20.0
+STOCK_POLLS_EVERY_S = 5.0  # the daemon's own default
 T = TypeVar("T")
 
 
@@ -97,7 +98,7 @@ def centre(place: Path, fleet_file: str) -> Iterator[Centre]:
     file = place / "fleet.yaml"
     server = "" if "\nserver:" in fleet_file else "server: {url: embedded}\n"
     file.write_text(f"cluster: {CLUSTER}\n{server}{fleet_file}")
-    environment = {**_clean_environment(), "FLEET_HOME": str(place / "home"), "FLEET_CONFIG": str(file)}
+    environment = {**clean_environment(), "FLEET_HOME": str(place / "home"), "FLEET_CONFIG": str(file)}
     state = place / "home" / CLUSTER
     command = [sys.executable, "-m", "fleet", "dispatch", "--config", str(file)]
     with _process(command, place, environment, place / "centre.log") as process:
@@ -119,7 +120,7 @@ def server(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], ServerAccess]
     """The embedded server alone, on SQLite."""
     state = place / "server"
     command = [sys.executable, "-m", "fleet.server", "--listen", "127.0.0.1:0", "--state", str(state)]
-    with _process(command, place, _clean_environment(), place / "server.log") as process:
+    with _process(command, place, clean_environment(), place / "server.log") as process:
         port = wait_for("the server listens", lambda: _alive(process, place / "server.log") and _port_of(process.pid))
         pair = wait_for("credentials", lambda: (state / "credentials.json").exists() and _read(state))
         url = f"http://127.0.0.1:{port}"
@@ -127,13 +128,15 @@ def server(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], ServerAccess]
 
 
 @contextmanager
-def stock_daemon(place: Path, access: ServerAccess, queue: str) -> Iterator[subprocess.Popen[bytes]]:
-    """An unmodified `clearml-agent daemon` with its own defaults, 5 s between two polls, once it has begun to poll."""
+def stock_daemon(
+    place: Path, access: ServerAccess, queue: str, polls_every_s: float = STOCK_POLLS_EVERY_S
+) -> Iterator[subprocess.Popen[bytes]]:
+    """An unmodified `clearml-agent daemon`, once it has begun to poll."""
     home = place / "stock"
     (home / "tmp").mkdir(parents=True)
     (home / "clearml.conf").write_text(render_clearml_conf(access))
     environment = {
-        **_clean_environment(),
+        **clean_environment(),
         "PATH": f"{BIN}:{os.environ.get('PATH', '')}",
         "HOME": str(home),
         "TMPDIR": str(home / "tmp"),
@@ -141,6 +144,7 @@ def stock_daemon(place: Path, access: ServerAccess, queue: str) -> Iterator[subp
         "CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1",
         "CLEARML_AGENT_NO_UPDATE": "1",
         "CLEARML_WORKER_NAME": "stock",
+        "CLEARML_AGENT_QUEUE_POLL_FREQ_SEC": str(polls_every_s),
         "PYTHONUNBUFFERED": "1",
     }
     command = [str(BIN / "clearml-agent"), "daemon", "--foreground", "--queue", queue, "--create-queue", "--cpu-only"]
@@ -202,10 +206,10 @@ def _process(
         process.wait()
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Ours, without what would speak for another fleet or another ClearML server."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("FLEET_", "CLEARML_", "TRAINS_"))}
-    return {**kept, "PYTHONPATH": str(ROOT)}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 
 def _end(pids: Sequence[int]) -> None:

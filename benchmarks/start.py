@@ -27,7 +27,6 @@ from benchmarks.rig import Centre
 GOAL_MS = 300.0
 SAMPLES, PEER_SAMPLES = 24, 6
 LONGEST_PAUSE_S = 1.0
-PEER_POLLS_EVERY_S = 5.0  # the stock daemon's default
 
 FLEET_FILE = """\
 listen: 127.0.0.1:0
@@ -43,7 +42,8 @@ def measure(is_quick: bool) -> Iterator[str]:
     count, peer_count = (2, 1) if is_quick else (SAMPLES, PEER_SAMPLES)
     with rig.directory() as place, rig.centre(place, FLEET_FILE) as centre, ThreadPoolExecutor() as beside:
         # At the same time, because a sample of the stock daemon is seconds of waiting.
-        peer_samples = beside.submit(_peer, place, centre, peer_count)
+        polls_every_s = 0.5 if is_quick else rig.STOCK_POLLS_EVERY_S
+        peer_samples = beside.submit(_peer, place, centre, peer_count, polls_every_s)
         ours, to_claim = _ours(centre, count)
         theirs = peer_samples.result()
     figures, peer = spread(ours), spread(theirs)
@@ -53,7 +53,7 @@ def measure(is_quick: bool) -> Iterator[str]:
         "ms",
         goal=GOAL_MS,
         peer=peer["p50"],
-        peer_name="clearml-agent daemon, polling every 5 s",
+        peer_name=f"clearml-agent daemon, polling every {polls_every_s:g} s",
         peer_n=peer["n"],
         peer_p95=peer["p95"],
         **figures,
@@ -78,15 +78,15 @@ def _ours(centre: Centre, count: int) -> tuple[list[float], list[float]]:
     return samples, to_claim
 
 
-def _peer(place: Path, centre: Centre, count: int) -> list[float]:
+def _peer(place: Path, centre: Centre, count: int, polls_every_s: float) -> list[float]:
     """Milliseconds of the stock daemon, at moments spread evenly over its polling interval."""
     client = Client(centre.access)
     samples = []
-    with rig.stock_daemon(place, centre.access, "stock") as daemon:
+    with rig.stock_daemon(place, centre.access, "stock", polls_every_s) as daemon:
         queue = rig.queues(client, ["stock"])["stock"]
         for number in random.sample(range(count), count):
-            # It polls at once when a task has ended, then every 5 s: without this all samples would wait equally long.
-            time.sleep(PEER_POLLS_EVERY_S * (number + 0.5) / count)
+            # It polls at once when a task has ended, then at its interval: without this all samples would wait equally long.
+            time.sleep(polls_every_s * (number + 0.5) / count)
             samples.append(_sample(client, queue, daemon.pid)[2])
     return samples
 

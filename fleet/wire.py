@@ -79,6 +79,7 @@ class Orders:
     drain: Reason | None  # pull no more, end when empty
     end: Reason | None  # end now: stop the tasks, put them back
     queues: tuple[Queue, ...]  # replaces the ones of Enrolled
+    idle_timeout: timedelta | None  # replaces the one of Enrolled; None while `min_instances` keeps this machine
     runs_seen: tuple[str, ...]  # tasks whose ended run is in the ledger
     hint: int  # the newest hint, to listen after
 

@@ -81,7 +81,14 @@ class FakeCentre:
             self._changed.notify_all()
         seen = tuple(run.task for run in heartbeat.runs if run.ended_at)
         return 200, to_data(
-            Orders(drain=self.drain, end=self.end, queues=self.enrolled.queues, runs_seen=seen, hint=self._hint)
+            Orders(
+                drain=self.drain,
+                end=self.end,
+                queues=self.enrolled.queues,
+                idle_timeout=self.enrolled.idle_timeout,
+                runs_seen=seen,
+                hint=self._hint,
+            )
         )
 
     def hint(self, after: int, wait_s: float) -> tuple[int, object]:

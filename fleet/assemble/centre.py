@@ -27,7 +27,8 @@ from fleet.dispatcher.loop import Loop
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import ConfigError
-from fleet.model import Instance, Reason, ServerAccess
+from fleet.model import Instance, Reason, Resource, ServerAccess
+from fleet.planner.minimum import is_kept
 from fleet.queues.client import ClearMLServer
 from fleet.server import credentials
 from fleet.server.app import Server, ServerSettings, create_server
@@ -165,6 +166,14 @@ class Centre:
         )
         return create_web(self.store, settings, self.hints, self._edge_policy)
 
+    def _idle_timeout(self, instance: Instance, resource: Resource | None) -> timedelta | None:
+        """None: it does not end for idleness. Asked at every heartbeat, so the store is only read where it matters."""
+        if resource is None:
+            return timedelta(0)  # it left the fleet file
+        if resource.min_instances and is_kept(instance, resource, self.store.instances(self.config.cluster)):
+            return None
+        return resource.idle_timeout
+
     def _edge_policy(self, instance: Instance) -> EdgePolicy:
         """What a machine of this resource needs to work."""
         config = self.config
@@ -174,7 +183,7 @@ class Centre:
             server=self.access,
             queues=tuple(queues),
             agent=config.agent,
-            idle_timeout=resource.idle_timeout if resource else timedelta(0),
+            idle_timeout=self._idle_timeout(instance, resource),
             poll_interval=config.poll_interval,
             heartbeat_interval=HEARTBEAT,
             contact_timeout=CONTACT_TIMEOUT,

@@ -44,7 +44,9 @@ def simulate(
     # What a dispatcher warns of happens thousands of times here, and in no time that a log could show.
     logging.getLogger("fleet").addHandler(logging.NullHandler())
     logging.getLogger("fleet").propagate = False
-    figures, notes = simulate_files(load(config or default_path()), trace, prices, boot_time, faults, seed)
+    figures, notes = simulate_files(
+        load(config or default_path(), is_for_real=False), trace, prices, boot_time, faults, seed
+    )
     for note in notes:
         typer.echo(f"note: {note}", err=True)
     typer.echo(json.dumps(asdict(figures), indent=2) if as_json else _shown(figures))

@@ -19,6 +19,7 @@ FIRST = {  # the first pause after an error of this class
 }
 FIRST_OF_UNKNOWN = timedelta(seconds=10)
 LONGEST = timedelta(minutes=30)
+LOUD_AFTER = 3  # failures in a row: no longer bad luck
 
 
 @dataclass(slots=True)
@@ -26,12 +27,14 @@ class Backoffs:
     """The pauses that are in force. In memory: after a restart an offer is tried once more, which is all it costs."""
 
     failures: dict[Key, int] = field(default_factory=dict)
+    failed_at: dict[Key, datetime] = field(default_factory=dict)
     paused: dict[Key, Backoff] = field(default_factory=dict)
 
     def fail(self, offer: Offer, error: ProviderError, at: datetime) -> None:
         """This offer failed at `at`: pause it, twice as long as the last time."""
         key = _key(offer)
         count = self.failures[key] = self.failures.get(key, 0) + 1
+        self.failed_at[key] = at
         first = next((pause for kind, pause in FIRST.items() if isinstance(error, kind)), FIRST_OF_UNKNOWN)
         until = at + min(first * 2 ** min(count - 1, 16), LONGEST)
         where = f"{offer.type} in {offer.zone or offer.region or offer.provider} ({offer.market})"
@@ -41,10 +44,19 @@ class Backoffs:
             resource=offer.resource, type=offer.type, zone=offer.zone, market=offer.market, until=until, reason=reason
         )
 
-    def succeed(self, offer: Offer) -> None:
-        """It works again: forget its failures."""
-        self.failures.pop(_key(offer), None)
-        self.paused.pop(_key(offer), None)
+    def succeed(self, offer: Offer, launched_at: datetime | None) -> None:
+        """A machine of it works: forget the failures from before its launch. Those since say more than it does: a zone
+        may be sold out while what was bought earlier runs on."""
+        failed_at = self.failed_at.get(_key(offer))
+        if failed_at is not None and launched_at is not None and launched_at >= failed_at:
+            for memory in (self.failures, self.failed_at, self.paused):
+                memory.pop(_key(offer), None)
+
+    def loud(self, at: datetime) -> tuple[Reason, ...]:
+        """What an operator should see: offers in force that failed again and again."""
+        return tuple(
+            b.reason for key, b in self.paused.items() if b.until > at and self.failures.get(key, 0) >= LOUD_AFTER
+        )
 
     def at(self, at: datetime) -> tuple[Backoff, ...]:
         """Those in force."""

@@ -79,7 +79,6 @@ def _ask_one(provider: str, orders: Sequence[LaunchOrder], parts: Parts, backoff
     for answer in answers:
         if isinstance(answer, Launched):
             parts.store.note_launched(answer.instance, answer.cloud_id, parts.now())
-            backoffs.succeed(offers[answer.instance])
         else:
             backoffs.fail(offers[answer.instance], answer.error, parts.now())
             _close(answer.instance, Reason(code=_code(answer.error), text=str(answer.error)), parts)

@@ -61,7 +61,7 @@ class Dispatcher:
 
     def __post_init__(self) -> None:
         self.sweeper = Sweeper(self.parts, self.policy)
-        self.reconciler = Reconciler(self.parts, self.policy)
+        self.reconciler = Reconciler(self.parts, self.policy, self.backoffs)
 
     def run_pass(self) -> Plan:
         """Observe, plan, act once.
@@ -105,6 +105,7 @@ class Dispatcher:
         instances = store.instances(cluster)
         resume(instances, self.parts, self.policy, self.backoffs)
         self._repeat_terminations(instances)
+        self.alerts += self.backoffs.loud(self.parts.now())
         tasks, is_server_ok = self._demand()
         snapshot = Snapshot(
             pass_id=self.parts.new_id(),

@@ -8,15 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.parts import Parts, Policy
-from fleet.errors import ProviderError
-from fleet.model import Event, Instance, Reason
+from fleet.errors import ProviderError, UnknownProviderFault
+from fleet.model import Event, Instance, InstanceState, Reason
 from fleet.providers.base import Machine, Provider
 
 log = logging.getLogger(__name__)
 
 # An orphan is reported at once, and ended after this: time for a second dispatcher's mistake, or an operator's, to be seen.
 ORPHAN_GRACE = timedelta(seconds=60)
+# An idle machine that stayed so long is one that works.
+TRUSTED_AFTER = timedelta(seconds=30)
 
 
 @dataclass(slots=True)
@@ -25,6 +28,7 @@ class Reconciler:
 
     parts: Parts
     policy: Policy
+    backoffs: Backoffs
     orphans: dict[str, datetime] = field(default_factory=dict)
     alerts: list[Reason] = field(default_factory=list)
     has_closed: bool = False  # an instance went in the last run: its tasks want to go back
@@ -41,10 +45,22 @@ class Reconciler:
                 self.alerts.append(Reason(code="provider_silent", text=f"{name} does not list its machines: {error}"))
                 continue
             ours = [i for i in instances if providers.get(i.resource, i.offer.provider) == name]
+            self._trust_the_working(ours)
             self._close_the_gone(ours, {m.cloud_id for m in listed}, provider)
             self._adopt(ours, {m.instance: m for m in listed})
             # The memory is asked only of strangers: one question for each of thousands of machines would take seconds.
             self._end_orphans([m for m in listed if m.instance not in living], provider)
+
+    def _trust_the_working(self, ours: Sequence[Instance]) -> None:
+        """An offer whose machines work is tried freely again. Enrolled is not enough: a broken image may enrol and give up."""
+        at = self.parts.now()
+        for instance in ours:
+            if instance.state is InstanceState.BUSY or (
+                instance.state is InstanceState.READY
+                and instance.enrolled_at
+                and at - instance.enrolled_at >= TRUSTED_AFTER
+            ):
+                self.backoffs.succeed(instance.offer, instance.launched_at)
 
     def _close_the_gone(self, ours: Sequence[Instance], listed: set[str], provider: Provider) -> None:
         at = self.parts.now()
@@ -58,6 +74,8 @@ class Reconciler:
             )
             self.parts.store.note_gone(instance.id, reason, at)
             self.has_closed = True
+            if failure := _boot_failure(instance, reason):
+                self.backoffs.fail(instance.offer, failure, at)
             log.info("instance gone", extra={"instance": instance.id, "reason": reason.text})
 
     def _adopt(self, ours: Sequence[Instance], listed: Mapping[str, Machine]) -> None:
@@ -84,6 +102,15 @@ class Reconciler:
     def _is_orphan(self, machine: Machine) -> bool:
         known = self.parts.store.instance(machine.instance)
         return known is None or known.gone_at is not None
+
+
+def _boot_failure(instance: Instance, reason: Reason) -> ProviderError | None:
+    """A machine that cost money and never worked: the next one of this offer is likely to do the same."""
+    if instance.enrolled_at is None and reason.code != "operator":
+        return UnknownProviderFault(f"instance {instance.id} never enrolled ({reason})")
+    if reason.code == "agent_unusable":
+        return UnknownProviderFault(f"instance {instance.id} could not run agents ({reason})")
+    return None
 
 
 def end(cloud_ids: Sequence[str], provider: Provider) -> None:

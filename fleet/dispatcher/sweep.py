@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -78,7 +77,7 @@ def _settle(run: Run, state: TaskState | None, why: str, parts: Parts, policy: P
         return ENDED[state.status]
     if state.last_worker and state.last_worker != run.worker and state.status is TaskStatus.IN_PROGRESS:
         return RunResult.REQUEUED  # it runs elsewhere already
-    attempts = Counter(r.result for r in parts.store.runs(task=run.task))[RunResult.REQUEUED] + 1
+    attempts = 1 + sum(1 for r in parts.store.runs(task=run.task) if _has_lost_its_machine(r))
     reason = Reason(code="machine_lost", text=f"instance {run.instance} is gone ({why}); attempt {attempts}")
     if attempts >= policy.max_attempts and state.status is not TaskStatus.STOPPED:
         return _give_up(run, attempts, why, reason, parts)
@@ -95,6 +94,11 @@ def _settle(run: Run, state: TaskState | None, why: str, parts: Parts, policy: P
         return RunResult.STOPPED
     _tell(parts, run.task, run.queue, reason)
     return RunResult.REQUEUED
+
+
+def _has_lost_its_machine(run: Run) -> bool:
+    """An attempt that was put back politely (a notice, an operator's order) ended with an exit code, and is no bad sign."""
+    return run.result is RunResult.REQUEUED and run.exit_code is None
 
 
 def _give_up(run: Run, attempts: int, why: str, reason: Reason, parts: Parts) -> RunResult:

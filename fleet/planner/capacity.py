@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
@@ -49,7 +48,7 @@ class Room:
     gpu_memory_gib: float | None
     free_gpus: float
     shared_cpu_tasks: int = 0  # of queues without slots of their own: they share one slot for each CPU
-    own_cpu_tasks: Counter[str] = field(default_factory=Counter)  # of queues with slots, by name
+    own_cpu_tasks: dict[str, int] = field(default_factory=dict)  # of queues with slots, by name
 
     def take(self, kind: TaskClass, queue: Queue) -> bool:
         """Reserve room for one task; False: it does not fit (any more)."""
@@ -69,9 +68,10 @@ class Room:
                 return False
             self.shared_cpu_tasks += 1
             return True
-        if self.own_cpu_tasks[queue.name] >= queue.slots:
+        taken = self.own_cpu_tasks.get(queue.name, 0)
+        if taken >= queue.slots:
             return False
-        self.own_cpu_tasks[queue.name] += 1
+        self.own_cpu_tasks[queue.name] = taken + 1
         return True
 
 
@@ -85,15 +85,15 @@ def room_of(instance: Instance, state: InstanceState, with_own_slots: Container[
     room = empty_room(instance.id, instance.offer, state)
     if instance.enrolled_at:
         room.gpus = room.free_gpus = len(instance.gpus)
-        if instance.gpus:
-            room.gpu_model = instance.gpus[0].model
-            room.gpu_memory_gib = min(g.memory_gib for g in instance.gpus)
     for allocation in instance.allocations:
         room.free_gpus -= len(allocation.gpus)
         if not allocation.gpus and allocation.queue in with_own_slots:
-            room.own_cpu_tasks[allocation.queue] += 1
+            room.own_cpu_tasks[allocation.queue] = room.own_cpu_tasks.get(allocation.queue, 0) + 1
         elif not allocation.gpus:
             room.shared_cpu_tasks += 1
+    if instance.enrolled_at and instance.gpus and room.free_gpus > 0:  # of a full one nobody will ask
+        room.gpu_model = instance.gpus[0].model
+        room.gpu_memory_gib = min(g.memory_gib for g in instance.gpus)
     return room
 
 

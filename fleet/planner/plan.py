@@ -51,6 +51,14 @@ class _New:
     tasks: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Why a class of tasks can get no machine, and how many this plan launched when it found no room either."""
+
+    reason: Reason
+    rooms: int
+
+
 class _Draft:
     """The plan while it is made. Rooms only shrink, so a class of tasks never looks at a room twice that refused it."""
 
@@ -66,22 +74,21 @@ class _Draft:
         self.waiting: list[Waiting] = []
         self.new: dict[str, _New] = {}
         self._next_room: dict[tuple[TaskClass, str], int] = {}
-        self._refused: dict[TaskClass, Reason] = {}
+        self._refused: dict[TaskClass, _Refused] = {}
 
     def place(self, task: Task) -> None:
         """Find room for a task that waits: free, coming, or launched for it; else say why not."""
         kind, queue = class_of(task), self.queues[task.queue]
-        room = self._existing(kind, queue)
-        if room is None and kind not in self._refused:
-            launched = self._launch(kind, queue)
-            if isinstance(launched, Room):
-                room = launched
-            else:
-                self._refused[kind] = launched
+        refused = self._refused.get(kind)
+        # Since then no room was added that this class has not been refused: the next of it need not look.
+        room = None if refused and refused.rooms == len(self.new) else self._existing(kind, queue)
         if room is None:
-            reason = self._refused[kind]
-            self.waiting.append(Waiting(task=task.id, queue=task.queue, reason=_for(reason, task)))
-            return
+            found = refused.reason if refused else self._launch(kind, queue)
+            if isinstance(found, Reason):
+                self._refused[kind] = _Refused(found, len(self.new))
+                self.waiting.append(Waiting(task=task.id, queue=task.queue, reason=_for(found, task)))
+                return
+            room = found
         if room.instance in self.new:
             self.new[room.instance].tasks.append(task.id)
         self.waiting.append(Waiting(task=task.id, queue=task.queue, reason=_where(room, task), instance=room.instance))
@@ -155,8 +162,10 @@ class _Draft:
 def _counted(new: _New) -> Reason:
     if new.reason.code != "demand":
         return new.reason
-    several = f"{len(new.tasks)} tasks wait" if len(new.tasks) > 1 else f"task {new.tasks[0]} waits"
-    text = f"{several} in queue {new.reason.queue} and no instance has room for them"
+    if len(new.tasks) == 1:
+        text = f"task {new.tasks[0]} waits in queue {new.reason.queue} and no instance has room for it"
+    else:
+        text = f"{len(new.tasks)} tasks wait in queue {new.reason.queue} and no instance has room for them"
     return Reason(code="demand", text=text, queue=new.reason.queue, task=new.tasks[0])
 
 

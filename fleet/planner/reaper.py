@@ -10,6 +10,8 @@ from fleet.model import Instance, InstanceState, Reason, Resource, Snapshot, Ter
 CONTACT_LOST_AFTER = timedelta(seconds=180)
 # A machine that said goodbye ends itself; one that is still listed so much later did not manage to.
 GOODBYE_GRACE = timedelta(seconds=60)
+# At its longest life the edge drains by itself; what still runs so much later is put back, so that the limit is one.
+LIFETIME_GRACE = timedelta(minutes=15)
 
 
 def reap(snapshot: Snapshot) -> tuple[Terminate, ...]:
@@ -38,8 +40,10 @@ def overdue(instance: Instance, resource: Resource | None, at: datetime, deaf_un
         last = max(instance.heartbeat_at or instance.enrolled_at, deaf_until)
         if at - last > CONTACT_LOST_AFTER:
             return Reason(code="lost_contact", text=f"no heartbeat for {_words(at - last)}")
-    if resource and resource.max_lifetime and at - _booting_since(instance) > resource.max_lifetime:
-        text = f"older than {_words(resource.max_lifetime)}, the longest life that the fleet file allows"
+    if resource and resource.max_lifetime and at - _booting_since(instance) > resource.max_lifetime + LIFETIME_GRACE:
+        text = (
+            f"older than {_words(resource.max_lifetime)}, the longest life that the fleet file allows, and not drained"
+        )
         return Reason(code="max_lifetime", text=text, limit=f"resources.{resource.name}.max_lifetime")
     return None
 

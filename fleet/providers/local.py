@@ -6,7 +6,7 @@ An instance lives in `<directory>/<intent id>/`:
     machine.json  what it was launched as, and the pid of its first process
     boot.json     environment of its supervisor with the join token, mode 0600; deleted as it is read
     console.log   what its processes print;  work/  the supervisor's own
-    ended.json    how it ended
+    ended.json    how it ended; work/ is deleted then, the rest a week later
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +30,7 @@ from fleet.providers.base import Launched, LaunchFailed, LaunchOrder, Machine, S
 
 SIMULATED_MODEL = "Simulated GPU"
 SIMULATED_MEMORY_GIB = 16.0
+KEEP_ENDED_S = 7 * 86400
 
 
 class LocalProvider:
@@ -78,6 +81,7 @@ class LocalProvider:
         place = self.directory / order.instance
         launched = Launched(instance=order.instance, cloud_id=f"local-{order.instance}")
         try:
+            self._forget_the_old()
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
             with _lock(place) as lock:
                 if lock is None or (place / "machine.json").exists():
@@ -87,6 +91,12 @@ class LocalProvider:
             fault = UnknownProviderFault(f"this machine could not start {order.instance}: {error}")
             return LaunchFailed(instance=order.instance, error=fault)
         return launched
+
+    def _forget_the_old(self) -> None:
+        """Instances of long ago that ended leave a few small files; nobody will repeat their orders."""
+        for launched in self.directory.glob("*/machine.json"):
+            if time.time() - launched.stat().st_mtime > KEEP_ENDED_S and not is_running(launched.parent):
+                shutil.rmtree(launched.parent, ignore_errors=True)
 
     def _start(self, order: LaunchOrder, place: Path, lock: int) -> None:
         _write(place / "boot.json", _supervisor_environment(order, place), mode=0o600)

@@ -60,6 +60,7 @@ def main(place: str, lock: int) -> int:
     end = {"exit_code": os.waitstatus_to_exitcode(status), "at": time.time()}
     with open(os.path.join(place, "ended.json"), "w") as file:
         json.dump(end, file)
+    _forget(boot["FLEET_DIR"])
     return 0
 
 
@@ -116,6 +117,13 @@ def _end_all() -> None:
             os.waitpid(-1, 0)
         except ChildProcessError:
             return
+
+
+def _forget(work: str) -> None:
+    """A VM takes its disk with it; environments of tasks are hundreds of megabytes."""
+    import shutil  # only now: it would stay in memory beside every supervisor
+
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _children() -> list[int]:

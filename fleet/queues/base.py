@@ -90,8 +90,8 @@ class Demand(Protocol):
 class Claims(Protocol):
     """The supervisor's side: peek, take, report."""
 
-    def waiting(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
-        """As `Demand.waiting`, but only the first entries of each queue."""
+    def waiting(self, queues: Sequence[Queue], first: int | None = None) -> tuple[Task, ...]:
+        """As `Demand.waiting`, but only the `first` entries of each queue."""
         ...
 
     def claim(self, task: Task) -> bool:

@@ -52,8 +52,8 @@ class ClearMLServer:
     def ensure_queues(self, names: Sequence[str]) -> Mapping[str, str]:
         return self._directory.ensure(names)
 
-    def waiting(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
-        return self._waiting.read(queues)
+    def waiting(self, queues: Sequence[Queue], first: int | None = None) -> tuple[Task, ...]:
+        return self._waiting.read(queues, first)
 
     def lost(self, queues: Sequence[Queue]) -> tuple[TaskState, ...]:
         return self._returns.lost(queues)

@@ -50,9 +50,12 @@ class WaitingList:
         self._details: dict[str, Details] = {}
         self._projects: dict[str, str] = {}
 
-    def read(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
-        """By the queues' priority, then their order, then position. Nothing waits in a queue that is paused or does not exist."""
-        held = self._held([queue.name for queue in queues])
+    def read(self, queues: Sequence[Queue], first: int | None = None) -> tuple[Task, ...]:
+        """By the queues' priority, then their order, then position. Nothing waits in a queue that is paused or does not exist.
+
+        `first` is for this time only: it replaces what was said at the beginning.
+        """
+        held = self._held([queue.name for queue in queues], self._first if first is None else first)
         details = self._read_details([entry.text("task") for each in held.values() for entry in each.entries])
         ranked = sorted((queue for queue in queues if queue.name in held), key=lambda queue: -queue.priority)
         return tuple(
@@ -62,18 +65,18 @@ class WaitingList:
             if entry.text("task") in details
         )
 
-    def _held(self, names: Sequence[str]) -> dict[str, Held]:
+    def _held(self, names: Sequence[str], first: int | None) -> dict[str, Held]:
         """What the queues of these names hold; paused ones are left out."""
-        found = self._held_now(names)
+        found = self._held_now(names, first)
         # Deleted, and perhaps made again under a new id. Ours leaves a paused tombstone behind, so those are asked for again too.
         if odd := [name for name in self._directory.ids(names) if name not in found or found[name].is_paused]:
             self._directory.forget(*odd)
-            found |= self._held_now(odd)
+            found |= self._held_now(odd, first)
         return {name: held for name, held in found.items() if not held.is_paused}
 
-    def _held_now(self, names: Sequence[str]) -> dict[str, Held]:
+    def _held_now(self, names: Sequence[str], first: int | None) -> dict[str, Held]:
         ids = self._directory.ids(names)
-        by_id = held_by_id(self._transport, list(ids.values()), self._first)
+        by_id = held_by_id(self._transport, list(ids.values()), first)
         return {name: by_id[id_] for name, id_ in ids.items() if id_ in by_id}
 
     def _read_details(self, ids: Sequence[str]) -> Mapping[str, Details]:

@@ -146,11 +146,12 @@ class MemoryServer:
             self._queues.setdefault(name, {})
         return {name: f"id of {name}" for name in names}
 
-    def waiting(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
+    def waiting(self, queues: Sequence[Queue], first: int | None = None) -> tuple[Task, ...]:
         found = []
+        most = self._first_entries if first is None else first
         for queue in sorted(queues, key=lambda queue: -queue.priority):
             for position, task in enumerate(self._queues.get(queue.name, {})):
-                if position == self._first_entries:
+                if position == most:
                     break
                 found.append(self._waiting(task, queue, position))
         return tuple(found)

@@ -1,30 +1,30 @@
 """The simulation: the real planner, dispatcher passes and supervisor decisions in virtual time, on a fake cloud.
 
 A dispatcher passes at the ticks of its poll interval, as it does in life, but only at those where a plan may come out
-differently: demand grew, a machine went, a deadline is due. What can only make a plan smaller (a task ended, a machine
-enrolled) is looked at within a minute. `is_dense` passes at every tick instead; both come to the same figures.
+differently: a task waits that it has not seen, something failed, a deadline is due. What can only make a plan smaller
+(a task ended, a machine enrolled or went) can wait for the next such pass. `is_dense` passes at every tick instead; both
+come to the same figures.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 
-from fleet.dispatcher.parts import Parts, Policy
+from fleet.dispatcher.parts import Parts
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Launch, Offer, Plan, Queue, Terminate
+from fleet.model import Action, Gpu, Launch, Plan, Queue, Terminate
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
 from fleet.simulate.cloud import DispatcherKilled, SimulatedCloud
-from fleet.simulate.faults import Faults
 from fleet.simulate.machine import Machine, World
 from fleet.simulate.server import Peeks, SimulatedServer
+from fleet.simulate.setting import Outcome, Setting
 from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Truth
 from fleet.store.memory import MemoryStore
@@ -33,38 +33,15 @@ from fleet.supervisor import decide
 # As the centre tells its supervisors: shorter than the reaper's patience, so that a machine that is cut off ends first.
 CONTACT_TIMEOUT = timedelta(seconds=120)
 REAPER_PATIENCE = timedelta(seconds=180)
+LIFETIME_GRACE = timedelta(minutes=15)
 SWEEP_EVERY = timedelta(seconds=15)
 ORPHAN_GRACE = timedelta(seconds=60)
-# How late a pass may be that could at most find less to do.
-NO_HURRY = timedelta(seconds=60)
+# How late a pass may be that could at most find less to do: every pass begins by looking at everything.
+NO_HURRY = timedelta(minutes=10)
 # When all tasks are settled, machines get this long beyond their idle time to end; those kept for ever are billed till then.
 LAST_WORDS = timedelta(hours=1)
 # A fleet that finishes nothing for so long, beyond three times its longest task, never will.
-PATIENCE = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """All that a simulation depends on."""
-
-    policy: Policy
-    offers: Mapping[str, Sequence[Offer]]  # by resource
-    workload: Sequence[Submission]  # in the order of submission
-    boot_time: timedelta = timedelta(seconds=180)
-    faults: Faults = field(default_factory=Faults)
-    is_dense: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What came of it."""
-
-    truth: Truth
-    ended_at: datetime
-    states: Mapping[str, str]  # of each task: completed, failed, waiting or lost
-    gone_at: Mapping[str, datetime | None]  # of each machine, as the store has it; one that it never knew is missing
-    why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's reason
-    passes: int
+PATIENCE = timedelta(days=7)
 
 
 class Simulation:
@@ -90,7 +67,7 @@ class Simulation:
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
         self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
-        self._peeks = {name: Peeks(self.server, queues) for name, queues in self._queues.items()}
+        self._peeks: dict[tuple[str, str], Peeks] = {}  # by resource and type
         self._machines: dict[str, Machine] = {}
         self._order = Random(setting.faults.seed)
         self._tick_at: datetime | None = None
@@ -98,6 +75,7 @@ class Simulation:
         self._pass_at: datetime | None = None
         self._promised: set[datetime] = set()  # passes far off
         self._unswept: set[str] = set()  # machines that took tasks with them
+        self._is_at_a_limit = False  # a task waits for something to go
         self._peeked = 0
         self._unsubmitted = len(self._jobs)
         self._settled_until: datetime | None = None
@@ -125,7 +103,6 @@ class Simulation:
         self._progress_at = self.agenda.at
         self.server.add(task, id=task, tags=job.tags, user=job.user)
         self.server.enqueue(task, job.queue)
-        self.request_pass(self.agenda.at)
 
     def _on_launch(self, order: LaunchOrder, cloud: SimulatedCloud) -> None:
         """The cloud starts a machine, and its fate is drawn."""
@@ -137,7 +114,7 @@ class Simulation:
             max_lifetime=resource.max_lifetime,
         )
         end = partial(self._on_shutdown, cloud)
-        machine = Machine(order, self._world, policy, self._peeks[resource.name], end)
+        machine = Machine(order, self._world, policy, self._peeks_of, end)
         self._machines[order.instance] = machine
         if faults.has(faults.dead_boots, "dead boot", order.instance):
             self.request_pass(at + resource.boot_timeout, is_after=True)
@@ -146,13 +123,19 @@ class Simulation:
             if self.setting.boot_time >= resource.boot_timeout:
                 self.request_pass(at + resource.boot_timeout, is_after=True)
         if resource.max_lifetime:
-            self.request_pass(at + resource.max_lifetime, is_after=True)
+            self.request_pass(at + resource.max_lifetime + LIFETIME_GRACE, is_after=True)
         self._plan_silence(machine, at)
         life = faults.spot_life_of(order.offer, order.instance)
         if life is not None:
             taken_at = at + max(life, faults.notice)
             self.agenda.add(taken_at - faults.notice, partial(machine.take_notice, taken_at))
             self.agenda.add(taken_at, partial(self._on_taken, order.instance, cloud))
+
+    def _peeks_of(self, order: LaunchOrder, gpus: tuple[Gpu, ...]) -> Peeks:
+        kind = (order.resource.name, order.offer.type)
+        if kind not in self._peeks:
+            self._peeks[kind] = Peeks(self.server, self._queues[order.resource.name], gpus)
+        return self._peeks[kind]
 
     def _plan_silence(self, machine: Machine, at: datetime) -> None:
         faults = self.setting.faults
@@ -191,7 +174,8 @@ class Simulation:
         self._machines.pop(instance).killed(why)
         if any(run.ended_at is None for run in self.store.runs(instance=instance)):
             self._unswept.add(instance)
-        self.request_pass(self.agenda.at)
+        is_urgent = why != "shutdown" or instance in self._unswept or self._is_at_a_limit
+        self.request_pass(self.agenda.at if is_urgent else self.agenda.at + NO_HURRY)
         # What went before the list showed it is believed to live until the list should have shown it.
         shown_at = self.truth.lives[instance].launched_at + self.setting.faults.list_lag
         if shown_at > self.agenda.at:
@@ -204,9 +188,9 @@ class Simulation:
 
     def _on_store_change(self, kind: str) -> None:
         """As the centre's loop is woken by its store."""
-        if kind in ("goodbye", "orders"):
+        if kind == "orders":
             self.request_pass(self.agenda.at)
-        elif kind in ("enrolled", "runs_ended"):
+        elif kind in ("enrolled", "goodbye", "runs_ended"):
             self.request_pass(self.agenda.at + NO_HURRY)
 
     # --- the fleet's turn
@@ -247,24 +231,27 @@ class Simulation:
         if self._tick_at != at:
             return
         self._tick_at, self._is_ticking = None, True
-        if self._pass_at is not None and self._pass_at <= at:
+        self._peek_all()
+        if self.server.unseen or (self._pass_at is not None and self._pass_at <= at):
             self._pass_at = None
             self._pass_once()
-        self._peek_all()
         self._is_ticking = False
         if self.setting.is_dense and self._has_future():
             self.request_pass(self._soon)
 
     def _pass_once(self) -> None:
         self._passes += 1
+        unseen, self.server.unseen = self.server.unseen, {}
         try:
             self._made = made = self.dispatcher.run_pass()
         except NotLeading:
+            self.server.unseen |= unseen
             self.request_pass(self._soon)
             return
         except DispatcherKilled:
             self._restart()
             return
+        self._is_at_a_limit = any(not w.instance and w.reason.code != "no_fit" for w in made.waiting)
         for action in made.actions:
             if not isinstance(action, Launch) and action.instance in self._machines:
                 self._machines[action.instance].step()  # it hears its orders

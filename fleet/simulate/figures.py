@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from fleet.model import Offer
 from fleet.simulate.agenda import seconds
 from fleet.simulate.bill import Billed, overshoot_usd
-from fleet.simulate.engine import Outcome, Setting
+from fleet.simulate.setting import Outcome, Setting
 from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Life
 

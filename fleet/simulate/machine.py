@@ -61,13 +61,20 @@ class Machine:
     """From its launch to its end."""
 
     def __init__(
-        self, order: LaunchOrder, world: World, policy: Policy, peeks: Peeks, end: Callable[[str], None]
+        self,
+        order: LaunchOrder,
+        world: World,
+        policy: Policy,
+        peeks: Callable[[LaunchOrder, tuple[Gpu, ...]], Peeks],
+        end: Callable[[str], None],
     ) -> None:
-        """`end` ends the machine as its own shutdown would."""
+        """`peeks` gives what machines of its kind see of the queues; `end` ends it as its own shutdown would."""
         self.id = order.instance
         self.is_healthy = True  # it runs, and nothing has happened to it
-        self._order, self._world, self._policy, self._peeks, self._end = order, world, policy, peeks, end
+        self._order, self._world, self._policy, self._end = order, world, policy, end
+        self._is_dead = False
         self._gpus = _gpus_of(order)
+        self._peeks = peeks(order, self._gpus)
         self._jobs: dict[str, Job] = {}
         self._free = len(self._gpus)
         self._enrolled_at: datetime | None = None
@@ -86,7 +93,7 @@ class Machine:
 
     def boot(self) -> None:
         """Its supervisor starts and presents the join token."""
-        if not self.is_healthy:
+        if self._is_dead:
             return
         world, at = self._world, self._world.agenda.at
         hashed = hashlib.sha256(self._order.first_boot.join_token.encode()).hexdigest()
@@ -121,7 +128,7 @@ class Machine:
 
     def take_notice(self, deadline: datetime) -> None:
         """The cloud says that it will take the machine at `deadline`."""
-        if not self._is_working:
+        if self._is_dead:
             return
         self.is_healthy = False
         self._notice = Reason(code="preempted", text=f"the cloud takes this machine back at {deadline:%H:%M:%S} UTC")
@@ -142,6 +149,7 @@ class Machine:
         for job in self._jobs.values():
             self._world.truth.end(job.attempt, self._world.agenda.at)
         self._jobs.clear()
+        self._is_dead = True
         self.is_healthy = False
         self._enrolled_at = None
 

@@ -10,9 +10,10 @@ from fleet.config.quantities import duration
 from fleet.dispatcher.parts import Policy
 from fleet.errors import ConfigError
 from fleet.simulate.catalog import offers_of
-from fleet.simulate.engine import Outcome, Setting, Simulation
+from fleet.simulate.engine import Simulation
 from fleet.simulate.faults import faults_of
 from fleet.simulate.figures import Figures, figures_of
+from fleet.simulate.setting import Outcome, Setting
 from fleet.simulate.trace import read_trace
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from fleet.model import Queue, Task
+from fleet.model import Gpu, Queue, Task
 from fleet.queues.memory import MemoryServer
-
-# As a supervisor peeks: it looks at the first entries of each queue only.
-FIRST_ENTRIES = 100
+from fleet.supervisor.allocation import why_never
 
 
 class SimulatedServer(MemoryServer):
@@ -18,10 +16,12 @@ class SimulatedServer(MemoryServer):
     def __init__(self, now: Callable[[], datetime], on_change: Callable[[], None]) -> None:
         super().__init__(now)
         self.version = 0
+        self.unseen: dict[str, None] = {}  # tasks that came, and that nobody has taken yet; its reader empties it
         self._on_change = on_change
         self._read: dict[tuple[str, ...], tuple[int, tuple[Task, ...]]] = {}
 
-    def waiting(self, queues: Sequence[Queue]) -> tuple[Task, ...]:
+    def waiting(self, queues: Sequence[Queue], first: int | None = None) -> tuple[Task, ...]:
+        """All of them, always: supervisors look as deep as they need to."""
         key = tuple(queue.name for queue in queues)
         version, tasks = self._read.get(key, (-1, ()))
         if version != self.version:
@@ -31,14 +31,22 @@ class SimulatedServer(MemoryServer):
 
     def enqueue(self, task: str, queue: str) -> None:
         super().enqueue(task, queue)
+        self.unseen[task] = None
+        self._changed()
+
+    def ask_to_stop(self, task: str) -> None:
+        super().ask_to_stop(task)
+        self.unseen.pop(task, None)
         self._changed()
 
     def put_back(self, task: str, queue: str, why: str) -> None:
         super().put_back(task, queue, why)
+        self.unseen[task] = None
         self._changed()
 
     def claim(self, task: Task) -> bool:
         is_ours = super().claim(task)
+        self.unseen.pop(task.id, None)
         self._changed()
         return is_ours
 
@@ -48,17 +56,20 @@ class SimulatedServer(MemoryServer):
 
 
 class Peeks:
-    """What the supervisors of one resource see when they look into their queues."""
+    """What the supervisors of one kind of machine see when they look into their queues."""
 
-    def __init__(self, server: SimulatedServer, queues: Sequence[Queue]) -> None:
+    def __init__(self, server: SimulatedServer, queues: Sequence[Queue], gpus: Sequence[Gpu]) -> None:
+        """`gpus`: those of any such machine."""
         self._server = server
-        self._queues = tuple(queues)
+        self._queues = {queue.name: queue for queue in queues}
+        self._gpus = gpus
         self._version = -1
         self._tasks: tuple[Task, ...] = ()
         self._smallest: float | None = None
+        self._fits: dict[str, bool] = {}
 
     def tasks(self) -> tuple[Task, ...]:
-        """The first entries of each queue."""
+        """All that wait there, but for those that such a machine can never run: it would pass them over each time."""
         self._look()
         return self._tasks
 
@@ -70,6 +81,12 @@ class Peeks:
     def _look(self) -> None:
         if self._version != self._server.version:
             self._version = self._server.version
-            waiting = self._server.waiting(self._queues)
-            self._tasks = tuple(task for task in waiting if task.position < FIRST_ENTRIES)
+            waiting = self._server.waiting(tuple(self._queues.values()))
+            self._tasks = tuple(task for task in waiting if self._can_run(task))
             self._smallest = min((task.need.at_least for task in self._tasks), default=None)
+
+    def _can_run(self, task: Task) -> bool:
+        fits = self._fits.get(task.id)
+        if fits is None:
+            fits = self._fits[task.id] = why_never(task, self._gpus, self._queues[task.queue]) is None
+        return fits

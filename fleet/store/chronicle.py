@@ -64,8 +64,7 @@ class ChronicledStore:
         before = self._store.instance(instance)
         after = self._store.enroll(instance, join_hash, token_hash, hostname, gpus, at)
         if after and before and before.enrolled_at is None:
-            text = f"ready on {hostname} with {len(gpus)} GPUs" if gpus else f"ready on {hostname}, CPU only"
-            self._tell("instance.ready", after, at, text, None)
+            self._tell("instance.ready", after, at, f"ready on {hostname}, {_count(gpus)}", None)
         return after
 
     def beat(
@@ -81,9 +80,9 @@ class ChronicledStore:
         runs: Sequence[Run],
         gpus: Sequence[Gpu],
     ) -> Instance:
-        before = self._store.instance(instance)
-        known = {_key(r): r for r in self._store.runs(instance=instance, ended_after=at)} if runs else {}
-        known |= {_key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)}
+        # Only these two change its stage. The ordinary heartbeat, of thousands of machines, shall not read its row twice.
+        before = self._store.instance(instance) if is_ending or not is_pulling else None
+        known = {_key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)}
         after = self._store.beat(
             instance,
             at=at,
@@ -180,9 +179,8 @@ def _event(kind: str, instance: Instance, at: datetime, text: str, reason: Reaso
 def _run_events(before: Run | None, run: Run, at: datetime) -> list[Event]:
     """What is new about a run: it was claimed, its agent started, it ended."""
     found = []
-    gpus = f"{len(run.gpus)} GPU{'s' if len(run.gpus) > 1 else ''}" if run.gpus else "CPU only"
     if before is None:
-        found.append(("task.claimed", run.claimed_at, f"taken from queue {run.queue}, {gpus}"))
+        found.append(("task.claimed", run.claimed_at, f"taken from queue {run.queue}, {_count(run.gpus)}"))
     if run.started_at and not (before and before.started_at):
         found.append(("task.started", run.started_at, f"agent runs as {run.worker}"))
     if run.ended_at and not (before and before.ended_at):
@@ -191,6 +189,10 @@ def _run_events(before: Run | None, run: Run, at: datetime) -> list[Event]:
         Event(at=when, kind=kind, text=text, instance=run.instance, task=run.task, queue=run.queue)
         for kind, when, text in found
     ]
+
+
+def _count(gpus: Sequence[object]) -> str:
+    return f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}" if gpus else "CPU only"
 
 
 def _ending(run: Run) -> str:

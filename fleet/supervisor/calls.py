@@ -66,12 +66,12 @@ class Calls:
         self.server = Errands(report)
         self.dispatcher = Errands(report)
 
-    def peek(self, queues: Sequence[Queue]) -> None:
-        """What waits in these queues?"""
+    def peek(self, queues: Sequence[Queue], first: int) -> None:
+        """What waits at the heads of these queues, the `first` tasks of each?"""
 
         def call() -> Event:
             asked_at = self._clock.now()
-            tasks = self._claims.waiting(queues)
+            tasks = self._claims.waiting(queues, first)
             self._contact.server_answered()
             return Peeked(tasks=tasks, asked_at=asked_at)
 

@@ -19,6 +19,8 @@ from fleet.supervisor import allocation
 # How long an idle machine waits past its deadline for one last look into the queues: a task that came in the
 # last moment is cheaper to run here than on a machine that has to boot.
 LAST_LOOK = timedelta(seconds=1)
+FIRST_LOOK = 20  # tasks of each queue: more than a machine can start at once
+DEEPEST_LOOK = 20_000
 # A task whose agent could not be started so often on this machine has failed.
 MAX_STARTS = 3
 START_AGAIN_AFTER = timedelta(seconds=2)  # times the number of failures
@@ -164,6 +166,19 @@ def next_deadline(state: State, policy: Policy) -> datetime | None:
     return min((at for at in deadlines if at > state.at), default=None)
 
 
+def depth_to_look(state: State, policy: Policy, depth: int) -> int:
+    """How many tasks of each queue to ask for next, when `depth` were asked for: more, where none of those that were shown
+    can ever run here. Else what waits behind them would never be seen, and machines be launched for it again and again."""
+    for queue in policy.queues:
+        shown = [task for task in state.waiting if task.queue == queue.name]
+        if len(shown) >= depth and all(allocation.why_never(task, state.gpus, queue) for task in shown):
+            return min(4 * depth, DEEPEST_LOOK)
+    heads = (t for t in state.waiting if t.position < FIRST_LOOK)
+    queues = {queue.name: queue for queue in policy.queues}
+    is_head_usable = any(t.queue in queues and not allocation.why_never(t, state.gpus, queues[t.queue]) for t in heads)
+    return FIRST_LOOK if is_head_usable or not state.waiting else depth
+
+
 def is_last_look_due(state: State, policy: Policy) -> bool:
     """The idle time is over, and the queues were last seen before: look once more."""
     deadline = _idle_deadline(state, policy)
@@ -280,6 +295,8 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
             cpu_tasks[held.task.queue] = cpu_tasks.get(held.task.queue, 0) + 1
     claims = []
     for task in _in_order(state, policy.queues):
+        if task.need.at_least and not free:
+            continue  # nothing is left to give or to keep; only CPU tasks may follow
         queue = queues[task.queue]
         if allocation.why_never(task, state.gpus, queue):
             continue

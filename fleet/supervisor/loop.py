@@ -30,6 +30,7 @@ from fleet.supervisor.centre import Centre
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
 from fleet.supervisor.decide import (
+    FIRST_LOOK,
     Claim,
     EndMachine,
     Instruction,
@@ -38,6 +39,7 @@ from fleet.supervisor.decide import (
     StopPulling,
     StopTask,
     decide,
+    depth_to_look,
     is_last_look_due,
     next_deadline,
 )
@@ -129,6 +131,7 @@ class Supervisor:
         self._host: HostReading | None = None
         self._own = replace(self._own, gpus=tuple(gpu.uuid for gpu in self._gpus))
         self._waiting: tuple[Task, ...] = ()
+        self._depth = FIRST_LOOK
         self._peeked_at: datetime | None = None
         self._idle_since: datetime | None = now
         self._has_started_up = False
@@ -231,7 +234,7 @@ class Supervisor:
     def _ask_what_is_due(self, now: datetime) -> None:
         enrolled, jobs = self._parts.enrolled, self._work.jobs.values()
         if self._take("peek", now, enrolled.poll_interval):
-            self._calls.peek(self._policy.queues)
+            self._calls.peek(self._policy.queues, self._depth)
         if self._take("watch", now, WATCH_EVERY):
             self._calls.watch([job for job in jobs if job.is_running])
         if self._take("report", now, REPORT_EVERY):
@@ -274,6 +277,7 @@ class Supervisor:
                 self._end = self._end or event.reason
             case events.Peeked():
                 self._waiting, self._peeked_at = event.tasks, event.asked_at
+                self._look_deeper()
             case events.Watched():
                 self._work.on_watched(event)
             case events.Failed():
@@ -318,10 +322,18 @@ class Supervisor:
             self._idle_since = self._clock.now()
         self._hurry("beat")
 
+    def _look_deeper(self) -> None:
+        deeper = depth_to_look(self._state(self._clock.now()), self._policy, self._depth)
+        if deeper > self._depth:
+            self._hurry("peek")
+        self._depth = deeper
+
     def _obey(self, orders: Orders, to: Heartbeat) -> None:
         """Orders are levels: each answer says all that is wanted now."""
         self._drain = orders.drain
         self._end = self._end or orders.end
+        if orders.idle_timeout != self._policy.idle_timeout:
+            self._policy = replace(self._policy, idle_timeout=orders.idle_timeout)
         if orders.queues != self._policy.queues:
             self._policy = replace(self._policy, queues=orders.queues)
             self._own = replace(self._own, queues=tuple(q.name for q in orders.queues))

@@ -130,8 +130,9 @@ class Sender:
         if lines:
             self._try("log", box, lambda: self._claims.send_log(box.task.id, box.worker, lines))
             box.spool.confirm()
-            if ending is None:
-                box.send_at = time.monotonic() + SEND_EVERY_S
+            with self._changed:
+                if box.ending is None:  # it may have ended while this was on its way: then nothing shall wait
+                    box.send_at = time.monotonic() + SEND_EVERY_S
             self.has_text(box.key)  # perhaps there is more
             return False
         if ending is None:

@@ -21,6 +21,7 @@ from fleet.errors import AgentUnusable, CentreRefused, CentreUnreachable, Config
 from fleet.model import Reason
 from fleet.queues.client import ClearMLServer
 from fleet.supervisor.centre import Centre
+from fleet.supervisor.decide import FIRST_LOOK
 from fleet.supervisor.loop import Parts, Supervisor
 from fleet.supervisor.processes import Guard, adopt_orphans
 from fleet.supervisor.runner import Runner
@@ -31,7 +32,6 @@ log = logging.getLogger("fleet.supervisor")
 
 ENROLL_WITHIN_S = 600.0  # a machine that does not find its dispatcher so long has no purpose
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-FIRST_ENTRIES = 20  # of each queue: more than a machine can start at once
 M_ARENA_MAX = -8
 USUAL_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
@@ -103,7 +103,7 @@ def _run(settings: Settings) -> int:
     parts = Parts(
         enrolled=enrolled,
         centre=centre,
-        claims=ClearMLServer(enrolled.server, first_entries=FIRST_ENTRIES),
+        claims=ClearMLServer(enrolled.server, first_entries=FIRST_LOOK),
         runner=runner,
         guard=guard,
         gpus=gpus,

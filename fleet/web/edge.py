@@ -130,6 +130,7 @@ def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int) -
         drain=instance.end_reason if instance.drain_requested_at else None,
         end=instance.end_reason if instance.terminate_requested_at else None,
         queues=policy.queues,
+        idle_timeout=policy.idle_timeout,
         runs_seen=tuple(run.task for run in message.runs if run.ended_at),
         hint=hint,
     )

@@ -176,6 +176,48 @@ def test_a_failed_launch_is_repeated_less_and_less_often() -> None:
     assert gaps == [10, 20, 40, 80, 160]
 
 
+def test_machines_that_never_enrol_are_launched_less_and_less_often() -> None:
+    world = World()
+    world.enqueue("one")
+    launches = []
+    for second in range(0, 400, 2):
+        world.pass_once()
+        for instance in world.instances():  # a broken image: it ends as soon as it has booted
+            launches.append(second)
+            world.cloud.end("fake-" + instance.id)
+        world.after(2)
+    assert [later - sooner for sooner, later in pairwise(launches)] == [12, 22, 42, 82, 162]
+    view = world.store.view()
+    assert view
+    assert [a.code for a in view.alerts] == ["backoff"]
+    assert "failed 6 times, last: instance" in view.alerts[0].text
+
+
+def test_an_offer_whose_machines_work_is_trusted_again() -> None:
+    world = World()
+    (task,) = world.enqueue("one")
+    world.pass_once()
+    world.cloud.end("fake-" + world.instance().id)
+    world.after(2).pass_once().after(20).pass_once()
+    instance = world.enroll(world.instance())
+    world.run(instance, task)
+    world.after(2).pass_once()
+    assert world.dispatcher.backoffs.failures == {}
+
+
+def test_a_machine_that_works_does_not_make_a_sold_out_offer_be_tried_at_every_pass() -> None:
+    world = World()
+    world.enqueue("first")
+    machine = world.pass_once().instance()
+    world.run(world.enroll(world.after(60).instance()), machine.reason.task or "")
+    world.enqueue(*[f"t{n}" for n in range(4)])  # three find room beside the first
+    world.cloud.next_order_faults.append(NoCapacity("none left"))
+    before = len(world.cloud.launch_calls)
+    for _ in range(10):
+        world.after(2).pass_once()
+    assert len(world.cloud.launch_calls) == before + 1
+
+
 def test_a_wrongly_described_resource_burns_no_intents() -> None:
     world = World()
     world.enqueue("one")

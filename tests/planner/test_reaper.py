@@ -36,8 +36,9 @@ def test_a_machine_that_said_goodbye_and_stays_is_ended() -> None:
     assert ended(an_instance(goodbye_at=T0 - GOODBYE_GRACE - timedelta(seconds=1))) == ["goodbye_overdue"]
 
 
-def test_a_machine_older_than_its_longest_life_is_ended() -> None:
+def test_a_machine_older_than_its_longest_life_may_drain_and_is_then_ended() -> None:
     old = an_instance(launched_at=LONG_AGO)
+    assert ended(old, a_resource(max_lifetime=timedelta(hours=4, minutes=50))) == []
     assert ended(old, a_resource(max_lifetime=timedelta(hours=4))) == ["max_lifetime"]
 
 

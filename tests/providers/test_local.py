@@ -95,6 +95,28 @@ def test_a_machine_whose_supervisor_is_killed_ends(provider: LocalProvider) -> N
     assert ended["exit_code"] == -signal.SIGKILL
 
 
+def test_what_a_machine_wrote_goes_with_it(provider: LocalProvider) -> None:
+    provider.launch([an_order(provider)])
+    wait_for(lambda: (provider.directory / "i1" / "work").is_dir())
+    provider.terminate(["local-i1"])
+    wait_for(lambda: not provider.list("test"))
+    assert sorted(p.name for p in (provider.directory / "i1").iterdir()) == [
+        "console.log",
+        "ended.json",
+        "lock",
+        "machine.json",
+    ]
+
+
+def test_a_machine_that_ended_long_ago_is_forgotten(provider: LocalProvider) -> None:
+    provider.launch([an_order(provider)])
+    provider.terminate(["local-i1"])
+    wait_for(lambda: not provider.list("test"))
+    os.utime(provider.directory / "i1" / "machine.json", (0, 0))
+    provider.launch([an_order(provider, "i2")])
+    assert [p.name for p in provider.directory.iterdir()] == ["i2"]
+
+
 def test_another_clusters_machines_are_not_listed(provider: LocalProvider) -> None:
     provider.launch([an_order(provider)])
     assert provider.list("other") == []

@@ -8,6 +8,7 @@ import pytest
 from fleet.model import Gpu, GpuNeed, Queue, Reason, RunResult, Task
 from fleet.queues.base import TaskState, TaskStatus
 from fleet.supervisor.decide import (
+    FIRST_LOOK,
     Claim,
     EndMachine,
     FailedStart,
@@ -18,6 +19,7 @@ from fleet.supervisor.decide import (
     StopPulling,
     StopTask,
     decide,
+    depth_to_look,
     is_last_look_due,
     next_deadline,
     result,
@@ -132,6 +134,21 @@ def test_nothing_is_taken_from_a_queue_that_is_not_ours_any_more():
 
 
 # --- pulling and ending
+
+
+def test_where_nothing_at_the_head_can_run_here_it_looks_deeper() -> None:
+    too_large = tuple(a_task(f"big{n}", gpus=8, position=n) for n in range(FIRST_LOOK))
+    assert depth_to_look(a_state(waiting=too_large), POLICY, FIRST_LOOK) == 4 * FIRST_LOOK
+    behind = (*too_large, a_task("small", position=FIRST_LOOK))
+    assert depth_to_look(a_state(waiting=behind), POLICY, 4 * FIRST_LOOK) == 4 * FIRST_LOOK
+    assert claims(a_state(waiting=behind)) == [("small", ("g0",))]
+
+
+def test_it_does_not_look_deeper_than_need_be() -> None:
+    mine = tuple(a_task(f"t{n}", position=n) for n in range(FIRST_LOOK))
+    assert depth_to_look(a_state(waiting=mine), POLICY, FIRST_LOOK) == FIRST_LOOK
+    assert depth_to_look(a_state(waiting=mine), POLICY, 4 * FIRST_LOOK) == FIRST_LOOK
+    assert depth_to_look(a_state(waiting=()), POLICY, 4 * FIRST_LOOK) == FIRST_LOOK
 
 
 def test_an_idle_machine_stops_pulling_and_ends():

@@ -1,6 +1,7 @@
 """What the server is told of a task: in order, whole, and however long it is away."""
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -28,6 +29,7 @@ class Moody(MemoryServer):
         self.calls: list[str] = []
         self.is_away = False
         self.refuses: set[str] = set()
+        self.during_log: Callable[[], None] = lambda: None
 
     def __getattribute__(self, name: str):
         verb = super().__getattribute__(name)
@@ -38,6 +40,8 @@ class Moody(MemoryServer):
             if self.is_away:
                 raise ServerUnreachable("away")
             self.calls.append(name)
+            if name == "send_log":
+                self.during_log()
             if name in self.refuses:
                 raise ServerRefused("no", 400, 110)
             return verb(*args)
@@ -118,6 +122,14 @@ def test_while_the_server_is_away_nothing_is_lost_or_reordered(server, sender, o
     assert settled(told) is RunResult.FAILED
     assert "".join(server.log(outbox.task.id)[0]) == "".join(f"{number}\n" for number in range(2000))
     assert server.states([outbox.task.id])[outbox.task.id].status is TaskStatus.FAILED
+
+
+def test_the_result_of_a_task_that_ends_while_its_log_is_sent_does_not_wait(server, sender, outbox, told, monkeypatch):
+    monkeypatch.setattr(sender_module, "SEND_EVERY_S", 3600.0)
+    server.during_log = lambda: sender.finish("a1", Ending(exit_code=0, stop=None))
+    sender.announce("a1")
+    say(sender, outbox, "the last words\n")
+    assert settled(told) is RunResult.COMPLETED
 
 
 def test_the_result_waits_for_the_whole_log(server, sender, outbox, told, monkeypatch):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,12 +53,13 @@ class Ring:
     gpus: int = 4
     max_instances: int = 1
     idle: str = "2s"
+    file: str = FLEET_FILE
     host: str = "127.0.0.1"
     memory: str = "sqlite"  # or the URL of a PostgreSQL database
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        text = FLEET_FILE.format(
+        text = self.file.format(
             state=self.place / "home" / "ring",
             host=self.host,
             memory=self.memory,
@@ -126,10 +128,10 @@ class Ring:
             return {}
         return found
 
-    def bash(self, script: str, queue: str = "train", name: str = "a bash task") -> str:
+    def bash(self, script: str, queue: str = "train", name: str = "a bash task", tags: Sequence[str] = ()) -> str:
         """Enqueue a bash script; the task's id."""
         described = Script(entry_point="run.sh", binary="/bin/bash", diff=script)
-        return self.server.submit(name=name, project="ring", queue=queue, script=described)
+        return self.server.submit(name=name, project="ring", queue=queue, script=described, tags=tags)
 
     def state_of(self, task: str) -> TaskState:
         return self.server.states([task])[task]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from fleet.model import Run, RunResult
 from fleet.queues.base import TaskStatus
-from tests.system.ring import ROOT, Ring
+from tests.system.ring import FLEET_FILE, ROOT, Ring
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("ring")]
@@ -172,6 +173,26 @@ def test_a_drained_machine_finishes_its_task_and_takes_no_other(make_ring: MakeR
     assert ring.runs(later)[0].instance != first.id
 
 
+def test_tasks_that_no_machine_can_run_do_not_hide_those_behind_them(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1).start()
+    too_large = [ring.bash("true", tags=["gpus:8"]) for _ in range(25)]
+    task = ring.bash("echo behind them all")
+    assert ring.ends(task) == ["completed"]
+    assert {ring.state_of(t).status for t in too_large} == {TaskStatus.QUEUED}
+    assert "needs 8 GPUs; the largest of its resources (gpu) has 1" in ring.fleet("explain", too_large[0]).stdout
+
+
+def test_a_kept_machine_does_not_end_for_idleness(make_ring: MakeRing) -> None:
+    kept = FLEET_FILE.replace("usd_per_hour: 1,", "usd_per_hour: 1, min_instances: 1,")
+    ring = make_ring(gpus=1, idle="1s", file=kept).start()
+    assert ring.ends(ring.bash("sleep 3")) == ["completed"]
+    (instance,) = ring.instances()
+    assert instance.enrolled_at
+    later = ring.bash("sleep 4")  # longer than its idle time
+    assert ring.ends(later) == ["completed"]
+    assert [i.id for i in ring.instances()] == [instance.id]
+
+
 def test_an_abort_by_its_user_stops_a_running_task(make_ring: MakeRing) -> None:
     ring = make_ring(gpus=1).start()
     task = ring.bash("trap '' INT; echo started; sleep 120")
@@ -180,6 +201,38 @@ def test_an_abort_by_its_user_stops_a_running_task(make_ring: MakeRing) -> None:
     assert ring.ends(task) == ["stopped"]
     (run,) = wait_for(lambda: [r for r in ring.runs(task) if r.ended_at], what="the ledger knows")
     assert run.result is RunResult.STOPPED
+
+
+UP_FILE = """\
+cluster: ring
+listen: 127.0.0.1:{port}
+agent: {{mode: interpreter}}
+resources:
+  workstation: {{provider: local, gpus: real, min_instances: 1, max_instances: 1, idle_timeout: never}}
+queues:
+  train: {{resources: [workstation], gpus: 0}}
+"""
+ON_A_LAPTOP = """\
+from clearml import Task
+task = Task.init(project_name="mine", task_name="from a laptop")
+task.execute_remotely(queue_name="train")
+print("hello from the other side", flush=True)
+"""
+
+
+def test_up_shares_this_machine_with_an_ordinary_script_on_a_laptop(make_ring: MakeRing, tmp_path: Path) -> None:
+    ring = make_ring(file=UP_FILE).start("up")
+    laptop = tmp_path / "laptop"
+    laptop.mkdir()
+    ring.fleet("server", "credentials", "--write", str(laptop / "clearml.conf"))
+    (laptop / "mine.py").write_text(ON_A_LAPTOP)
+    environment = {**os.environ, "HOME": str(laptop), "CLEARML_CONFIG_FILE": str(laptop / "clearml.conf")}
+    subprocess.run([sys.executable, "mine.py"], cwd=laptop, env=environment, check=True, timeout=120)
+    (run,) = wait_for(lambda: [r for r in ring.runs() if r.ended_at], 120, what="the task runs")
+    assert run.result is RunResult.COMPLETED
+    assert "hello from the other side" in ring.console(run.task)
+    assert ring.stop() == 0
+    assert all(i.gone_at for i in ring.instances())
 
 
 def test_dispatch_ends_with_code_0_and_leaves_its_machines_alone(make_ring: MakeRing) -> None:

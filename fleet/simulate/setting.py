@@ -1,0 +1,38 @@
+"""What a simulation is given, and what it leaves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from fleet.dispatcher.parts import Policy
+from fleet.model import Offer
+from fleet.simulate.faults import Faults
+from fleet.simulate.trace import Submission
+from fleet.simulate.truth import Truth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """All that a simulation depends on."""
+
+    policy: Policy
+    offers: Mapping[str, Sequence[Offer]]  # by resource
+    workload: Sequence[Submission]  # in the order of submission
+    boot_time: timedelta = timedelta(seconds=180)
+    faults: Faults = field(default_factory=Faults)
+    is_dense: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of it."""
+
+    truth: Truth
+    ended_at: datetime
+    states: Mapping[str, str]  # of each task: completed, failed, waiting or lost
+    gone_at: Mapping[str, datetime | None]  # of each machine, as the store has it; one that it never knew is missing
+    why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's reason
+    passes: int

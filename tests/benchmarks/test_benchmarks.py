@@ -1,0 +1,57 @@
+"""The measurements run; how fast anything is, is for `make bench` to say, on a quiet machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FIGURES = {
+    "commands": {"commands.help", "commands.status"},
+    "launch": {"launch.enqueue_to_launch_call"},
+    "start": {"start.enqueue_to_agent"},
+    "idle": {"idle.rss", "idle.cpu", "idle.calls"},
+    "server": {f"server.{call}" for call in ("enqueue", "claim", "status_report", "log_1_line", "log_100_lines")},
+    "planner": {f"planner.{t}_types_{n}_tasks" for t in (50, 400) for n in (1000, 10000)},
+    "dispatcher": {"dispatcher.idle_pass_20_memory", "dispatcher.idle_pass_20_sqlite"},
+}
+
+
+def bench(*arguments: str, path: Path | None = None) -> tuple[int, list[dict[str, object]]]:
+    """The exit code and the lines of `python -m benchmarks`; `path`: where Python looks for modules first."""
+    environment = {**os.environ, "PYTHONPATH": str(path or "")}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_measurement_prints_its_figures_as_json_lines(name: str) -> None:
+    exit_code, (machine, *figures) = bench("--quick", name)
+    assert (exit_code, machine["name"]) == (0, "machine"), figures
+    assert {figure["name"] for figure in figures} == FIGURES[name]
+    assert [figure for figure in figures if not isinstance(figure["value"], float) or not figure["unit"]] == []
+
+
+@pytest.mark.system
+def test_a_measurement_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "uvicorn.py").write_text("raise ImportError('no server today')\n")
+    exit_code, lines = bench("--quick", "server", "planner", path=tmp_path)
+    (failed,) = [line for line in lines if "error" in line]
+    assert (exit_code, failed["name"]) == (1, "server")
+    assert "no server today" in str(failed["error"])
+    assert {line["name"] for line in lines if "value" in line} == {"machine", *FIGURES["planner"]}
+
+
+def test_an_unknown_name_is_wrong_usage() -> None:
+    assert bench("nothing") == (2, [])

@@ -1,0 +1,57 @@
+"""The Dockerfile of the dispatcher refers to what exists."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import typer.main
+
+from fleet.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "images" / "docker" / "Dockerfile.dispatcher"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(INSTRUCTION, arguments) with continued lines joined and comments left out."""
+    lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n", " ", "\n".join(lines))
+    pairs = [line.split(maxsplit=1) for line in joined.splitlines() if line.strip()]
+    return [(name, rest) for name, rest in pairs]
+
+
+def of(name: str) -> list[str]:
+    return [rest for found, rest in instructions() if found == name]
+
+
+def test_every_copied_file_exists() -> None:
+    copied = [words for rest in of("COPY") if not (words := rest.split())[0].startswith("--from")]
+    sources = [source for *several, _ in copied for source in several]
+    assert {"requirements.lock", "pyproject.toml", "fleet", "agent_hooks"} <= set(sources)
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    assert str(PROJECT["readme"]) in sources
+    assert set(PROJECT["license-files"]) <= set(sources)
+
+
+def test_packages_come_from_the_lock_by_hash_and_from_nowhere_else() -> None:
+    installs = [part for rest in of("RUN") for part in rest.split("&&") if "pip" in part]
+    assert "--require-hashes" in installs[0]
+    assert all("--no-index" in part for part in installs[1:])
+
+
+def test_the_extras_exist() -> None:
+    (extras,) = [rest.removeprefix("EXTRAS=") for rest in of("ARG")]
+    assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_it_runs_a_command_that_exists_as_somebody_who_is_not_root() -> None:
+    (program,) = json.loads(of("ENTRYPOINT")[0])
+    assert program in PROJECT["scripts"]
+    command = next(text for text in of("CMD") if text.startswith("["))
+    assert json.loads(command)[0] in typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert of("USER") == ["fleet"]
+    assert of("VOLUME") == ["/var/lib/fleet"]

@@ -1,0 +1,110 @@
+"""`fleet simulate`, as its user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fleet.cli.app import app
+from fleet.errors import ConfigError
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+FLEET = """
+cluster: research
+resources:
+  box: {provider: local, gpus: 4, usd_per_hour: 2, max_instances: 1}
+queues:
+  train: {resources: [box], gpus: 1}
+"""
+CLOUD = """
+cluster: research
+resources:
+  one: {provider: aws, region: us-east-1, instance_types: [g6.xlarge], image: ami-1}
+  four: {provider: aws, region: us-east-1, instance_types: [g6.12xlarge], image: ami-1}
+  eight: {provider: aws, region: us-east-1, instance_types: [g6.48xlarge], image: ami-1}
+queues:
+  train: {resources: [one, four, eight], gpus: 1}
+"""
+TRACE = "submit_s,gpus,duration_s\n" + "0,1,600\n" * 8
+KEYS = (
+    "tasks completed failed lost ran_twice_at_once busy_kills orphan_instance_s usd usd_lower_bound wait_mean_s "
+    "wait_p50_s wait_p95_s makespan_s instances_launched gpu_hours_billed gpu_hours_used budget_overshoot_usd wall_s"
+)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    (tmp_path / "fleet.yaml").write_text(FLEET)
+    (tmp_path / "trace.csv").write_text(TRACE)
+    return ["simulate", "--config", str(tmp_path / "fleet.yaml"), "--trace", str(tmp_path / "trace.csv")]
+
+
+def test_json_has_exactly_the_keys_of_the_design(files: list[str]) -> None:
+    figures = json.loads(CliRunner().invoke(app, [*files, "--json"]).stdout)
+    assert list(figures) == KEYS.split()
+    assert (figures["usd"], figures["completed"], figures["wait_mean_s"]) == (1.1, 8, 480)
+
+
+def test_people_get_a_table_that_fits(files: list[str]) -> None:
+    result = CliRunner().invoke(app, [*files, "--boot-time", "90s"])
+    assert "8 completed, 0 failed or never started, 0 lost" in result.stdout
+    assert "$1.05" in result.stdout
+    assert "BROKEN PROMISE" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_the_same_seed_gives_the_same_bytes_but_for_the_time_it_took(files: list[str]) -> None:
+    def said(*options: str) -> str:
+        return CliRunner().invoke(app, [*files, "--json", "--faults", "chaos", *options]).stdout.split('"wall_s"')[0]
+
+    assert said("--seed", "5") == said("--seed", "5")
+
+
+def test_a_task_that_never_starts_is_explained_in_one_line(files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "trace.csv").write_text("submit_s,gpus,duration_s\n0,0.5,60\n0,1,60\n")
+    result = CliRunner().invoke(app, [*files, "--json"])
+    assert result.stderr == (
+        "note: 1 task never started and count as failed: needs 0.5 of a GPU; this version hands out whole GPUs only\n"
+    )
+    assert json.loads(result.stdout)["failed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--faults", "some"], "--faults some: there are none, spot and chaos"),
+        (["--boot-time", "3"], "--boot-time 3: a duration has a unit"),
+        (["--trace", "nowhere.csv"], "nowhere.csv: cannot be read as a trace"),
+        (["--prices", "nowhere.csv"], "nowhere.csv: cannot be read as prices"),
+    ],
+)
+def test_a_wrong_flag_is_refused_in_one_line(files: list[str], options: list[str], why: str) -> None:
+    result = CliRunner().invoke(app, [*files, *options])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith(why)
+
+
+def test_a_fleet_of_a_cloud_is_simulated_without_an_address_that_its_machines_could_call(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text(CLOUD)
+    (tmp_path / "trace.csv").write_text(TRACE)
+    (tmp_path / "prices.csv").write_text(
+        "instance_type,count,on_demand_usd_h\ng6.xlarge,1,0.8\ng6.12xlarge,4,4.6\ng6.48xlarge,8,13.4\n"
+    )
+    named = [f"--{name}={tmp_path / file}" for name, file in (("config", "fleet.yaml"), ("trace", "trace.csv"))]
+    result = CliRunner().invoke(app, ["simulate", *named, f"--prices={tmp_path / 'prices.csv'}", "--json"])
+    assert json.loads(result.stdout)["instances_launched"] == 8
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="shared/data is not beside this checkout")
+def test_a_month_of_a_real_cluster_is_replayed_whole(tmp_path: Path) -> None:
+    (tmp_path / "fleet.yaml").write_text(CLOUD)
+    trace, prices = DATA / "philly_6c71a0_30d.csv", DATA / "gpu_prices.csv"
+    named = ["--config", str(tmp_path / "fleet.yaml"), "--trace", str(trace), "--prices", str(prices)]
+    figures = json.loads(CliRunner().invoke(app, ["simulate", *named, "--json"]).stdout)
+    assert (figures["tasks"], figures["completed"], figures["failed"]) == (2000, 1995, 5)
+    assert (figures["lost"], figures["ran_twice_at_once"], figures["busy_kills"]) == (0, 0, 0)
+    assert figures["usd_lower_bound"] < figures["usd"] < 1.5 * figures["usd_lower_bound"]
+    assert figures["wait_p95_s"] < 200
