@@ -13,7 +13,7 @@ from fleet.config.quantities import address, duration, money, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.section import Section
 from fleet.config.settings import Address, Config, Embedded, Front
-from fleet.config.text import plain
+from fleet.config.text import MAX_CHARS, plain
 from fleet.errors import ConfigError
 from fleet.model import Budget, GpuNeed, Queue, Resource, ServerAccess, WhenSpent
 
@@ -72,10 +72,11 @@ def _lines(origin: str, problems: Sequence[str]) -> Iterator[str]:
 
 def _text(path: str | Path) -> str:
     try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            return file.read(MAX_CHARS + 1)  # it may be a device without an end
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not text (UTF-8); is it the fleet file?") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: `~` of a user without a home
         why = getattr(error, "strerror", None) or str(error)
         hint = "; make one with: fleet init" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"{path}: {why}{hint}") from error

@@ -20,7 +20,7 @@ def plain(text: str, origin: str) -> tuple[dict[str, Any], list[str]]:
         ConfigError: this is not YAML, or not a mapping; nothing more can be said about it.
     """
     if len(text) > MAX_CHARS:
-        raise ConfigError(f"{origin}: {len(text)} characters are no fleet file")
+        raise ConfigError(f"{origin}: more than {MAX_CHARS} characters are no fleet file")
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()

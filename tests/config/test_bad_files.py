@@ -230,7 +230,7 @@ WHOLE = [
     ("a: \x00", "not YAML: "),
     ("[" * 3000, "nested too deeply"),
     ("a: " + "[" * 60 + "]" * 60, "nested too deeply"),
-    ("x" * 2_000_000, "2000000 characters are no fleet file"),
+    ("x" * 2_000_000, "more than 1000000 characters are no fleet file"),
 ]
 
 

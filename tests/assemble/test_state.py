@@ -1,0 +1,46 @@
+"""What a centre keeps on disk, and what it does when that is damaged or lost."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fleet.assemble.state import StateDir, write_private
+from fleet.errors import ConfigError
+
+
+def test_a_secret_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / "state")
+    state.prepare()
+    assert state.join_secret() == state.join_secret()
+    assert (state.directory / "join_secret").stat().st_mode & 0o077 == 0
+    assert state.directory.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("text", ["", "zz", "00" * 16])
+def test_a_secret_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "join_secret").write_text(text)
+    with pytest.raises(ConfigError, match="remove it"):
+        StateDir(tmp_path).join_secret()
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"fleet": {}, "user": {}}', '{"fleet": 1}', "no json"])
+def test_credentials_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "credentials.json").write_text(text)
+    with pytest.raises(ConfigError, match="remove it"):
+        StateDir(tmp_path).credentials()
+
+
+def test_a_directory_is_for_one_dispatcher(tmp_path: Path) -> None:
+    first = StateDir(tmp_path).lock()
+    with pytest.raises(ConfigError, match="another dispatcher"):
+        StateDir(tmp_path).lock()
+    first.close()
+    StateDir(tmp_path).lock().close()
+
+
+def test_a_file_that_cannot_be_written_leaves_no_part_behind(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_private(tmp_path / "there", "text")
+    assert os.listdir(tmp_path) == ["there"]
