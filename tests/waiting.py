@@ -11,7 +11,7 @@ import psutil
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, every_s: float = 0.02, what: str = "") -> T:
+def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, what: str = "", every_s: float = 0.02) -> T:
     """The first true value of `condition`.
 
     Raises:
@@ -25,11 +25,6 @@ def wait_for(condition: Callable[[], T], timeout_s: float = 20.0, every_s: float
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {what or condition}")
         time.sleep(every_s)
-
-
-def until(condition: Callable[[], T], seconds: float = 20.0, why: str = "") -> T:
-    """As `wait_for`."""
-    return wait_for(condition, seconds, what=why)
 
 
 def is_alive(pid: int) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from agent_hooks import hooks as hooks_module
 from agent_hooks.hooks import MOMENTS, Hooks, Moment, OnFailure, Rule
-from tests.waiting import is_alive, until
+from tests.waiting import is_alive, wait_for
 
 README = Path(hooks_module.__file__).with_name("README.md")
 
@@ -61,7 +61,7 @@ def test_a_hook_that_takes_too_long_is_killed_with_all_it_started(hook, tmp_path
     hook("drain", "10-slow", f"sleep 60 & echo $! > {tmp_path}/pid; wait")
     failure = Hooks(tmp_path).run(Moment.DRAIN)
     assert failure.text == "was ended after its time limit of 1 s"
-    until(lambda: not is_alive(int((tmp_path / "pid").read_text())), 5)
+    wait_for(lambda: not is_alive(int((tmp_path / "pid").read_text())), 5)
 
 
 def test_a_hook_may_leave_a_daemon_behind(hook, tmp_path):

@@ -12,7 +12,7 @@ from fleet.supervisor import spool as spool_module
 from fleet.supervisor.console import Console
 from fleet.supervisor.lines import LONGEST, Lines
 from fleet.supervisor.spool import Spool
-from tests.waiting import until
+from tests.waiting import wait_for
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -174,7 +174,7 @@ def test_consoles_of_many_processes_are_read_by_one_thread(console, tmp_path):
     console, told = console
     spools = {key: Spool(tmp_path / key) for key in "abc"}
     processes = [run(console, key, f"seq 1 5000; echo {key} >&2", spool) for key, spool in spools.items()]
-    until(lambda: len(told) == 6, 10)
+    wait_for(lambda: len(told) == 6, 10)
     for key, spool in spools.items():
         expected = "".join(f"{i}\n" for i in range(1, 5001)) + f"{key}\n"
         assert "".join(drained(spool, 100_000)) == expected
@@ -185,11 +185,11 @@ def test_an_agent_whose_console_a_stranger_keeps_open_can_be_cut(console, tmp_pa
     console, told = console
     spool = Spool(tmp_path / "spool")
     process = run(console, "a", "echo before; setsid sleep 60 & echo $!", spool)
-    until(lambda: ("exit", "a") in told, 5)
+    wait_for(lambda: ("exit", "a") in told, 5)
     process.wait()
     assert told == [("exit", "a")]
     console.cut("a")
-    until(lambda: ("end", "a") in told, 5)
+    wait_for(lambda: ("end", "a") in told, 5)
     before, stranger = "".join(drained(spool)).split()
     os.kill(int(stranger), 9)
     assert before == "before"
@@ -198,6 +198,6 @@ def test_an_agent_whose_console_a_stranger_keeps_open_can_be_cut(console, tmp_pa
 def test_an_agent_that_closes_its_console_is_still_seen_to_end(console, tmp_path):
     console, told = console
     process = run(console, "a", "echo last; exec >&- 2>&-; sleep 0.3", Spool(tmp_path / "spool"))
-    until(lambda: len(told) == 2, 5)
+    wait_for(lambda: len(told) == 2, 5)
     assert told == [("end", "a"), ("exit", "a")]
     process.wait()

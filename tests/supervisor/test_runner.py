@@ -16,7 +16,7 @@ from fleet.model import AgentSettings, Gpu, GpuNeed, ServerAccess, Task
 from fleet.supervisor import runner as runner_module
 from fleet.supervisor.processes import Guard, adopt_orphans, kill_marked, reap_orphans
 from fleet.supervisor.runner import Order, Runner, check, command, conf, environment
-from tests.waiting import is_alive, until
+from tests.waiting import is_alive, wait_for
 
 ACCESS = ServerAccess(
     api_url="http://api", files_url="http://files", web_url="http://web", access_key="A", secret_key="S3CRET"
@@ -163,9 +163,9 @@ def test_the_whole_group_ends_with_its_agent(runner):
     agent = runner.start_script("sleep 60 & echo $!; exec 1>&-; exec 2>&-; wait")
     sleeper = int(os.read(agent.output, 100))
     agent.ask_to_end()
-    until(lambda: agent.process.poll() is not None or not is_alive(agent.pid), 5)
+    wait_for(lambda: agent.process.poll() is not None or not is_alive(agent.pid), 5)
     runner.bury(agent)
-    until(lambda: not is_alive(sleeper), 5)
+    wait_for(lambda: not is_alive(sleeper), 5)
     os.close(agent.output)
 
 
@@ -173,7 +173,7 @@ def test_what_left_the_group_is_found_by_its_mark(runner):
     agent = runner.start_script("setsid sleep 60 >/dev/null 2>&1 & echo $!", mark="a2")
     stranger = int(read_all(agent.output))
     assert runner.bury(agent) == 0
-    until(lambda: not is_alive(stranger), 5)
+    wait_for(lambda: not is_alive(stranger), 5)
     assert kill_marked("a2") == 0
     reap_orphans(frozenset())
     assert not psutil.pid_exists(stranger)
@@ -208,9 +208,9 @@ def test_when_we_are_killed_the_guard_or_the_kernel_ends_our_agents(dies_first: 
         os.kill(guard, signal.SIGKILL)
     parent.kill()
     parent.wait()
-    until(lambda: not is_alive(child), 5)
+    wait_for(lambda: not is_alive(child), 5)
     if dies_first == "nobody":  # the kernel reaches the agent only; the guard its whole group
-        until(lambda: not is_alive(grandchild) and not is_alive(guard), 5)
+        wait_for(lambda: not is_alive(grandchild) and not is_alive(guard), 5)
     elif is_alive(grandchild):
         os.kill(grandchild, signal.SIGKILL)
     parent.stdout.close()
@@ -218,7 +218,7 @@ def test_when_we_are_killed_the_guard_or_the_kernel_ends_our_agents(dies_first: 
 
 def test_an_agent_that_ended_is_not_the_guard_s_business_any_more(runner, guard):
     agent = runner.start_script("exit 0")
-    until(lambda: not is_alive(agent.pid), 5)
+    wait_for(lambda: not is_alive(agent.pid), 5)
     runner.bury(agent)
     os.close(agent.output)
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:

@@ -15,7 +15,7 @@ from fleet.supervisor.decide import StopTask
 from fleet.supervisor.events import Announced, Settled
 from fleet.supervisor.sender import Ending, Outbox, Sender
 from fleet.supervisor.spool import Spool
-from tests.waiting import until
+from tests.waiting import wait_for
 
 TRAIN = Queue(name="train", resources=("lab",), need=GpuNeed(at_least=1, at_most=1))
 
@@ -96,7 +96,7 @@ def say(sender: Sender, box: Outbox, text: str) -> None:
 
 
 def settled(told: list) -> RunResult:
-    return until(lambda: [event for event in told if isinstance(event, Settled)], 5)[0].result
+    return wait_for(lambda: [event for event in told if isinstance(event, Settled)], 5)[0].result
 
 
 def test_the_start_then_the_log_then_the_result(server, sender, outbox, told):
@@ -154,7 +154,7 @@ def test_a_log_that_is_refused_does_not_hold_up_the_result(server, sender, outbo
 
 def test_a_task_that_its_script_marked_itself_is_left_as_it_is(server, sender, outbox, told):
     sender.announce("a1")
-    until(lambda: told, 5)
+    wait_for(lambda: told, 5)
     server.failed(outbox.task.id, "the script said so")
     sender.finish("a1", Ending(exit_code=0, stop=None))
     assert settled(told) is RunResult.FAILED
@@ -170,7 +170,7 @@ def test_a_task_that_never_started_goes_back_to_the_head_of_its_queue(server, se
 
 def test_a_deleted_task_is_nobody_s_business(server, sender, outbox, told):
     sender.announce("a1")
-    until(lambda: told, 5)
+    wait_for(lambda: told, 5)
     server.delete(outbox.task.id)
     say(sender, outbox, "late\n")
     sender.finish("a1", Ending(exit_code=-15, stop=None))
@@ -188,7 +188,7 @@ def test_a_chatty_task_is_sent_in_batches(server, sender, outbox, told, monkeypa
     monkeypatch.setattr(sender_module, "SEND_EVERY_S", 30.0)
     sender.announce("a1")
     say(sender, outbox, "first\n")
-    until(lambda: server.log(outbox.task.id)[1], 5)  # at once
+    wait_for(lambda: server.log(outbox.task.id)[1], 5)  # at once
     for number in range(500):
         say(sender, outbox, f"{number}\n")
     sender.finish("a1", Ending(exit_code=0, stop=None))  # and the rest at once with the end

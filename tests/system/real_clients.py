@@ -9,17 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
 import requests
 
 from fleet.model import ServerAccess
 from fleet.server.conf import render_clearml_conf
+from tests import waiting
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -29,12 +28,7 @@ T = TypeVar("T")
 
 def wait_for(what: str, ask: Callable[[], T], deadline_s: float = DEADLINE_S) -> T:
     """The first true answer of `ask`; fails with `what` after the deadline."""
-    until = time.monotonic() + deadline_s
-    while time.monotonic() < until:
-        if answer := ask():
-            return answer
-        time.sleep(0.1)
-    pytest.fail(f"not within {deadline_s:g} s: {what}")
+    return waiting.wait_for(ask, deadline_s, what, every_s=0.1)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from fleet.model import AgentSettings, GpuNeed, Queue, RunResult, ServerAccess
 from fleet.queues.base import TaskStatus
 from fleet.wire import Enrolled
 from tests.fake_centre import FakeCentre
-from tests.waiting import until
+from tests.waiting import wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -53,7 +53,7 @@ class Server:
         command = [sys.executable, "-m", "fleet.server", "--listen", f"127.0.0.1:{self.port}", "--state"]
         with open(self.state.with_suffix(".log"), "ab") as log:
             self.process = subprocess.Popen([*command, str(self.state)], stdout=log, stderr=log)
-        until(self.is_up, 30, "the embedded server starts")
+        wait_for(self.is_up, 30, "the embedded server starts")
 
     def is_up(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -97,7 +97,7 @@ class Machine:
         self.log = directory.with_suffix(".log")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "fleet.supervisor"], env=environment, stderr=log)
-        until(lambda: self.centre.heartbeats, 20, "the supervisor enrols")
+        wait_for(lambda: self.centre.heartbeats, 20, "the supervisor enrols")
 
     def agents(self) -> list[psutil.Process]:
         """Every living process of a task of this machine, found by its mark and not by its parent."""
@@ -162,7 +162,7 @@ class Person:
 
     def ended(self, task: str, seconds: float = 60.0) -> TaskStatus:
         waiting = (TaskStatus.QUEUED, TaskStatus.IN_PROGRESS)
-        return until(lambda: (s := self.status(task)) not in waiting and s, seconds, f"task {task} ends")
+        return wait_for(lambda: (s := self.status(task)) not in waiting and s, seconds, f"task {task} ends")
 
     def abort(self, task: str) -> None:
         self.client._transport.call("tasks.stop", {"task": task})
@@ -187,7 +187,7 @@ def test_a_bash_task_runs_and_its_console_arrives(machine, clearml):
     here = machine()
     assert clearml.ended(task) == TaskStatus.COMPLETED
     assert "hello\ndevices=GPU-sim-m1-0/GPU-sim-m1-0\n" in clearml.log(task)
-    run = until(lambda: here.centre.runs.get(task), 5)[0]
+    run = wait_for(lambda: here.centre.runs.get(task), 5)[0]
     assert (run.result, run.exit_code, run.gpus) == (RunResult.COMPLETED, 0, ("GPU-sim-m1-0",))
 
 
@@ -214,7 +214,7 @@ def test_a_task_of_two_gpus_runs_beside_tasks_of_one(machine, clearml, tmp_path)
     script = f"echo devices=$CUDA_VISIBLE_DEVICES; until [ -e {gate} ]; do sleep 0.1; done\n"
     tasks = [clearml.submit(queue, script) for queue in ("train", "train", "big")]
     here = machine()
-    until(lambda: len(here.centre.heartbeats[-1].allocations) == 3 and len(here.agents()) >= 3, 20)
+    wait_for(lambda: len(here.centre.heartbeats[-1].allocations) == 3 and len(here.agents()) >= 3, 20)
     gpus = [a.gpus for a in here.centre.heartbeats[-1].allocations]
     assert sorted(map(len, gpus)) == [1, 1, 2]
     assert len({gpu for each in gpus for gpu in each}) == 4
@@ -226,7 +226,7 @@ def test_a_task_of_two_gpus_runs_beside_tasks_of_one(machine, clearml, tmp_path)
 def test_a_cpu_task_sees_no_device_and_no_secret_of_the_machine(machine, clearml):
     task = clearml.submit("prep", "env | sort; ls -l $CLEARML_CONFIG_FILE\n")
     here = machine()
-    until(here.agents, 20)
+    wait_for(here.agents, 20)
     arguments = [" ".join(process.cmdline()) for process in here.agents()]
     clearml.ended(task)
     seen = clearml.log(task)
@@ -250,18 +250,18 @@ def test_a_script_that_raises_fails_with_its_traceback_in_the_console(machine, c
     assert "Traceback (most recent call last)" in console
     assert "ValueError: no such luck" in console
     assert "process failed, exit code 1" in console
-    run = until(lambda: here.centre.runs.get(task), 5)[0]
+    run = wait_for(lambda: here.centre.runs.get(task), 5)[0]
     assert (run.result, run.exit_code) == (RunResult.FAILED, 1)
 
 
 def test_its_user_stops_a_running_task_within_seconds(machine, clearml):
     task = clearml.submit("train", "trap '' TERM\nsleep 600 & echo running; wait; wait; sleep 600\n")
     here = machine()
-    until(lambda: "running" in clearml.log(task), 30)
+    wait_for(lambda: "running" in clearml.log(task), 30)
     clearml.abort(task)
     assert clearml.ended(task, 10) == TaskStatus.STOPPED
     assert here.agents() == []
-    assert until(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.STOPPED
+    assert wait_for(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.STOPPED
 
 
 CALLBACK = """
@@ -281,8 +281,8 @@ def test_an_abort_callback_may_finish_before_the_task_is_ended(machine, clearml)
     pytest.importorskip("clearml")
     task = clearml.submit("train", CALLBACK, "python3")
     machine()
-    until(lambda: "running" in clearml.log(task), 60)
-    until(lambda: clearml.client.states([task])[task].abort_callback_timeout_s, 10)
+    wait_for(lambda: "running" in clearml.log(task), 60)
+    wait_for(lambda: clearml.client.states([task])[task].abort_callback_timeout_s, 10)
     clearml.abort(task)
     assert clearml.ended(task, 40) == TaskStatus.STOPPED
     assert "saved everything" in clearml.log(task)
@@ -291,7 +291,7 @@ def test_an_abort_callback_may_finish_before_the_task_is_ended(machine, clearml)
 def test_without_server_and_dispatcher_tasks_and_machine_end_at_the_deadline(machine, clearml, server):
     task = clearml.submit("train", "echo running; sleep 600\n")
     here = machine(contact_timeout=timedelta(seconds=4))
-    until(lambda: "running" in clearml.log(task), 30)
+    wait_for(lambda: "running" in clearml.log(task), 30)
     here.centre.is_down = True
     server.kill()
     assert here.process.wait(40) == 0  # 4 s to the deadline, then grace, last reports, goodbye
@@ -306,19 +306,19 @@ def test_without_server_and_dispatcher_tasks_and_machine_end_at_the_deadline(mac
 def test_a_task_that_is_reset_while_it_runs_is_ended_and_stays_reset(machine, clearml):
     task = clearml.submit("train", "echo running; sleep 600\n")
     here = machine()
-    until(lambda: "running" in clearml.log(task), 30)
+    wait_for(lambda: "running" in clearml.log(task), 30)
     clearml.client._transport.call("tasks.reset", {"task": task, "force": True})
-    until(lambda: not here.agents(), 15)
-    until(lambda: not here.centre.heartbeats[-1].allocations, 10)
+    wait_for(lambda: not here.agents(), 15)
+    wait_for(lambda: not here.centre.heartbeats[-1].allocations, 10)
     assert clearml.status(task) == TaskStatus.CREATED
 
 
 def test_the_server_dies_in_mid_task_and_no_line_is_lost(machine, clearml, server):
     task = clearml.submit("train", "for i in $(seq 1 120); do echo line $i; sleep 0.05; done\n")
     machine()
-    until(lambda: "line 10\n" in clearml.log(task), 30)
+    wait_for(lambda: "line 10\n" in clearml.log(task), 30)
     server.kill()
-    until(lambda: not server.is_up(), 5)
+    wait_for(lambda: not server.is_up(), 5)
     server.start()
     assert clearml.ended(task) == TaskStatus.COMPLETED
     lines = [line for line in clearml.log(task).splitlines() if line.startswith("line ")]
@@ -336,9 +336,9 @@ def test_sigterm_lets_tasks_finish_and_takes_no_more(machine, clearml, tmp_path)
     gate = tmp_path / "gate"
     running = clearml.submit("train", f"echo running; until [ -e {gate} ]; do sleep 0.1; done\n")
     here = machine('{"count": 2}')
-    until(lambda: "running" in clearml.log(running), 30)
+    wait_for(lambda: "running" in clearml.log(running), 30)
     here.process.send_signal(signal.SIGTERM)
-    until(lambda: not here.centre.heartbeats[-1].is_pulling, 5)
+    wait_for(lambda: not here.centre.heartbeats[-1].is_pulling, 5)
     late = clearml.submit("train", "echo too late\n")
     gate.touch()
     assert here.process.wait(20) == 0
@@ -350,21 +350,21 @@ def test_sigterm_lets_tasks_finish_and_takes_no_more(machine, clearml, tmp_path)
 def test_a_second_sigterm_puts_the_tasks_back(machine, clearml):
     task = clearml.submit("train", "echo running; sleep 600\n")
     here = machine()
-    until(lambda: "running" in clearml.log(task), 30)
+    wait_for(lambda: "running" in clearml.log(task), 30)
     here.process.send_signal(signal.SIGTERM)
-    until(lambda: not here.centre.heartbeats[-1].is_pulling, 5)
+    wait_for(lambda: not here.centre.heartbeats[-1].is_pulling, 5)
     here.process.send_signal(signal.SIGTERM)
     assert here.process.wait(20) == 0
     assert here.agents() == []
     assert clearml.status(task) == TaskStatus.QUEUED
-    assert until(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.REQUEUED
+    assert wait_for(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.REQUEUED
     clearml.abort(task)
 
 
 def test_a_machine_that_is_refused_puts_its_tasks_back_and_ends(machine, clearml):
     task = clearml.submit("train", "echo running; sleep 600\n")
     here = machine()
-    until(lambda: "running" in clearml.log(task), 30)
+    wait_for(lambda: "running" in clearml.log(task), 30)
     here.centre.is_refusing = True
     assert here.process.wait(20) == 0
     assert clearml.status(task) == TaskStatus.QUEUED
@@ -374,11 +374,11 @@ def test_a_machine_that_is_refused_puts_its_tasks_back_and_ends(machine, clearml
 def test_kill_9_of_the_supervisor_leaves_no_agent(machine, clearml):
     task = clearml.submit("train", "sleep 600 & sleep 601 & echo running; wait\n")
     here = machine()
-    until(lambda: "running" in clearml.log(task), 30)
+    wait_for(lambda: "running" in clearml.log(task), 30)
     assert len(here.agents()) >= 3
     here.process.kill()
     here.process.wait()
-    until(lambda: not here.agents(), 3, "all processes of its tasks are gone")
+    wait_for(lambda: not here.agents(), 3, "all processes of its tasks are gone")
     clearml.abort(task)
 
 
@@ -386,15 +386,15 @@ def test_what_left_the_group_of_a_task_ends_with_it(machine, clearml):
     task = clearml.submit("train", "setsid sleep 600 & echo left $!\n")
     here = machine()
     assert clearml.ended(task) == TaskStatus.COMPLETED
-    until(lambda: not here.agents(), 5)
+    wait_for(lambda: not here.agents(), 5)
 
 
 def test_a_hint_starts_an_agent_at_once(machine, clearml):
     here = machine(poll_interval=timedelta(seconds=60))
-    until(lambda: not here.centre.heartbeats[-1].allocations and len(here.centre.heartbeats) > 1, 10)
+    wait_for(lambda: not here.centre.heartbeats[-1].allocations and len(here.centre.heartbeats) > 1, 10)
     task = clearml.submit("train", "echo hello\n")
     here.centre.give_hint()
-    run = until(lambda: here.centre.runs.get(task), 30)[0]
+    run = wait_for(lambda: here.centre.runs.get(task), 30)[0]
     assert (run.started_at - run.enqueued_at).total_seconds() < 2  # 0.03 s on an idle machine; poll_interval is 60 s
 
 
@@ -406,7 +406,7 @@ def test_a_hook_before_the_task_that_fails_puts_it_back_until_it_counts_as_faile
     task = clearml.submit("train", "echo hello\n")
     here = machine()
     assert clearml.ended(task) == TaskStatus.FAILED
-    results = [run.result for run in until(lambda: len(here.centre.runs[task]) == 3 and here.centre.runs[task], 5)]
+    results = [run.result for run in wait_for(lambda: len(here.centre.runs[task]) == 3 and here.centre.runs[task], 5)]
     assert results == [RunResult.REQUEUED, RunResult.REQUEUED, RunResult.FAILED]
     assert f"no scratch disk for {task} on 0" in clearml.log(task)
 
