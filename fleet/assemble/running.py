@@ -50,7 +50,7 @@ def run_up(config: Config, say: Say) -> None:
         if left:
             say(f"{machines_of(left)} did not end in time; what is left of them is ended by the next start")
 
-    _run(centre, say, end_machines)
+    _run(centre, say, end_machines, is_up=True)
 
 
 def run_server(config: Config, say: Say) -> None:
@@ -110,7 +110,7 @@ class _Fields(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def _run(centre: Centre, say: Say, at_end: Callable[[threading.Event], None]) -> None:
+def _run(centre: Centre, say: Say, at_end: Callable[[threading.Event], None], is_up: bool = False) -> None:
     """Until the first signal; the second one cuts short what is done at the end."""
     stop, hurry = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -119,10 +119,19 @@ def _run(centre: Centre, say: Say, at_end: Callable[[threading.Event], None]) ->
     centre.start()
     try:
         _greet(centre, say)
+        if is_up:
+            _show_conf(centre, say)
         stop.wait()
         at_end(hurry)
     finally:
         centre.stop()
+
+
+def _show_conf(centre: Centre, say: Say) -> None:
+    """For the person who started it. Not where it would end up in a log: it holds a secret."""
+    if centre.server and sys.stdout.isatty():
+        conf = clearml_conf(centre.config, None)
+        say(f"\nput this into ~/clearml.conf, here or on a laptop (again with: fleet server credentials):\n\n{conf}")
 
 
 def _greet(centre: Centre, say: Say) -> None:

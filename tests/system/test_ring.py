@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -205,6 +206,7 @@ def test_an_abort_by_its_user_stops_a_running_task(make_ring: MakeRing) -> None:
 
 UP_FILE = """\
 cluster: ring
+state_dir: {state}
 listen: 127.0.0.1:{port}
 agent: {{mode: interpreter}}
 resources:
@@ -253,3 +255,27 @@ def test_a_task_that_fails_says_why_in_its_console(make_ring: MakeRing) -> None:
     (run,) = wait_for(lambda: [r for r in ring.runs(task) if r.ended_at])
     assert (run.result, run.exit_code) == (RunResult.FAILED, 3)
     assert ring.state_of(task).status is TaskStatus.FAILED
+
+
+def test_up_shows_its_clearml_conf_to_a_person_and_not_to_a_log(make_ring: MakeRing) -> None:
+    ring = make_ring(file=UP_FILE).start("up")
+    secret = json.loads((ring.state / "credentials.json").read_text())["user"]["secret_key"]
+    assert ring.stop() == 0
+    assert secret not in (ring.place / "dispatch.log").read_text()
+    leader, terminal = pty.openpty()
+    up = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "up", "-c", "fleet.yaml"],
+        cwd=ring.place,
+        env=ring.environment,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    shown = b""
+    while b"agent {" not in shown:
+        shown += os.read(leader, 4096)
+    up.terminate()
+    assert up.wait(60) == 0
+    os.close(leader)
+    assert secret.encode() in shown
