@@ -63,3 +63,50 @@ def test_a_failed_block_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_url_that_cannot_be_read_is_one_line() -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
         Database("no-such-thing")
+
+
+def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    with a_database(tmp_path).write() as connection:
+        connection.execute(sa.text("UPDATE version_x SET version_num = '9999'"))
+    with pytest.raises(StoreError, match="newer version of fleet; update fleet"):
+        a_database(tmp_path)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"no database at all" * 300)
+    with pytest.raises(StoreError, match=r"x\.db: file is not a database; it is damaged"):
+        a_database(tmp_path)
+
+
+def test_a_file_that_another_program_holds_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.database.BUSY_TIMEOUT_S", 0.1)
+    holder = a_database(tmp_path)
+    with holder.write(), pytest.raises(StoreError, match="another program holds it"), a_database(tmp_path).write():
+        pass
+
+
+def test_a_postgresql_that_is_down_is_named_without_its_password() -> None:
+    database = Database("postgresql://user:secret@127.0.0.1:1/fleet", schema="fleet_c")
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1:1/fleet does not answer") as caught, database.read():
+        pass
+    assert "secret" not in str(caught.value)
+
+
+def test_a_schema_is_made_once_by_many_who_start_at_once(postgres_url: str) -> None:
+    failures = []
+
+    def start() -> None:
+        try:
+            with Database(postgres_url, "fleet_many").write() as connection:
+                connection.execute(sa.text("SELECT 1"))
+        except StoreError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with Database(postgres_url, "fleet_many").read() as connection:
+        assert connection.execute(sa.text("SELECT current_schema()")).scalar() == "fleet_many"
+    assert failures == []

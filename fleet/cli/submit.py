@@ -10,7 +10,6 @@ import typer
 import typer.core
 
 from fleet.cli.options import ConfigOption, JsonOption
-from fleet.model import GpuNeed
 
 SHORTEST_NAME = 3  # the server refuses shorter ones
 
@@ -50,6 +49,7 @@ def submit(
     fleet submit train --gpus 2 -- train.py --lr 0.1
     """
     from fleet.assemble.access import desk, doubts
+    from fleet.model import GpuNeed
     from fleet.queues.scripts import describe_script
     from fleet.queues.wishes import wishes
 

@@ -20,6 +20,7 @@ def test_help_loads_nothing_heavy(shell: Shell) -> None:
     loaded = modules_of(shell, "--help")
     assert {name.split(".")[0] for name in loaded} & (HEAVY | {"http", "ssl"}) == set()
     assert len([name for name in loaded if name.startswith("fleet")]) < 30
+    assert "fleet.model" not in loaded, "its dataclasses take 20 ms to make"
 
 
 def test_status_loads_nothing_heavy(shell: Shell, web: Web) -> None:

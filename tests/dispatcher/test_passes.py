@@ -7,7 +7,7 @@ import pytest
 
 from fleet.dispatcher.reconcile import ORPHAN_GRACE
 from fleet.errors import BadRequest, NoCapacity, NotLeading, Throttled, UnknownProviderFault
-from fleet.model import InstanceState, Reason, RunResult
+from fleet.model import Event, InstanceState, Reason, RunResult
 from fleet.planner.reaper import CONTACT_LOST_AFTER
 from fleet.providers.base import FirstBoot, LaunchOrder
 from fleet.queues.base import TaskStatus
@@ -292,3 +292,26 @@ def test_a_dispatcher_that_is_closing_launches_nothing_also_not_a_minimum() -> N
     world.dispatcher.is_closing = True
     world.pass_once()
     assert world.instances() == ()
+
+
+def test_a_wish_that_is_ignored_is_told_once() -> None:
+    world = World()
+    world.server.ensure_queues([q.name for q in world.queues])
+    task = world.server.add("greedy", tags=("gpus:abc",))
+    world.server.enqueue(task, "train")
+    world.pass_once().after(2).pass_once()
+    world.restart()
+    world.after(2).pass_once()
+    told = [e for e in world.store.events(task=task) if e.kind == "task.wish_ignored"]
+    assert [("gpus:abc" in e.text, e.queue) for e in told] == [(True, "train")]
+
+
+def test_events_are_kept_for_thirty_days() -> None:
+    world = World()
+    world.pass_once()
+    world.store.append_events([Event(at=world.at, kind="old", text="old")])
+    day = 24 * 3600
+    world.after(29 * day).pass_once()
+    assert "old" in world.kinds()
+    world.after(1.5 * day).pass_once()
+    assert "old" not in world.kinds()

@@ -477,3 +477,13 @@ def test_a_listener_hears_what_changed_after_it_was_written(make_store: Callable
         "runs_ended",
     ]
     assert all(is_written for _, is_written in heard)
+
+
+def test_tasks_are_found_by_the_beginning_of_their_id(store: Store) -> None:
+    store.record_intents([an_instance("i1")])
+    runs = tuple(a_run(task) for task in ("ab1", "ab2", "b%c", "bxc"))
+    beat(store, runs=runs)
+    assert store.tasks_like("ab", 10) == ("ab1", "ab2")
+    assert store.tasks_like("ab", 1) == ("ab1",)
+    assert store.tasks_like("b%", 10) == ("b%c",), "a prefix is no pattern"
+    assert store.tasks_like("z", 10) == ()

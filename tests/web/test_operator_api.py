@@ -221,3 +221,11 @@ def test_a_run_that_ended_is_in_the_story_of_its_task(busy: Web) -> None:
     busy.store.close_run(a_run(ended_at=at(3), result=RunResult.COMPLETED, exit_code=0))
     story = busy.get("/api/v1/tasks/t1").json()
     assert (story["state"], story["runs"][0]["seconds"], story["runs"][0]["result"]) == ("completed", 3.0, "completed")
+
+
+def test_ids_are_found_by_their_beginning(busy: Web) -> None:
+    assert busy.get("/api/v1/ids?prefix=i").json()["instances"] == ["i1"], "one that is there before those that went"
+    assert busy.get("/api/v1/ids?prefix=i0").json() == {"tasks": [], "instances": ["i0"]}
+    assert busy.get("/api/v1/ids?prefix=t").json()["tasks"] == sorted(
+        {"t1"} | {w.task for w in busy.store.view().waiting if w.task.startswith("t")}  # type: ignore[union-attr]
+    )
