@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from fleet.model import NOMINAL_MEMORY, TAKING_TASKS, Instance, InstanceState, Offer, Queue, Task
+from fleet.model import NOMINAL_MEMORY, TAKING_TASKS, Gpu, Instance, InstanceState, Offer, Queue, Resource
 
 
-@dataclass(frozen=True, slots=True)
-class TaskClass:
-    """Tasks that no planner need tell apart: what fits one of them fits the next."""
+class Wish(NamedTuple):
+    """What a task asks of a machine. Tasks of one queue with the same wish are a class: what fits one fits the next."""
 
-    queue: str
-    at_least: float
+    at_least: float  # GPUs
     gpu_type: str | None
     gpu_memory_gib: float | None
 
 
-def class_of(task: Task) -> TaskClass:
-    """The class of a task."""
-    return TaskClass(task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib)
+class Shape(NamedTuple):
+    """What a wish looks at in a machine."""
+
+    gpus: int
+    gpu_model: str | None
+    gpu_memory_gib: float | None
 
 
-def is_shape_fit(kind: TaskClass, gpus: int, gpu_model: str | None, gpu_memory_gib: float | None) -> bool:
+def is_fit(wish: Wish, shape: Shape) -> bool:
     """Whether an empty machine of this shape can ever run such a task."""
-    if kind.at_least % 1:
+    if wish.at_least % 1:
         return False  # supervisors hand out whole GPUs: a machine launched for a part of one would never be used
-    if kind.at_least > gpus:
+    if wish.at_least > shape.gpus:
         return False
-    if kind.at_least == 0:
+    if wish.at_least == 0:
         return True
-    if kind.gpu_type and kind.gpu_type.lower() not in (gpu_model or "").lower():
+    if wish.gpu_type and wish.gpu_type.lower() not in (shape.gpu_model or "").lower():
         return False
-    return kind.gpu_memory_gib is None or NOMINAL_MEMORY * kind.gpu_memory_gib <= (gpu_memory_gib or 0.0)
+    return wish.gpu_memory_gib is None or NOMINAL_MEMORY * wish.gpu_memory_gib <= (shape.gpu_memory_gib or 0.0)
+
+
+class Fits(dict[Shape, bool]):
+    """`is_fit` of one wish, decided once for each shape: there are few of them, and many machines."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+
+    def __missing__(self, shape: Shape) -> bool:
+        found = self[shape] = is_fit(self.wish, shape)
+        return found
 
 
 @dataclass(slots=True)
@@ -43,22 +56,19 @@ class Room:
     instance: str
     offer: Offer
     state: InstanceState  # REQUESTED stands for one that this plan launches, too
-    gpus: int
-    gpu_model: str | None
-    gpu_memory_gib: float | None
+    shape: Shape
     free_gpus: float
     shared_cpu_tasks: int = 0  # of queues without slots of their own: they share one slot for each CPU
-    own_cpu_tasks: dict[str, int] = field(default_factory=dict)  # of queues with slots, by name
+    own_cpu_tasks: Mapping[str, int] | None = None  # of queues with slots, by name
+    tasks: list[str] | None = None  # for which this plan launches it; None: it is there
 
-    def take(self, kind: TaskClass, queue: Queue) -> bool:
-        """Reserve room for one task; False: it does not fit (any more)."""
-        if not is_shape_fit(kind, self.gpus, self.gpu_model, self.gpu_memory_gib):
-            return False
-        if kind.at_least == 0:
+    def take(self, at_least: float, queue: Queue) -> bool:
+        """Reserve room for one task, which fits the shape; False: there is none left for it."""
+        if at_least == 0:
             return self._take_slot(queue)
-        if kind.at_least > self.free_gpus:
+        if at_least > self.free_gpus:
             return False
-        self.free_gpus -= kind.at_least
+        self.free_gpus -= at_least
         return True
 
     def _take_slot(self, queue: Queue) -> bool:
@@ -68,43 +78,75 @@ class Room:
                 return False
             self.shared_cpu_tasks += 1
             return True
-        taken = self.own_cpu_tasks.get(queue.name, 0)
+        own = self.own_cpu_tasks or {}
+        taken = own.get(queue.name, 0)
         if taken >= queue.slots:
             return False
-        self.own_cpu_tasks[queue.name] = taken + 1
+        self.own_cpu_tasks = {**own, queue.name: taken + 1}
         return True
 
 
-def empty_room(instance: str, offer: Offer, state: InstanceState) -> Room:
-    """All of a machine that boots, or is to be launched: what its offer promises."""
-    return Room(instance, offer, state, offer.gpus, offer.gpu_model, offer.gpu_memory_gib, offer.gpus)
+@dataclass(slots=True)
+class Walk:
+    """One class on its way through the rooms of one resource. Rooms only shrink: what refused it once is not asked again."""
+
+    rooms: Sequence[Room]  # grows at its end while the plan adds machines
+    place: int = 0
+
+    def take(self, fits: Fits, queue: Queue) -> Room | None:
+        """Room for one more task; None: these rooms, as far as there are any yet, have none."""
+        at_least = fits.wish.at_least
+        for place in range(self.place, len(self.rooms)):
+            room = self.rooms[place]
+            if at_least and at_least > room.free_gpus:
+                continue  # asked first, because most machines are full
+            if fits[room.shape] and room.take(at_least, queue):
+                self.place = place
+                return room
+        self.place = len(self.rooms)
+        return None
+
+
+def shape_of(offer: Offer) -> Shape:
+    """What a machine of this offer will look like."""
+    return Shape(offer.gpus, offer.gpu_model, offer.gpu_memory_gib)
 
 
 def room_of(instance: Instance, state: InstanceState, with_own_slots: Container[str]) -> Room:
-    """The room left on an instance in this state, which takes tasks. One that has enrolled is what it says it is."""
-    room = empty_room(instance.id, instance.offer, state)
+    """The room left on an instance in this state, which takes tasks: of one that boots all that its offer promises, but
+    one that has enrolled is what it says it is."""
+    shape = shape_of(instance.offer)
     if instance.enrolled_at:
-        room.gpus = room.free_gpus = len(instance.gpus)
+        shape = _shape_as_seen(instance.gpus, shape.gpu_model, shape.gpu_memory_gib)
+    room = Room(instance.id, instance.offer, state, shape, shape.gpus)
     for allocation in instance.allocations:
         room.free_gpus -= len(allocation.gpus)
         if not allocation.gpus and allocation.queue in with_own_slots:
-            room.own_cpu_tasks[allocation.queue] = room.own_cpu_tasks.get(allocation.queue, 0) + 1
+            own = room.own_cpu_tasks or {}
+            room.own_cpu_tasks = {**own, allocation.queue: own.get(allocation.queue, 0) + 1}
         elif not allocation.gpus:
             room.shared_cpu_tasks += 1
-    if instance.enrolled_at and instance.gpus and room.free_gpus > 0:  # of a full one nobody will ask
-        room.gpu_model = instance.gpus[0].model
-        room.gpu_memory_gib = min(g.memory_gib for g in instance.gpus)
     return room
 
 
-def rooms_of(instances: Sequence[Instance], queues: Sequence[Queue]) -> dict[str, list[Room]]:
+def _shape_as_seen(gpus: Sequence[Gpu], model: str | None, memory_gib: float | None) -> Shape:
+    """That of a machine which says what it has; `model` and `memory_gib` are for one that has none."""
+    if gpus:
+        model, memory_gib = gpus[0].model, min([g.memory_gib for g in gpus])
+    return Shape(len(gpus), model, memory_gib)
+
+
+def rooms_of(
+    instances: Sequence[Instance], resources: Sequence[Resource], queues: Sequence[Queue]
+) -> dict[str, list[Room]]:
     """Room by resource: fullest first, so that empty machines may become idle and end; those that run before those that boot."""
-    rooms: dict[str, list[Room]] = {}
+    rooms: dict[str, list[Room]] = {r.name: [] for r in resources}
     with_own_slots = {q.name for q in queues if q.slots is not None}
     for instance in instances:
         state = instance.state
-        if state in TAKING_TASKS:
-            rooms.setdefault(instance.offer.resource, []).append(room_of(instance, state, with_own_slots))
+        several = rooms.get(instance.offer.resource)
+        if several is not None and state in TAKING_TASKS:
+            several.append(room_of(instance, state, with_own_slots))
     running = (InstanceState.READY, InstanceState.BUSY)
     for several in rooms.values():
         several.sort(key=lambda r: (r.state not in running, r.free_gpus, -r.shared_cpu_tasks, r.instance))

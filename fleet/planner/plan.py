@@ -5,197 +5,129 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator
 
-from fleet.model import (
-    Action,
-    Backoff,
-    InstanceState,
-    Launch,
-    Offer,
-    Plan,
-    Queue,
-    Reason,
-    Resource,
-    Snapshot,
-    Task,
-    Waiting,
-)
-from fleet.planner.capacity import Room, TaskClass, class_of, empty_room, is_shape_fit, rooms_of
+from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Waiting
+from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
+from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
 from fleet.planner.limits import Ledger
 from fleet.planner.reaper import reap
+from fleet.planner.reasons import goes_to, launched_for, no_fit, waits
 
 
 def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
     ends = reap(snapshot)
-    ending = {e.instance for e in ends}
-    draft = _Draft(
-        snapshot, rooms_of([i for i in snapshot.instances if i.id not in ending], snapshot.queues), Ledger.of(snapshot)
-    )
-    priorities = {q.name: (-q.priority, n) for n, q in enumerate(snapshot.queues)}
-    for task in sorted(snapshot.tasks, key=lambda t: (priorities[t.queue], t.position, t.id)):
-        draft.place(task)
-    draft.keep_minimum()
-    actions: tuple[Action, ...] = (*ends, *draft.launches())
-    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=tuple(draft.waiting))
+    # Most passes find nothing to do: then nobody need look at what there is.
+    draft = _Draft(snapshot, {e.instance for e in ends}) if _has_work(snapshot) else None
+    launches, waiting = draft.made() if draft else ((), ())
+    actions: tuple[Action, ...] = (*ends, *launches)
+    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting)
 
 
-@dataclass(slots=True)
-class _New:
-    """A launch in the making."""
-
-    room: Room
-    reason: Reason
-    tasks: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """Why a class of tasks can get no machine, and how many this plan launched when it found no room either."""
-
-    reason: Reason
-    rooms: int
+def _has_work(snapshot: Snapshot) -> bool:
+    return bool(snapshot.tasks) or any(r.min_instances for r in snapshot.resources)
 
 
 class _Draft:
-    """The plan while it is made. Rooms only shrink, so a class of tasks never looks at a room twice that refused it."""
+    """The plan while it is made."""
 
-    def __init__(self, snapshot: Snapshot, rooms: dict[str, list[Room]], ledger: Ledger) -> None:
+    def __init__(self, snapshot: Snapshot, ending: Container[str]) -> None:
         self.snapshot = snapshot
-        self.rooms = rooms
-        self.ledger = ledger
+        self.rooms = rooms_of(
+            [i for i in snapshot.instances if i.id not in ending], snapshot.resources, snapshot.queues
+        )
+        self.ledger = Ledger.of(snapshot)
         self.queues = {q.name: q for q in snapshot.queues}
-        self.resources = {r.name: r for r in snapshot.resources}
-        self.offers: dict[str, list[Offer]] = {}
-        for offer in snapshot.offers:
-            self.offers.setdefault(offer.resource, []).append(offer)
+        self.choices = choices_of(snapshot)
         self.waiting: list[Waiting] = []
-        self.new: dict[str, _New] = {}
-        self._next_room: dict[tuple[TaskClass, str], int] = {}
-        self._refused: dict[TaskClass, _Refused] = {}
+        self.new: list[tuple[Room, Reason]] = []
+        self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
+        self._fits: dict[Wish, Fits] = {}
+
+    def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
+        """What to launch, and what becomes of every task that waits."""
+        for task in in_order(self.snapshot):
+            self.place(task)
+        self.keep_minimum()
+        return tuple(self.launches()), tuple(self.waiting)
 
     def place(self, task: Task) -> None:
         """Find room for a task that waits: free, coming, or launched for it; else say why not."""
-        kind, queue = class_of(task), self.queues[task.queue]
-        refused = self._refused.get(kind)
-        # Since then no room was added that this class has not been refused: the next of it need not look.
-        room = None if refused and refused.rooms == len(self.new) else self._existing(kind, queue)
-        if room is None:
-            found = refused.reason if refused else self._launch(kind, queue)
-            if isinstance(found, Reason):
-                self._refused[kind] = _Refused(found, len(self.new))
-                self.waiting.append(Waiting(task=task.id, queue=task.queue, reason=_for(found, task)))
-                return
-            room = found
-        if room.instance in self.new:
-            self.new[room.instance].tasks.append(task.id)
-        self.waiting.append(Waiting(task=task.id, queue=task.queue, reason=_where(room, task), instance=room.instance))
+        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib)
+        demand = self._demands.get(key)
+        if demand is None:
+            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
+        found = self._room(demand)
+        if isinstance(found, Reason):
+            self.waiting.append(waits(found, task))
+            return
+        if found.tasks is not None:
+            found.tasks.append(task.id)
+        self.waiting.append(goes_to(found, task))
 
     def keep_minimum(self) -> None:
         """Launch what `min_instances` asks for beyond what demand has brought."""
         for resource in self.snapshot.resources:
-            taking = len(self.rooms.get(resource.name, []))
-            for _ in range(resource.min_instances - taking):
+            for _ in range(resource.min_instances - len(self.rooms[resource.name])):
                 limit = f"resources.{resource.name}.min_instances={resource.min_instances}"
                 reason = Reason(code="min_instances", text=f"{limit} are kept at all times", limit=limit)
-                offer = next((o for o in self._open_offers(resource)), None)
-                if offer is None or self.ledger.refusal(offer, resource, None):
+                choice = next((c for c in self.choices.get(resource.name, ()) if not c.backoff), None)
+                if choice is None or self.ledger.refusal(choice.offer, resource, None):
                     break
-                self._add(offer, reason)
+                self._add(choice, reason)
 
     def launches(self) -> Iterator[Launch]:
-        for new in self.new.values():
-            yield Launch(instance=new.room.instance, offer=new.room.offer, tasks=tuple(new.tasks), reason=_counted(new))
+        for room, reason in self.new:
+            tasks = tuple(room.tasks or ())
+            why = launched_for(tasks, reason.queue) if tasks else reason
+            yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why)
 
-    def _existing(self, kind: TaskClass, queue: Queue) -> Room | None:
-        for name in queue.resources:
-            rooms = self.rooms.get(name, [])
-            start = self._next_room.get((kind, name), 0)
-            for index in range(start, len(rooms)):
-                if rooms[index].take(kind, queue):
-                    self._next_room[(kind, name)] = index
-                    return rooms[index]
-            self._next_room[(kind, name)] = len(rooms)
+    def _demand(self, queue: Queue, wish: Wish) -> Demand:
+        fits = self._fits.setdefault(wish, Fits(wish))
+        walks = [Walk(self.rooms[name]) for name in queue.resources]
+        reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
+        return Demand(queue, fits, reason, walks, tuple(fitting(fits, queue, self.choices)))
+
+    def _room(self, demand: Demand) -> Room | Reason:
+        """Room for one more task of this class, launched if need be, or why there is none."""
+        # If no machine was added since all refused this class, the next of it need not look.
+        if demand.refusal and demand.refused_at == len(self.new):
+            return demand.refusal
+        for walk in demand.walks:
+            if walk.place < len(walk.rooms) and (room := walk.take(demand.fits, demand.queue)):
+                return room
+        if demand.refusal is None:
+            if launched := self._launch(demand):
+                return launched
+            demand.refusal = self._refusal(demand)
+        demand.refused_at = len(self.new)
+        return demand.refusal
+
+    def _launch(self, demand: Demand) -> Room | None:
+        """A new room for this class, of the first offer that no limit refuses."""
+        while demand.next_choice < len(demand.choices):
+            choice = demand.choices[demand.next_choice]
+            if choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue):
+                room = self._add(choice, demand.reason)
+                room.take(demand.fits.wish.at_least, demand.queue)
+                return room
+            demand.next_choice += 1
         return None
 
-    def _launch(self, kind: TaskClass, queue: Queue) -> Room | Reason:
-        """A new room for this class from the first resource that may give one, or the most telling refusal."""
-        refusals: list[Reason] = []
-        largest: tuple[int, str] | None = None
-        for name in queue.resources:
-            resource = self.resources[name]
-            for offer in self.offers.get(name, []):
-                largest = max(largest or (0, name), (offer.gpus, name))
-                if not is_shape_fit(kind, offer.gpus, offer.gpu_model, offer.gpu_memory_gib):
-                    continue
-                refusal = self._backoff(offer) or self.ledger.refusal(offer, resource, queue)
-                if refusal is None:
-                    reason = Reason(code="demand", text="", queue=queue.name)
-                    room = self._add(offer, reason)
-                    room.take(kind, queue)
-                    return room
-                refusals.append(refusal)
-        if refusals:
-            return refusals[0]
-        return _no_fit(kind, queue, largest)
+    def _refusal(self, demand: Demand) -> Reason:
+        """Why this class gets no machine: what refused the offer that it would like best."""
+        for choice in demand.choices:
+            refusal = choice.backoff or self.ledger.refusal(choice.offer, choice.resource, demand.queue)
+            if refusal:
+                return refusal
+        return no_fit(demand.fits.wish, demand.queue, self.choices)
 
-    def _add(self, offer: Offer, reason: Reason) -> Room:
+    def _add(self, choice: Choice, reason: Reason) -> Room:
         instance = f"{self.snapshot.pass_id}-{len(self.new)}"
-        room = empty_room(instance, offer, InstanceState.REQUESTED)
-        self.rooms.setdefault(offer.resource, []).append(room)
-        self.new[instance] = _New(room, reason)
-        self.ledger.add(offer, reason.queue)
+        gpus = choice.shape.gpus
+        room = Room(instance, choice.offer, InstanceState.REQUESTED, choice.shape, gpus, tasks=[])
+        self.rooms[choice.resource.name].append(room)
+        self.new.append((room, reason))
+        self.ledger.add(choice.offer, reason.queue)
         return room
-
-    def _open_offers(self, resource: Resource) -> Iterator[Offer]:
-        return (o for o in self.offers.get(resource.name, []) if self._backoff(o) is None)
-
-    def _backoff(self, offer: Offer) -> Reason | None:
-        found: Backoff | None = next(
-            (b for b in self.snapshot.backoffs if b.until > self.snapshot.at and b.covers(offer)), None
-        )
-        return found.reason if found else None
-
-
-def _counted(new: _New) -> Reason:
-    if new.reason.code != "demand":
-        return new.reason
-    if len(new.tasks) == 1:
-        text = f"task {new.tasks[0]} waits in queue {new.reason.queue} and no instance has room for it"
-    else:
-        text = f"{len(new.tasks)} tasks wait in queue {new.reason.queue} and no instance has room for them"
-    return Reason(code="demand", text=text, queue=new.reason.queue, task=new.tasks[0])
-
-
-def _where(room: Room, task: Task) -> Reason:
-    words = {
-        InstanceState.REQUESTED: ("launching", "is being launched for it"),
-        InstanceState.BOOTING: ("booting", "is booting and will have room for it"),
-    }
-    code, text = words.get(room.state, ("free", "has room for it"))
-    return Reason(code=code, text=f"instance {room.instance} {text}", queue=task.queue, task=task.id)
-
-
-def _for(reason: Reason, task: Task) -> Reason:
-    return Reason(code=reason.code, text=reason.text, queue=task.queue, task=task.id, limit=reason.limit)
-
-
-def _no_fit(kind: TaskClass, queue: Queue, largest: tuple[int, str] | None) -> Reason:
-    if largest is None:
-        names = ", ".join(queue.resources)
-        text = f"none of its resources ({names}) has an offer now"
-        return Reason(code="no_offer", text=text, queue=queue.name)
-    if kind.at_least % 1:
-        text = f"needs {kind.at_least:g} of a GPU; this version hands out whole GPUs only"
-        return Reason(code="no_fit", text=text, queue=queue.name)
-    wish = f"{kind.at_least:g} GPUs" if kind.at_least != 1 else "1 GPU"
-    if kind.gpu_type:
-        wish += f" of type {kind.gpu_type}"
-    if kind.gpu_memory_gib:
-        wish += f" with {kind.gpu_memory_gib:g} GiB each"
-    text = f"needs {wish}; the largest of its resources ({largest[1]}) has {largest[0]}"
-    if kind.at_least <= largest[0]:
-        text = f"needs {wish}; none of its resources ({', '.join(queue.resources)}) has such GPUs"
-    return Reason(code="no_fit", text=text, queue=queue.name)

@@ -15,7 +15,7 @@ FIGURES = {
     "start": {"start.enqueue_to_agent"},
     "idle": {"idle.rss", "idle.cpu", "idle.calls"},
     "server": {f"server.{call}" for call in ("enqueue", "claim", "status_report", "log_1_line", "log_100_lines")},
-    "planner": {f"planner.{t}_types_{n}_tasks" for t in (50, 400) for n in (1000, 10000)},
+    "planner": {f"planner.{t}_types_{n}_tasks" for t, n in ((50, 1000), *((400, 10**n) for n in (3, 4, 5)), (400, 0))},
     "dispatcher": {"dispatcher.idle_pass_20_memory", "dispatcher.idle_pass_20_sqlite"},
 }
 

@@ -195,3 +195,19 @@ def test_every_waiting_task_has_a_reason() -> None:
     made = plan(a_snapshot(tasks=tasks(50), budget=Budget(max_instances=3)))
     assert len(made.waiting) == 50
     assert all(w.reason.text for w in made.waiting)
+
+
+def test_room_that_another_class_brings_is_used_by_one_that_was_refused() -> None:
+    world = a_snapshot(
+        tasks=(a_task("a", gpu_type="t4"), a_task("b", gpus=3, position=1), a_task("c", gpus=2, position=2)),
+        resources=(a_resource(max_instances=1),),
+    )
+    made = plan(world)
+    assert [(w.task, w.instance) for w in made.waiting] == [("a", None), ("b", "p1-0"), ("c", None)]
+    assert why(made, "c").startswith("max_instances: resource gpu has 1 instance")
+
+
+def test_a_machine_with_all_gpus_held_still_gives_its_slots() -> None:
+    cpu = a_queue("prep", gpus=0, slots=1)
+    world = a_snapshot(tasks=tasks(2, gpus=0, queue="prep"), queues=(a_queue(), cpu), instances=(an_instance(held=4),))
+    assert [w.instance for w in plan(world).waiting] == ["i1", "p1-0"]

@@ -1,0 +1,58 @@
+"""The planner's words: why something is launched, and where a task that waits will go or why it goes nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fleet.model import InstanceState, Queue, Reason, Task, Waiting
+from fleet.planner.capacity import Room, Wish
+from fleet.planner.demand import Choice
+
+FREE = ("free", "has room for it")
+COMING = {
+    InstanceState.REQUESTED: ("launching", "is being launched for it"),
+    InstanceState.BOOTING: ("booting", "is booting and will have room for it"),
+}
+
+
+def launched_for(tasks: Sequence[str], queue: str | None) -> Reason:
+    """Why a machine is launched for these tasks, at least one; the first of them came first."""
+    if len(tasks) == 1:
+        text = f"task {tasks[0]} waits in queue {queue} and no instance has room for it"
+    else:
+        text = f"{len(tasks)} tasks wait in queue {queue} and no instance has room for them"
+    return Reason(code="demand", text=text, queue=queue, task=tasks[0])
+
+
+def goes_to(room: Room, task: Task) -> Waiting:
+    """Where a task will run."""
+    code, text = COMING.get(room.state, FREE)
+    reason = Reason(code=code, text=f"instance {room.instance} {text}", queue=task.queue, task=task.id)
+    return Waiting(task=task.id, queue=task.queue, reason=reason, instance=room.instance)
+
+
+def waits(why: Reason, task: Task) -> Waiting:
+    """Why a task gets no machine now."""
+    reason = Reason(code=why.code, text=why.text, queue=task.queue, task=task.id, limit=why.limit)
+    return Waiting(task=task.id, queue=task.queue, reason=reason)
+
+
+def no_fit(wish: Wish, queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> Reason:
+    """Why none of the queue's resources can ever hold such a task."""
+    names = ", ".join(queue.resources)
+    sizes = [(choice.offer.gpus, name) for name in queue.resources for choice in choices.get(name, ())]
+    if not sizes:
+        return Reason(code="no_offer", text=f"none of its resources ({names}) has an offer now", queue=queue.name)
+    if wish.at_least % 1:
+        text = f"needs {wish.at_least:g} of a GPU; this version hands out whole GPUs only"
+        return Reason(code="no_fit", text=text, queue=queue.name)
+    wanted = f"{wish.at_least:g} GPUs" if wish.at_least != 1 else "1 GPU"
+    if wish.gpu_type:
+        wanted += f" of type {wish.gpu_type}"
+    if wish.gpu_memory_gib:
+        wanted += f" with {wish.gpu_memory_gib:g} GiB each"
+    gpus, largest = max(sizes)
+    text = f"needs {wanted}; the largest of its resources ({largest}) has {gpus}"
+    if wish.at_least <= gpus:
+        text = f"needs {wanted}; none of its resources ({names}) has such GPUs"
+    return Reason(code="no_fit", text=text, queue=queue.name)
