@@ -184,8 +184,8 @@ def first_texts_of_stops(tree: ast.AST) -> set[str]:
 
 
 def first_texts_of_pairs(tree: ast.AST) -> set[str]:
-    (where,) = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "_where"]
-    pairs = [n.elts for n in ast.walk(where) if isinstance(n, ast.Tuple) and len(n.elts) == 2]
+    constants = [n.value for n in ast.walk(tree) if isinstance(n, ast.Assign)]
+    pairs = [n.elts for c in constants for n in ast.walk(c) if isinstance(n, ast.Tuple) and len(n.elts) == 2]
     return {str(a.value) for a, b in pairs if isinstance(a, ast.Constant) and isinstance(b, ast.Constant)}
 
 
@@ -196,8 +196,8 @@ def errors_of_providers(_tree: ast.AST) -> set[str]:
 # A reason whose code is not written where it is made: file, expression -> where the codes come from.
 INDIRECT: dict[tuple[str, str], Callable[[ast.AST], set[str]]] = {
     ("fleet/supervisor/decide.py", "code"): first_texts_of_stops,
-    ("fleet/planner/plan.py", "code"): first_texts_of_pairs,
-    ("fleet/planner/plan.py", "reason.code"): lambda _tree: set(),  # another reason, for another task
+    ("fleet/planner/reasons.py", "code"): first_texts_of_pairs,
+    ("fleet/planner/reasons.py", "why.code"): lambda _tree: set(),  # another reason, for another task
     ("fleet/dispatcher/launching.py", "_code(answer.error)"): errors_of_providers,
 }
 
