@@ -28,6 +28,7 @@ from fleet.errors import BadRequest, ProviderError, UnknownProviderFault
 from fleet.model import Market, Offer, Resource
 from fleet.providers.base import Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
 
+STARTING_S = 5.0  # a Python process is there within a second, also on a busy machine
 SIMULATED_MODEL = "Simulated GPU"
 SIMULATED_MEMORY_GIB = 16.0
 KEEP_ENDED_S = 7 * 86400
@@ -84,8 +85,11 @@ class LocalProvider:
             self._forget_the_old()
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
             with _lock(place) as lock:
-                if lock is None or (place / "machine.json").exists():
-                    return launched  # the same order again: it runs, or has run, already
+                if lock is None:
+                    _await_machine(place)
+                    return launched  # the same order again: it runs already
+                if (place / "machine.json").exists():
+                    return launched  # it has run
                 self._start(order, place, lock.fileno())
         except OSError as error:
             fault = UnknownProviderFault(f"this machine could not start {order.instance}: {error}")
@@ -99,7 +103,15 @@ class LocalProvider:
                 shutil.rmtree(launched.parent, ignore_errors=True)
 
     def _start(self, order: LaunchOrder, place: Path, lock: int) -> None:
-        _write(place / "boot.json", _supervisor_environment(order, place), mode=0o600)
+        facts = {
+            "cluster": order.cluster,
+            "instance": order.instance,
+            "resource": order.resource.name,
+            "launched_at": datetime.now(UTC).isoformat(),
+        }
+        # With the facts: its first process writes machine.json itself, if we are killed before we can.
+        boot = {"machine": facts, "environment": _supervisor_environment(order, place)}
+        _write(place / "boot.json", boot, mode=0o600)
         with (place / "console.log").open("ab") as console:
             process = subprocess.Popen(
                 [sys.executable, "-m", "fleet.providers.local_machine", str(place), str(lock)],
@@ -109,16 +121,7 @@ class LocalProvider:
                 pass_fds=(lock,),
                 start_new_session=True,  # it outlives this dispatcher
             )
-        _write(
-            place / "machine.json",
-            {
-                "cluster": order.cluster,
-                "instance": order.instance,
-                "resource": order.resource.name,
-                "pid": process.pid,
-                "launched_at": datetime.now(UTC).isoformat(),
-            },
-        )
+        _write(place / "machine.json", facts | {"pid": process.pid})
         # Not waited for: the process has its own life. Without this, Popen would warn when collected.
         process.returncode = 0
 
@@ -214,6 +217,19 @@ def _read_machine(place: Path) -> Machine | None:
         return None  # between lock and machine.json, in a launch that goes on right now
     except (OSError, ValueError, KeyError) as error:
         raise UnknownProviderFault(f"{place}/machine.json cannot be read: {error}; remove the directory") from error
+
+
+def _await_machine(place: Path) -> None:
+    """It runs, but whoever launched it was killed at once: until it has said what it is, `list` cannot show it.
+
+    Raises:
+        UnknownProviderFault: it does not say so in time; ask again.
+    """
+    deadline = time.monotonic() + STARTING_S
+    while is_running(place) and not (place / "machine.json").exists():
+        if time.monotonic() > deadline:
+            raise UnknownProviderFault(f"{place} is being started; if this does not pass, remove the directory")
+        time.sleep(0.02)
 
 
 def _pid_of(place: Path) -> int | None:

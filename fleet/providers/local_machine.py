@@ -50,7 +50,9 @@ def main(place: str, lock: int) -> int:
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     boot_path = os.path.join(place, "boot.json")
     with open(boot_path) as file:
-        boot = json.load(file)
+        told = json.load(file)
+    boot = told["environment"]
+    _say_what_it_is(place, told["machine"])
     os.unlink(boot_path)
     signal.signal(signal.SIGTERM, lambda *_: None)  # so that it interrupts sigtimedwait below instead of ending us
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})
@@ -62,6 +64,16 @@ def main(place: str, lock: int) -> int:
         json.dump(end, file)
     _forget(boot["FLEET_DIR"])
     return 0
+
+
+def _say_what_it_is(place: str, facts: dict[str, object]) -> None:
+    """Write machine.json, unless the provider has: it may have been killed between starting us and writing it."""
+    path = os.path.join(place, "machine.json")
+    if os.path.exists(path):
+        return
+    with open(f"{path}.own", "w") as file:
+        json.dump({**facts, "pid": os.getpid()}, file)
+    os.rename(f"{path}.own", path)
 
 
 def _start(boot: dict[str, str]) -> int:

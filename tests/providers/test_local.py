@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +71,27 @@ def test_the_same_order_twice_is_one_machine(provider: LocalProvider) -> None:
     pid = machine_pid(provider)
     assert provider.launch([an_order(provider)]) == [Launched(instance="i1", cloud_id="local-i1")]
     assert machine_pid(provider) == pid
+
+
+KILLED_AT_ONCE = """
+import os, pickle, sys
+from pathlib import Path
+from fleet.providers import local
+write = local._write
+local._write = lambda path, *rest, **more: os._exit(9) if path.name == "machine.json" else write(path, *rest, **more)
+local.LocalProvider(Path(sys.argv[1])).launch([pickle.load(sys.stdin.buffer)])
+"""
+
+
+def test_a_machine_whose_dispatcher_was_killed_as_it_started_it_is_found_again(provider: LocalProvider) -> None:
+    command = [sys.executable, "-c", KILLED_AT_ONCE, str(provider.directory)]
+    done = subprocess.run(command, input=pickle.dumps(an_order(provider)), check=False)
+    assert done.returncode == 9
+    assert provider.launch([an_order(provider)]) == [Launched(instance="i1", cloud_id="local-i1")]
+    assert [m.instance for m in provider.list("test")] == ["i1"]
+    wait_for(lambda: len(processes_of("i1")) == 1)
+    provider.terminate(["local-i1"])
+    wait_for(lambda: not provider.list("test"))
 
 
 def test_an_order_that_is_repeated_after_the_end_starts_nothing(provider: LocalProvider) -> None:
