@@ -60,6 +60,8 @@ class Room:
     free_gpus: float
     shared_cpu_tasks: int = 0  # of queues without slots of their own: they share one slot for each CPU
     own_cpu_tasks: Mapping[str, int] | None = None  # of queues with slots, by name
+    kept_gpus: float = 0  # of those that were free, for a task that is ahead and needs more
+    kept_for: str | None = None
     tasks: list[str] | None = None  # for which this plan launches it; None: it is there
 
     def take(self, at_least: float, queue: Queue) -> bool:
@@ -92,6 +94,7 @@ class Walk:
 
     rooms: Sequence[Room]  # grows at its end while the plan adds machines
     place: int = 0
+    kept: int = 0  # so many of them keep what they have free for it
 
     def take(self, fits: Fits, queue: Queue) -> Room | None:
         """Room for one more task; None: these rooms, as far as there are any yet, have none."""
@@ -105,6 +108,14 @@ class Walk:
                 return room
         self.place = len(self.rooms)
         return None
+
+    def keep(self, fits: Fits, task: str) -> None:
+        """What is free is too little for this task, and kept for it: so do supervisors (`fleet.supervisor.allocation`),
+        lest small tasks starve large ones. Those behind it must not be told to wait there."""
+        for room in self.rooms[self.kept :]:
+            if room.free_gpus > 0 and fits.wish.at_least and fits[room.shape]:
+                room.kept_gpus, room.kept_for, room.free_gpus = room.free_gpus, task, 0
+        self.kept = len(self.rooms)
 
 
 def shape_of(offer: Offer) -> Shape:

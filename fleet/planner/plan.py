@@ -12,7 +12,7 @@ from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
 from fleet.planner.limits import Ledger
 from fleet.planner.reaper import reap
-from fleet.planner.reasons import goes_to, launched_for, no_fit, waits
+from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, waits
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -58,7 +58,7 @@ class _Draft:
         demand = self._demands.get(key)
         if demand is None:
             demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
-        found = self._room(demand)
+        found = self._room(demand, task.id)
         if isinstance(found, Reason):
             self.waiting.append(waits(found, task))
             return
@@ -89,8 +89,8 @@ class _Draft:
         reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
         return Demand(queue, fits, reason, walks, tuple(fitting(fits, queue, self.choices)))
 
-    def _room(self, demand: Demand) -> Room | Reason:
-        """Room for one more task of this class, launched if need be, or why there is none."""
+    def _room(self, demand: Demand, task: str) -> Room | Reason:
+        """Room for this task of the class, launched if need be, or why there is none."""
         # If no machine was added since all refused this class, the next of it need not look.
         if demand.refusal and demand.refused_at == len(self.new):
             return demand.refusal
@@ -101,6 +101,8 @@ class _Draft:
             if launched := self._launch(demand):
                 return launched
             demand.refusal = self._refusal(demand)
+        for walk in demand.walks:
+            walk.keep(demand.fits, task)
         demand.refused_at = len(self.new)
         return demand.refusal
 
@@ -120,7 +122,7 @@ class _Draft:
         for choice in demand.choices:
             refusal = choice.backoff or self.ledger.refusal(choice.offer, choice.resource, demand.queue)
             if refusal:
-                return refusal
+                return kept_from(demand, refusal)
         return no_fit(demand.fits.wish, demand.queue, self.choices)
 
     def _add(self, choice: Choice, reason: Reason) -> Room:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fleet.model import InstanceState, Queue, Reason, Task, Waiting
 from fleet.planner.capacity import Room, Wish
-from fleet.planner.demand import Choice
+from fleet.planner.demand import Choice, Demand
 
 FREE = ("free", "has room for it")
 COMING = {
@@ -35,6 +36,20 @@ def waits(why: Reason, task: Task) -> Waiting:
     """Why a task gets no machine now."""
     reason = Reason(code=why.code, text=why.text, queue=task.queue, task=task.id, limit=why.limit)
     return Waiting(task=task.id, queue=task.queue, reason=reason)
+
+
+def kept_from(demand: Demand, refusal: Reason) -> Reason:
+    """This refusal of a new machine, and who has what is free on the others."""
+    fits = demand.fits
+    for walk in demand.walks:
+        for room in walk.rooms:
+            if room.kept_for and fits.wish.at_least <= room.kept_gpus and fits[room.shape]:
+                free = "free GPU is" if room.kept_gpus == 1 else f"{room.kept_gpus:g} free GPUs are"
+                text = (
+                    f"{refusal.text}; instance {room.instance}'s {free} kept for task {room.kept_for}, which is ahead"
+                )
+                return replace(refusal, text=text)
+    return refusal
 
 
 def no_fit(wish: Wish, queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> Reason:

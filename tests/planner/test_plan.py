@@ -211,3 +211,40 @@ def test_a_machine_with_all_gpus_held_still_gives_its_slots() -> None:
     cpu = a_queue("prep", gpus=0, slots=1)
     world = a_snapshot(tasks=tasks(2, gpus=0, queue="prep"), queues=(a_queue(), cpu), instances=(an_instance(held=4),))
     assert [w.instance for w in plan(world).waiting] == ["i1", "p1-0"]
+
+
+def test_free_gpus_that_a_supervisor_keeps_for_a_large_task_are_promised_to_nobody_behind_it() -> None:
+    world = a_snapshot(
+        tasks=(a_task("large", gpus=4), a_task("small", position=1)),
+        resources=(a_resource(max_instances=1),),
+        instances=(an_instance(held=2),),
+    )
+    made = plan(world)
+    assert [w.instance for w in made.waiting] == [None, None]
+    assert why(made, "small").endswith("; instance i1's 2 free GPUs are kept for task large, which is ahead")
+
+
+def test_behind_a_large_task_that_has_to_wait_a_small_one_gets_a_machine_that_is_too_small_for_it() -> None:
+    world = a_snapshot(
+        tasks=(a_task("large", gpus=4), a_task("small", position=1)),
+        queues=(a_queue(resources=("gpu", "one")),),
+        resources=(a_resource(max_instances=1), a_resource("one")),
+        offers=(an_offer(), an_offer("one", gpus=1)),
+        instances=(an_instance(held=2),),
+    )
+    assert [(m.offer.resource, m.tasks) for m in launches(world)] == [("one", ("small",))]
+
+
+def test_nothing_is_kept_for_a_task_that_can_never_run_there() -> None:
+    for blocked in (a_task("large", gpus=8), a_task("large", gpus=2, gpu_type="h100"), a_task("large", 0.5)):
+        made = plan(a_snapshot(tasks=(blocked, a_task("small", position=1)), instances=(an_instance(held=3),)))
+        assert [w.instance for w in made.waiting] == [None, "i1"]
+
+
+def test_a_small_task_ahead_of_a_large_one_takes_what_is_free() -> None:
+    world = a_snapshot(
+        tasks=(a_task("small"), a_task("large", gpus=4, position=1)),
+        resources=(a_resource(max_instances=1),),
+        instances=(an_instance(held=2),),
+    )
+    assert [w.instance for w in plan(world).waiting] == ["i1", None]
