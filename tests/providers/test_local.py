@@ -40,12 +40,13 @@ def an_order(provider: LocalProvider, instance: str = "i1") -> LaunchOrder:
     return LaunchOrder(instance=instance, cluster="test", resource=RESOURCE, offer=offer, first_boot=boot)
 
 
-def processes_of(instance: str) -> list[psutil.Process]:
-    """Everything on this machine whose environment names the instance."""
+def processes_of(provider: LocalProvider, instance: str = "i1") -> list[psutil.Process]:
+    """Everything on this machine whose environment says that it works for this instance of this provider."""
+    work = str(provider.directory / instance / "work")
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("FLEET_INSTANCE") == instance:
+            if process.environ().get("FLEET_DIR") == work:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
@@ -60,10 +61,10 @@ def test_a_launched_machine_is_listed_until_it_is_ended(provider: LocalProvider)
     assert provider.launch([an_order(provider)]) == [Launched(instance="i1", cloud_id="local-i1")]
     (machine,) = provider.list("test")
     assert (machine.cloud_id, machine.instance, machine.resource) == ("local-i1", "i1", "gpu")
-    wait_for(lambda: processes_of("i1"))
+    wait_for(lambda: processes_of(provider))
     provider.terminate(["local-i1"])
     wait_for(lambda: not provider.list("test"))
-    assert processes_of("i1") == []
+    assert processes_of(provider) == []
 
 
 def test_the_same_order_twice_is_one_machine(provider: LocalProvider) -> None:
@@ -89,7 +90,7 @@ def test_a_machine_whose_dispatcher_was_killed_as_it_started_it_is_found_again(p
     assert done.returncode == 9
     assert provider.launch([an_order(provider)]) == [Launched(instance="i1", cloud_id="local-i1")]
     assert [m.instance for m in provider.list("test")] == ["i1"]
-    wait_for(lambda: len(processes_of("i1")) == 1)
+    wait_for(lambda: len(processes_of(provider)) == 1)
     provider.terminate(["local-i1"])
     wait_for(lambda: not provider.list("test"))
 
@@ -104,15 +105,15 @@ def test_an_order_that_is_repeated_after_the_end_starts_nothing(provider: LocalP
 
 def test_a_machine_whose_first_process_is_killed_takes_its_supervisor_with_it(provider: LocalProvider) -> None:
     provider.launch([an_order(provider)])
-    wait_for(lambda: processes_of("i1"))
+    wait_for(lambda: processes_of(provider))
     os.kill(machine_pid(provider), signal.SIGKILL)
     wait_for(lambda: not is_running(provider.directory / "i1"))
-    wait_for(lambda: not processes_of("i1"))
+    wait_for(lambda: not processes_of(provider))
 
 
 def test_a_machine_whose_supervisor_is_killed_ends(provider: LocalProvider) -> None:
     provider.launch([an_order(provider)])
-    (supervisor,) = wait_for(lambda: processes_of("i1"))
+    (supervisor,) = wait_for(lambda: processes_of(provider))
     supervisor.kill()
     wait_for(lambda: not provider.list("test"))
     ended = json.loads((provider.directory / "i1" / "ended.json").read_text())
@@ -153,10 +154,10 @@ def test_ending_a_machine_that_is_not_there_is_no_error(provider: LocalProvider)
 
 def test_the_join_token_is_not_left_on_disk_nor_in_an_argument_list(provider: LocalProvider) -> None:
     provider.launch([an_order(provider)])
-    wait_for(lambda: processes_of("i1"))
+    wait_for(lambda: processes_of(provider))
     texts = [p.read_bytes() for p in (provider.directory / "i1").rglob("*") if p.is_file()]
     assert not any(b"a-secret-token" in text for text in texts)
-    every = [psutil.Process(machine_pid(provider)), *processes_of("i1")]
+    every = [psutil.Process(machine_pid(provider)), *processes_of(provider)]
     assert not any("a-secret-token" in argument for p in every for argument in p.cmdline())
 
 
@@ -165,7 +166,7 @@ def test_the_dispatchers_secrets_do_not_reach_the_machine(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-dispatchers-own")
     provider.launch([an_order(provider)])
-    (supervisor,) = wait_for(lambda: processes_of("i1"))
+    (supervisor,) = wait_for(lambda: processes_of(provider))
     assert "AWS_SECRET_ACCESS_KEY" not in supervisor.environ()
 
 

@@ -91,6 +91,8 @@ class Ring:
                 env=self.environment,
                 stdout=log,
                 stderr=log,
+                # A shell that starts tests in the background has them ignore Ctrl-C, and so would all that they start.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         pid = self.process.pid
         wait_for(lambda: self._centre().get("pid") == pid or self.process.poll() is not None, what="the centre starts")
