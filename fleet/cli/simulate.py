@@ -34,7 +34,10 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Of the faults. The same seed gives the same figures.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay a workload against a fleet file in virtual time, with the real planner, dispatcher and supervisor decisions."""
+    """What a fleet file would have cost on a workload.
+
+    Replays it in virtual time, with the real planner, dispatcher and supervisor decisions.
+    """
     import logging
     from dataclasses import asdict
 
