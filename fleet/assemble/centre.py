@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from fleet.assemble.listening import Listener
@@ -86,6 +87,7 @@ class Centre:
         self.listener.start(_route(self._web(), self.server.app if self.server else None))
         token = None if self.config.listen.is_loopback else self.state.operator_token()
         said = {"url": self.url, "server_url": self.access.api_url, "pid": os.getpid(), "token": token}
+        said["origin"] = str(Path(self.config.origin).absolute())
         write_private(self.state.centre_file, json.dumps(said))
         if self.loop:
             self._loop_thread = threading.Thread(target=self.loop.run, name="dispatcher")

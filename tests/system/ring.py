@@ -141,11 +141,16 @@ class Ring:
     def ends(self, *tasks: str, timeout_s: float = 90) -> list[str]:
         """Their final statuses, once all have one."""
 
-        def final() -> list[str] | None:
-            states = [self.state_of(t).status for t in tasks]
-            return [str(s) for s in states] if all(s in FINAL for s in states) else None
+        seen: list[list[str]] = []
 
-        return wait_for(final, timeout_s, every_s=0.2, what="the tasks end") or []
+        def final() -> list[str] | None:
+            """Twice the same: on its way back to a queue a task is *stopped* for a moment."""
+            states = [self.state_of(t).status for t in tasks]
+            seen.append([str(s) for s in states])
+            is_over = all(s in FINAL for s in states) and seen[-2:] == [seen[-1]] * 2
+            return seen[-1] if is_over else None
+
+        return wait_for(final, timeout_s, every_s=0.3, what="the tasks end") or []
 
     def console(self, task: str) -> str:
         texts, after = self.server.log(task)
