@@ -331,6 +331,14 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancelDrain:
+    """Take a drain order back: there is work again for a machine that has not stopped pulling yet."""
+
+    instance: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terminate:
     """End an instance now: it is dead, late, or ordered to. Its tasks, if any, go back to their queues."""
 
@@ -348,7 +356,7 @@ class Waiting:
     instance: str | None = None  # the one that is free, booting or to be launched for it
 
 
-Action = Launch | Drain | Terminate
+Action = Launch | Drain | CancelDrain | Terminate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,6 +367,9 @@ class Plan:
     at: datetime
     actions: tuple[Action, ...]
     waiting: tuple[Waiting, ...]  # one for each task that waits
+    # When the passing of time alone will next change this plan; None: never. A dispatcher polls anyway; the simulator,
+    # which passes only when something can come out differently, needs to be told.
+    wake_at: datetime | None = None
 
 
 # --- what is remembered

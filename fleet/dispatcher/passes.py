@@ -15,6 +15,7 @@ from fleet.dispatcher.sweep import Sweeper
 from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachable
 from fleet.model import (
     Budget,
+    CancelDrain,
     Drain,
     Event,
     Instance,
@@ -128,6 +129,8 @@ class Dispatcher:
         for action in made.actions:
             if isinstance(action, Drain):
                 store.request_drain(action.instance, action.reason, at)
+            elif isinstance(action, CancelDrain):
+                store.cancel_drain(action.instance)
             elif isinstance(action, Terminate):
                 log.info("instance ordered to end", extra={"instance": action.instance, "reason": action.reason.text})
                 store.request_terminate(action.instance, action.reason, at)

@@ -259,6 +259,8 @@ class Simulation:
             self.request_pass(self._soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):
             self.request_pass(pause.until)
+        if made.wake_at is not None:
+            self.request_pass(made.wake_at)
         if self.dispatcher.reconciler.orphans:
             self.request_pass(self.agenda.at + ORPHAN_GRACE)
         self._see_to_the_sweep()
