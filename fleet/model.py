@@ -42,6 +42,14 @@ class WhenSpent(StrEnum):
     STOP = "stop"  # also end what runs, by a deadline
 
 
+class Order(StrEnum):
+    """Which of a queue's resources is launched first, where several can hold a task."""
+
+    AUTO = "auto"  # by price among those with the same GPUs, else as the fleet file lists them
+    LISTED = "listed"  # as the fleet file lists them; by price within each
+    PRICE = "price"  # whatever costs least
+
+
 class InstanceState(StrEnum):
     """Where an instance is in its life. Derived from timestamps (`Instance.state`), never stored."""
 
@@ -136,6 +144,7 @@ class Queue:
     priority: int = 0  # higher goes first
     slots: int | None = None  # tasks without GPUs at once on one instance; None = one for each CPU
     max_instances: int | None = None
+    order: Order = Order.AUTO
 
 
 # --- what may be had
@@ -155,6 +164,7 @@ class Resource:
     max_instances: int | None = None
     min_instances: int = 0  # kept even when nothing waits
     idle_timeout: timedelta | None = timedelta(minutes=10)  # None = never end for idleness
+    is_idle_auto: bool = False  # the planner chooses, for each machine; `idle_timeout` holds until it has
     boot_timeout: timedelta = timedelta(minutes=15)
     max_lifetime: timedelta | None = None
     settings: Mapping[str, object] = field(default_factory=dict)  # keys of this provider alone, checked by it
@@ -207,6 +217,15 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the centre wants of one machine for as long as it says nothing else: a level, sent with every answer."""
+
+    idle_timeout: timedelta | None = None  # instead of its resource's; None = that
+    # By queue: it takes only tasks of more GPUs than so many, because smaller ones have cheaper machines.
+    above_gpus: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """A machine of ours, from intent to ledger. `id` is the intent's: it exists before the cloud gives its own."""
 
@@ -229,6 +248,7 @@ class Instance:
     hostname: str = ""
     gpus: tuple[Gpu, ...] = ()
     allocations: tuple[Allocation, ...] = ()
+    standing: Standing = Standing()
 
     @property
     def resource(self) -> str:
@@ -276,6 +296,27 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """How the machines of one kind are used from one number of them up to the next: what `idle_timeout: auto` has learned."""
+
+    level: int  # from so many machines at once on
+    idle_s: float  # keep one that has no task for so long
+    patience_s: float  # wait so long for one that runs to become free, before launching another
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What the fleet has seen of its tasks, as far as plans depend on it. Empty: nothing yet."""
+
+    bands: Mapping[tuple[str, str], tuple[Band, ...]] = field(default_factory=dict)  # by (resource, type)
+    stretch: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """By queue: the mean of the longest of 1, 2, 3... tasks, in mean durations: how long they pin a machine together."""
+    mean_s: Mapping[str, float] = field(default_factory=dict)  # by queue: how long a task runs
+    boot_s: float = 180.0
+    wait_usd_per_hour: float = 0.0  # what an hour of a task's waiting is worth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All that a plan depends on. Time and ids come in here: planning the same snapshot twice gives the same plan."""
 
@@ -289,6 +330,7 @@ class Snapshot:
     instances: tuple[Instance, ...]  # all that are not gone
     budget: Budget = Budget()
     backoffs: tuple[Backoff, ...] = ()
+    habits: Habits = Habits()
     listening_since: datetime | None = None  # the centre could not hear anybody before: no silence counts from earlier
 
 
@@ -320,6 +362,7 @@ class Launch:
     offer: Offer
     tasks: tuple[str, ...]  # whom it is for; a hint for people, not a reservation
     reason: Reason
+    standing: Standing = Standing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,6 +410,7 @@ class Plan:
     at: datetime
     actions: tuple[Action, ...]
     waiting: tuple[Waiting, ...]  # one for each task that waits
+    standings: tuple[tuple[str, Standing], ...] = ()  # of instances for which another one holds from now on
     # When the passing of time alone will next change this plan; None: never. A dispatcher polls anyway; the simulator,
     # which passes only when something can come out differently, needs to be told.
     wake_at: datetime | None = None

@@ -15,7 +15,7 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -53,6 +53,7 @@ class Enrolled:
     heartbeat_interval: timedelta
     contact_timeout: timedelta  # without any contact so long: end the tasks, then the machine (fencing)
     max_lifetime: timedelta | None
+    above_gpus: Mapping[str, float] = field(default_factory=dict)  # as in Orders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,8 @@ class Orders:
     idle_timeout: timedelta | None  # replaces the one of Enrolled; None while `min_instances` keeps this machine
     runs_seen: tuple[str, ...]  # tasks whose ended run is in the ledger
     hint: int  # the newest hint, to listen after
+    # By queue: take only tasks of more GPUs than so many, because smaller ones have cheaper machines.
+    above_gpus: Mapping[str, float] = field(default_factory=dict)
 
 
 T = TypeVar("T")

@@ -174,6 +174,8 @@ class Centre:
             return timedelta(0)  # it left the fleet file
         if resource.min_instances and is_kept(instance, resource, self.store.instances(self.config.cluster)):
             return None
+        if resource.is_idle_auto and instance.standing.idle_timeout is not None:
+            return instance.standing.idle_timeout
         return resource.idle_timeout
 
     def _edge_policy(self, instance: Instance) -> EdgePolicy:

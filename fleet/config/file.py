@@ -15,7 +15,7 @@ from fleet.config.section import Section
 from fleet.config.settings import Address, Config, Embedded, Front
 from fleet.config.text import MAX_CHARS, plain
 from fleet.errors import ConfigError
-from fleet.model import Budget, GpuNeed, Queue, Resource, ServerAccess, WhenSpent
+from fleet.model import Budget, GpuNeed, Order, Queue, Resource, ServerAccess, WhenSpent
 
 LISTEN = Address(host="127.0.0.1", port=8765)
 LONGEST_PROBLEM = 500
@@ -199,6 +199,7 @@ def _queue(name: str, part: Section) -> Queue:
         priority=part.read("priority", _priority, 0),
         slots=part.whole("slots", None, at_least=1),
         max_instances=part.whole("max_instances", None, at_least=1),
+        order=part.choice("order", Order, Order.AUTO),
     )
     if part.has("resources") and part.anything("resources") == []:
         part.wrong("resources", "names no resource")

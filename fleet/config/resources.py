@@ -9,7 +9,7 @@ from fleet.config.quantities import duration, memory_gib, money
 from fleet.config.section import Section
 from fleet.model import MarketPolicy, Resource
 
-IDLE_TIMEOUT: timedelta | None = timedelta(minutes=10)  # what `auto` means where the cloud bills by the second
+IDLE_TIMEOUT: timedelta | None = timedelta(minutes=10)  # what `auto` means until it has learned
 BOOT_TIMEOUT = timedelta(minutes=15)
 
 # Keys beyond the common ones, kept in Resource.settings as they are written; their provider checks the values.
@@ -120,6 +120,7 @@ def read_resource(name: str, part: Section) -> Resource:
         max_instances=part.whole("max_instances", None),
         min_instances=part.whole("min_instances", 0),
         idle_timeout=part.read("idle_timeout", _idle_timeout, IDLE_TIMEOUT),
+        is_idle_auto=part.anything("idle_timeout") in (None, "auto"),
         boot_timeout=part.read("boot_timeout", _some_time, BOOT_TIMEOUT),
         max_lifetime=part.read("max_lifetime", _lifetime, None),
         settings={**market_settings, **_own(provider, part)},

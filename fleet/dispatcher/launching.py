@@ -24,7 +24,14 @@ def launch(actions: Sequence[Launch], parts: Parts, policy: Policy, backoffs: Ba
         return
     at = parts.now()
     intents = [
-        Instance(id=a.instance, cluster=policy.cluster, offer=a.offer, reason=a.reason, requested_at=at)
+        Instance(
+            id=a.instance,
+            cluster=policy.cluster,
+            offer=a.offer,
+            reason=a.reason,
+            requested_at=at,
+            standing=a.standing,
+        )
         for a in actions
     ]
     parts.store.record_intents(intents)

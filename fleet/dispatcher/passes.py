@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.launching import launch, resume
+from fleet.dispatcher.learning import Learner
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.reconcile import Reconciler, end
 from fleet.dispatcher.sweep import Sweeper
@@ -59,9 +60,11 @@ class Dispatcher:
     seen_tasks: frozenset[str] = frozenset()
     reconciler: Reconciler = field(init=False)
     sweeper: Sweeper = field(init=False)
+    learner: Learner = field(init=False)
 
     def __post_init__(self) -> None:
         self.sweeper = Sweeper(self.parts, self.policy)
+        self.learner = Learner(self.parts, self.policy)
         self.reconciler = Reconciler(self.parts, self.policy, self.backoffs)
 
     def run_pass(self) -> Plan:
@@ -119,6 +122,7 @@ class Dispatcher:
             instances=store.instances(cluster),
             budget=Budget(max_instances=0) if self.is_closing else self.policy.budget,
             backoffs=self.backoffs.at(self.parts.now()),
+            habits=self.learner.look(self.parts.now()),
             listening_since=self.listening_since,
         )
         return snapshot, is_server_ok
@@ -134,6 +138,7 @@ class Dispatcher:
             elif isinstance(action, Terminate):
                 log.info("instance ordered to end", extra={"instance": action.instance, "reason": action.reason.text})
                 store.request_terminate(action.instance, action.reason, at)
+        store.stand(made.standings)
         launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
         ordered = {a.instance for a in made.actions if isinstance(a, Terminate)}
         if ordered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,15 +63,33 @@ class Room:
     kept_gpus: float = 0  # of those that were free, for a task that is ahead and needs more
     kept_for: str | None = None
     tasks: list[str] | None = None  # for which this plan launches it; None: it is there
+    above_gpus: Mapping[str, float] | None = (
+        None  # by queue: smaller tasks have cheaper machines (`fleet.planner.worth`)
+    )
+    seats: dict[int, int] | None = (
+        None  # of one that this plan launches for a mix: by class, how many of it are to come
+    )
 
-    def take(self, at_least: float, queue: Queue) -> bool:
-        """Reserve room for one task, which fits the shape; False: there is none left for it."""
-        if at_least == 0:
-            return self._take_slot(queue)
-        if at_least > self.free_gpus:
+    def take(self, wish: Wish, queue: Queue, kind: int) -> bool:
+        """Reserve room for one task of class `kind`, which fits the shape; False: there is none left for it."""
+        if not wish.at_least:
+            return not self.is_above(wish, queue.name) and self._take_slot(queue)
+        if wish.at_least > self.free_gpus:
             return False
-        self.free_gpus -= at_least
+        if self.seats is not None:
+            if not self.seats.get(kind):
+                return False
+            self.seats[kind] -= 1
+        elif self.above_gpus and self.is_above(wish, queue.name):
+            return False
+        self.free_gpus -= wish.at_least
         return True
+
+    def is_above(self, wish: Wish, queue: str) -> bool:
+        """Whether such a task is too small for this machine. One with wishes of its own may have no other."""
+        if not self.above_gpus or wish.gpu_type or wish.gpu_memory_gib:
+            return False
+        return wish.at_least <= self.above_gpus.get(queue, -1.0)
 
     def _take_slot(self, queue: Queue) -> bool:
         """As `fleet.supervisor.allocation.free_cpu_slots` counts them."""
@@ -96,14 +114,14 @@ class Walk:
     place: int = 0
     kept: int = 0  # so many of them keep what they have free for it
 
-    def take(self, fits: Fits, queue: Queue) -> Room | None:
-        """Room for one more task; None: these rooms, as far as there are any yet, have none."""
+    def take(self, fits: Fits, queue: Queue, kind: int) -> Room | None:
+        """Room for one more task of class `kind`; None: these rooms, as far as there are any yet, have none."""
         at_least = fits.wish.at_least
         for place in range(self.place, len(self.rooms)):
             room = self.rooms[place]
             if at_least and at_least > room.free_gpus:
                 continue  # asked first, because most machines are full
-            if fits[room.shape] and room.take(at_least, queue):
+            if fits[room.shape] and room.take(fits.wish, queue, kind):
                 self.place = place
                 return room
         self.place = len(self.rooms)
@@ -113,7 +131,7 @@ class Walk:
         """What is free is too little for this task, and kept for it: so do supervisors (`fleet.supervisor.allocation`),
         lest small tasks starve large ones. Those behind it must not be told to wait there."""
         for room in self.rooms[self.kept :]:
-            if room.free_gpus > 0 and fits.wish.at_least and fits[room.shape]:
+            if room.free_gpus > 0 and fits.wish.at_least and fits[room.shape] and room.seats is None:
                 room.kept_gpus, room.kept_for, room.free_gpus = room.free_gpus, task, 0
         self.kept = len(self.rooms)
 
@@ -148,16 +166,23 @@ def _shape_as_seen(gpus: Sequence[Gpu], model: str | None, memory_gib: float | N
 
 
 def rooms_of(
-    instances: Sequence[Instance], resources: Sequence[Resource], queues: Sequence[Queue]
+    instances: Sequence[Instance],
+    resources: Sequence[Resource],
+    queues: Sequence[Queue],
+    above_gpus: Callable[[Instance], Mapping[str, float] | None],
 ) -> dict[str, list[Room]]:
-    """Room by resource: fullest first, so that empty machines may become idle and end; those that run before those that boot."""
+    """Room by resource; `above_gpus` tells which tasks are too small for an instance (`fleet.planner.standing`).
+
+    Fullest first, so that empty machines may become idle and end; those that run before those that boot."""
     rooms: dict[str, list[Room]] = {r.name: [] for r in resources}
     with_own_slots = {q.name for q in queues if q.slots is not None}
     for instance in instances:
         state = instance.state
         several = rooms.get(instance.offer.resource)
         if several is not None and state in TAKING_TASKS:
-            several.append(room_of(instance, state, with_own_slots))
+            room = room_of(instance, state, with_own_slots)
+            room.above_gpus = above_gpus(instance)
+            several.append(room)
     running = (InstanceState.READY, InstanceState.BUSY)
     for several in rooms.values():
         several.sort(key=lambda r: (r.state not in running, r.free_gpus, -r.shared_cpu_tasks, r.instance))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from fleet.model import Backoff, Offer, Queue, Reason, Resource, Snapshot, Task
+from fleet.model import Backoff, Offer, Order, Queue, Reason, Resource, Snapshot, Task
 from fleet.planner.capacity import Fits, Shape, Walk, shape_of
+
+OWNED = "local"  # the provider whose machines may cost nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """An offer, and what there is to know of it before anybody asks for it."""
 
+    place: int  # among all choices of a plan, in the order of the offers
     offer: Offer
     resource: Resource
     shape: Shape
+    usd: float | None  # an hour of it, as plans reckon; None = unknown
     backoff: Reason | None  # why it may not be launched now
 
 
@@ -23,12 +28,17 @@ class Choice:
 class Demand:
     """One class while a plan is made. Rooms only shrink and limits only tighten, so it never asks again what refused it."""
 
+    kind: int  # its own number in this plan
     queue: Queue
     fits: Fits
     reason: Reason  # of what is launched for it
     walks: Sequence[Walk]  # through what is there, in the order of the queue's resources
-    choices: Sequence[Choice]  # that can hold such a task, in the same order
+    choices: Sequence[Choice]  # that can hold such a task, the best first
+    ranks: Sequence[int]  # of the choices: one of a lower rank goes first, whatever it costs
     next_choice: int = 0
+    seats: list[tuple[Choice, Mapping[int, int]]] = field(
+        default_factory=list
+    )  # machines advised for it, the next one last
     refusal: Reason | None = None  # why it can get no machine
     refused_at: int = 0  # how many machines the plan launched when it found no room either
 
@@ -48,14 +58,35 @@ def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:
         if backoff.until > snapshot.at:
             backoffs.setdefault(backoff.resource, []).append(backoff)
     found: dict[str, list[Choice]] = {}
-    for offer in snapshot.offers:
+    for place, offer in enumerate(snapshot.offers):
         if resource := resources.get(offer.resource):
             pause = next((b for b in backoffs.get(resource.name, ()) if b.covers(offer)), None)
-            choice = Choice(offer, resource, shape_of(offer), pause.reason if pause else None)
+            why = pause.reason if pause else None
+            choice = Choice(place, offer, resource, shape_of(offer), price_of(offer), why)
             found.setdefault(resource.name, []).append(choice)
     return found
 
 
-def fitting(fits: Fits, queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> Iterator[Choice]:
-    """What a queue may launch for this wish, its resources in order."""
-    return (choice for name in queue.resources for choice in choices.get(name, ()) if fits[choice.shape])
+def price_of(offer: Offer) -> float | None:
+    """US dollars an hour; None if unknown. Price lists have zeros, negative numbers and worse: none of them is a price,
+    but a machine of one's own may cost nothing."""
+    price = offer.price_usd_per_hour
+    if price is None or not math.isfinite(price) or price < 0 or (price == 0 and offer.provider != OWNED):
+        return None
+    return price
+
+
+def ranked(fits: Fits, queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> tuple[list[Choice], list[int]]:
+    """What a queue may launch for this wish, the best first, and the rank of each: see `fleet.model.Order`."""
+    first: dict[str | None, int] = {}  # GPU model -> the first of the queue's resources that has it
+    found: list[tuple[int, bool, float, int, int, Choice]] = []
+    for place, name in enumerate(queue.resources):
+        for choice in choices.get(name, ()):
+            rank = 0 if queue.order is Order.PRICE else place
+            if queue.order is Order.AUTO:
+                rank = first.setdefault(choice.shape.gpu_model, place)
+            if fits[choice.shape]:
+                is_unknown, usd = choice.usd is None, choice.usd or 0.0
+                found.append((rank, is_unknown, usd, choice.shape.gpus, len(found), choice))
+    found.sort(key=lambda each: each[:5])
+    return [each[5] for each in found], [each[0] for each in found]

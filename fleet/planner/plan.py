@@ -1,28 +1,43 @@
-"""plan(snapshot): demand minus what is free or coming, per queue, its resources in order, within the limits.
+"""plan(snapshot): demand minus what is free or coming, the rest by the cheapest mix of machines, within the limits.
 
 Pure: the same snapshot gives the same plan, ids included. Every action and every non-action carries a Reason.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterator
+from datetime import datetime, timedelta
 
-from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Waiting
+from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Standing, Task, Waiting
+from fleet.planner.advice import advise
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
-from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
+from fleet.planner.demand import Choice, Demand, in_order, ranked
+from fleet.planner.idle import patience_s
 from fleet.planner.limits import Ledger
 from fleet.planner.reaper import reap
-from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, waits
+from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, soon_free, waits
+from fleet.planner.standing import Belonging, standings
+from fleet.planner.stretch import mean_s
 
 
 def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
     ends = reap(snapshot)
+    ending = {e.instance for e in ends}
+    belonging = Belonging(snapshot)
     # Most passes find nothing to do: then nobody need look at what there is.
-    draft = _Draft(snapshot, {e.instance for e in ends}) if _has_work(snapshot) else None
+    draft = _Draft(snapshot, ending, belonging) if _has_work(snapshot) else None
     launches, waiting = draft.made() if draft else ((), ())
     actions: tuple[Action, ...] = (*ends, *launches)
-    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting)
+    return Plan(
+        pass_id=snapshot.pass_id,
+        at=snapshot.at,
+        actions=actions,
+        waiting=waiting,
+        standings=standings(snapshot, belonging),
+        wake_at=draft.wake_at if draft else None,
+    )
 
 
 def _has_work(snapshot: Snapshot) -> bool:
@@ -32,33 +47,36 @@ def _has_work(snapshot: Snapshot) -> bool:
 class _Draft:
     """The plan while it is made."""
 
-    def __init__(self, snapshot: Snapshot, ending: Container[str]) -> None:
+    def __init__(self, snapshot: Snapshot, ending: Container[str], belonging: Belonging) -> None:
         self.snapshot = snapshot
+        self.belonging = belonging
         self.rooms = rooms_of(
-            [i for i in snapshot.instances if i.id not in ending], snapshot.resources, snapshot.queues
+            [i for i in snapshot.instances if i.id not in ending], snapshot.resources, snapshot.queues, belonging.above
         )
         self.ledger = Ledger.of(snapshot)
         self.queues = {q.name: q for q in snapshot.queues}
-        self.choices = choices_of(snapshot)
+        self.choices = belonging.choices
         self.waiting: list[Waiting] = []
         self.new: list[tuple[Room, Reason]] = []
+        self.wake_at: datetime | None = None
         self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
+        self._crowds: Counter[tuple[str, str]] | None = None
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
         """What to launch, and what becomes of every task that waits."""
-        for task in in_order(self.snapshot):
-            self.place(task)
+        tasks = in_order(self.snapshot)
+        demands = [self._demand_of(task) for task in tasks]
+        counts = Counter(demand.kind for demand in demands)
+        advise(tuple(self._demands.values()), counts, self.rooms, self.snapshot.habits, self._may_launch)
+        for task, demand in zip(tasks, demands, strict=True):
+            self.place(task, demand)
         self.keep_minimum()
         return tuple(self.launches()), tuple(self.waiting)
 
-    def place(self, task: Task) -> None:
+    def place(self, task: Task, demand: Demand) -> None:
         """Find room for a task that waits: free, coming, or launched for it; else say why not."""
-        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib)
-        demand = self._demands.get(key)
-        if demand is None:
-            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
-        found = self._room(demand, task.id)
+        found = self._room(demand, task)
         if isinstance(found, Reason):
             self.waiting.append(waits(found, task))
             return
@@ -81,41 +99,84 @@ class _Draft:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
             why = launched_for(tasks, reason.queue) if tasks else reason
-            yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why)
+            standing = Standing(above_gpus=tuple(sorted((room.above_gpus or {}).items())))
+            yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why, standing=standing)
+
+    def _demand_of(self, task: Task) -> Demand:
+        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib)
+        demand = self._demands.get(key)
+        if demand is None:
+            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
+        return demand
 
     def _demand(self, queue: Queue, wish: Wish) -> Demand:
         fits = self._fits.setdefault(wish, Fits(wish))
         walks = [Walk(self.rooms[name]) for name in queue.resources]
         reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
-        return Demand(queue, fits, reason, walks, tuple(fitting(fits, queue, self.choices)))
+        choices, ranks = ranked(fits, queue, self.choices)
+        return Demand(len(self._demands), queue, fits, reason, walks, choices, ranks)
 
-    def _room(self, demand: Demand, task: str) -> Room | Reason:
+    def _may_launch(self, choice: Choice, demand: Demand) -> bool:
+        return choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue)
+
+    def _room(self, demand: Demand, task: Task) -> Room | Reason:
         """Room for this task of the class, launched if need be, or why there is none."""
         # If no machine was added since all refused this class, the next of it need not look.
         if demand.refusal and demand.refused_at == len(self.new):
             return demand.refusal
         for walk in demand.walks:
-            if walk.place < len(walk.rooms) and (room := walk.take(demand.fits, demand.queue)):
+            if walk.place < len(walk.rooms) and (room := walk.take(demand.fits, demand.queue, demand.kind)):
                 return room
         if demand.refusal is None:
+            if put_off := self._patience(demand, task):
+                return put_off
             if launched := self._launch(demand):
                 return launched
             demand.refusal = self._refusal(demand)
         for walk in demand.walks:
-            walk.keep(demand.fits, task)
+            walk.keep(demand.fits, task.id)
         demand.refused_at = len(self.new)
         return demand.refusal
 
+    def _patience(self, demand: Demand, task: Task) -> Reason | None:
+        """Why no machine is launched for this task yet: one that runs is likely to become free before."""
+        if not self.snapshot.habits.bands or not demand.choices:
+            return None
+        choice = demand.seats[-1][0] if demand.seats else demand.choices[0]
+        if not choice.resource.is_idle_auto:
+            return None
+        if self._crowds is None:
+            self._crowds = Counter((i.offer.resource, i.offer.type) for i in self.snapshot.instances if i.allocations)
+        kind = (choice.offer.resource, choice.offer.type)
+        busy = self._crowds[kind]
+        habits = self.snapshot.habits
+        runs_s = mean_s(habits, demand.queue.name)
+        until = task.enqueued_at + timedelta(seconds=patience_s(habits, kind, busy, runs_s))
+        if until <= self.snapshot.at:
+            return None
+        self.wake_at = min(until, self.wake_at or until)
+        return soon_free(demand.queue, choice.offer, busy, until)
+
     def _launch(self, demand: Demand) -> Room | None:
-        """A new room for this class, of the first offer that no limit refuses."""
+        """A new room for this class: as the mix advises, else of the best offer that no limit refuses."""
+        while demand.seats:
+            choice, seats = demand.seats.pop()
+            if self._may_launch(choice, demand):
+                return self._seated(demand, choice, dict(seats))
         while demand.next_choice < len(demand.choices):
             choice = demand.choices[demand.next_choice]
-            if choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue):
-                room = self._add(choice, demand.reason)
-                room.take(demand.fits.wish.at_least, demand.queue)
-                return room
+            if self._may_launch(choice, demand):
+                return self._seated(demand, choice, None)
             demand.next_choice += 1
         return None
+
+    def _seated(self, demand: Demand, choice: Choice, seats: dict[int, int] | None) -> Room:
+        room = self._add(choice, demand.reason)
+        kinds = [d for d in self._demands.values() if seats and seats.get(d.kind)] or [demand]
+        room.above_gpus = self.belonging.of_new(choice, sum((seats or {}).values()) or 1, kinds)
+        room.seats = seats
+        room.take(demand.fits.wish, demand.queue, demand.kind)
+        return room
 
     def _refusal(self, demand: Demand) -> Reason:
         """Why this class gets no machine: what refused the offer that it would like best."""

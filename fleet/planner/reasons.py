@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
-from fleet.model import InstanceState, Queue, Reason, Task, Waiting
+from fleet.model import InstanceState, Offer, Queue, Reason, Task, Waiting
 from fleet.planner.capacity import Room, Wish
 from fleet.planner.demand import Choice, Demand
 
@@ -30,6 +31,15 @@ def goes_to(room: Room, task: Task) -> Waiting:
     code, text = COMING.get(room.state, FREE)
     reason = Reason(code=code, text=f"instance {room.instance} {text}", queue=task.queue, task=task.id)
     return Waiting(task=task.id, queue=task.queue, reason=reason, instance=room.instance)
+
+
+def soon_free(queue: Queue, offer: Offer, busy: int, until: datetime) -> Reason:
+    """Why no machine is launched for a task yet."""
+    text = (
+        f"one of {busy} busy {offer.type} ({offer.resource}) is likely to become free before a new one has booted; "
+        f"if none does, one is launched at {until:%H:%M:%S} UTC"
+    )
+    return Reason(code="soon_free", text=text, queue=queue.name)
 
 
 def waits(why: Reason, task: Task) -> Waiting:

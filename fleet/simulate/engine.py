@@ -75,6 +75,7 @@ class Simulation:
         self._pass_at: datetime | None = None
         self._promised: set[datetime] = set()  # passes far off
         self._unswept: set[str] = set()  # machines that took tasks with them
+        self._is_idle_auto = any(r.is_idle_auto for r in setting.policy.resources)
         self._is_at_a_limit = False  # a task waits for something to go
         self._peeked = 0
         self._unsubmitted = len(self._jobs)
@@ -190,6 +191,8 @@ class Simulation:
         """As the centre's loop is woken by its store."""
         if kind == "orders":
             self.request_pass(self.agenda.at)
+        elif kind == "runs_ended" and self._is_idle_auto:
+            self.request_pass(self.agenda.at)  # how long its machine stays depends on how many others are idle
         elif kind in ("enrolled", "goodbye", "runs_ended"):
             self.request_pass(self.agenda.at + NO_HURRY)
 
@@ -255,6 +258,9 @@ class Simulation:
         for action in made.actions:
             if not isinstance(action, Launch) and action.instance in self._machines:
                 self._machines[action.instance].step()  # it hears its orders
+        for instance, _ in made.standings:
+            if instance in self._machines:
+                self._machines[instance].step()
         if self._are_calls_due() or any(self._is_undone(action) for action in made.actions):
             self.request_pass(self._soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):

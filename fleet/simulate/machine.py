@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from fleet.model import Allocation, Gpu, Reason, Run, RunResult, Task
+from fleet.model import Allocation, Gpu, Reason, Run, RunResult, Standing, Task
 from fleet.providers.base import LaunchOrder
 from fleet.simulate.agenda import NEVER, Agenda
 from fleet.simulate.faults import Faults
@@ -87,6 +87,7 @@ class Machine:
         self._untold: list[tuple[Task, RunResult]] = []  # what tasks came to, for the server
         self._new_runs: list[Run] = []  # for the centre
         self._told: tuple[object, ...] = ()
+        self._heard: Standing | None = None
         self._wakes_at: datetime | None = None
 
     # --- what the world does
@@ -170,6 +171,7 @@ class Machine:
         """Decide and carry out until there is nothing more to do, tell the centre, and sleep until the next deadline."""
         self._tell_server()
         while self._is_working:
+            self._hear()
             state = self._state()
             instructions = decide(state, self._policy)
             for instruction in instructions:
@@ -178,6 +180,17 @@ class Machine:
                 self._beat()
                 self._sleep_until(next_deadline(state, self._policy))
                 return
+
+    def _hear(self) -> None:
+        """The levels that hold for it now, as the edge API tells them (`fleet.assemble.centre`)."""
+        known = None if self._cut_off_at else self._world.store.instance(self.id)
+        if known is None or known.standing is self._heard:
+            return
+        self._heard = standing = known.standing
+        idle_timeout = self._order.resource.idle_timeout
+        if self._order.resource.is_idle_auto and standing.idle_timeout is not None:
+            idle_timeout = standing.idle_timeout
+        self._policy = replace(self._policy, idle_timeout=idle_timeout, above_gpus=dict(standing.above_gpus))
 
     def _state(self) -> State:
         assert self._enrolled_at

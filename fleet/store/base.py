@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Standing, View
 
 
 class DispatcherStore(Protocol):
@@ -43,6 +43,10 @@ class DispatcherStore(Protocol):
 
     def cancel_drain(self, instance: str) -> None:
         """Take a drain order back, if its machine has not stopped pulling yet; clears `end_reason` with it."""
+        ...
+
+    def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
+        """From now on these levels hold for these instances; the last word counts. Heard with their next heartbeat."""
         ...
 
     def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None: ...

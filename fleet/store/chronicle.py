@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Standing, View
 from fleet.store.base import Store
 
 
@@ -118,6 +118,9 @@ class ChronicledStore:
 
     def remember_view(self, view: View) -> None:
         self._store.remember_view(view)
+
+    def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
+        self._store.stand(standings)
 
     def expect(self, instance: str, join_hash: str, expires_at: datetime) -> None:
         self._store.expect(instance, join_hash, expires_at)

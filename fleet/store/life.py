@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run
+from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run, Standing
 
 # Called after a commit with the kind of change: "enrolled", "beat", "goodbye", "runs_ended" or "orders". A hint to wake
 # a loop early, never the truth; it must return at once, and may be called from any thread.
@@ -41,6 +41,11 @@ def undrained(instance: Instance) -> Instance:
     if is_ending or not instance.drain_requested_at or instance.stopped_pulling_at:
         return instance
     return replace(instance, drain_requested_at=None, end_reason=None)
+
+
+def standing(instance: Instance, wanted: Standing) -> Instance:
+    """These levels hold for it."""
+    return instance if instance.gone_at else replace(instance, standing=wanted)
 
 
 def terminating(instance: Instance, reason: Reason, at: datetime) -> Instance:

@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Standing, View
 from fleet.store import life
 
 RunKey = tuple[str, str, datetime]
@@ -74,6 +75,10 @@ class MemoryStore:
 
     def cancel_drain(self, instance: str) -> None:
         self._order(instance, life.undrained)
+
+    def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
+        for instance, wanted in standings:
+            self._change(instance, partial(life.standing, wanted=wanted))
 
     def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None:
         self._order(instance, lambda i: life.terminating(i, reason, at))

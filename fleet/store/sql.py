@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fleet.database import Database
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Standing, View
 from fleet.store import life
 from fleet.store.tables import (
     EVENT,
@@ -91,6 +91,14 @@ class SqlStore:
 
     def cancel_drain(self, instance: str) -> None:
         self._order(instance, life.undrained)
+
+    def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
+        if not standings:
+            return
+        with self._database.write() as connection:
+            for instance, wanted in standings:
+                before = self._locked(connection, instance)
+                _write_changes(connection, before, life.standing(before, wanted))
 
     def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None:
         self._order(instance, lambda i: life.terminating(i, reason, at))

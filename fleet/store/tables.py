@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, RunResult, View
+from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, RunResult, Standing, View
 
 
 class Time(sa.TypeDecorator[datetime]):
@@ -82,6 +82,7 @@ INSTANCE = sa.Table(
     sa.Column("hostname", sa.Text, nullable=False),
     sa.Column("gpus", Json(tuple[Gpu, ...]), nullable=False),
     sa.Column("allocations", Json(tuple[Allocation, ...]), nullable=False),
+    sa.Column("standing", Json(Standing, remember=1024), nullable=False, server_default="{}"),
     # Not part of the noun:
     sa.Column("price_usd_per_hour", sa.Double),  # the offer's, which never changes; here so that SQL can sum money
     sa.Column("joined_by", sa.Text),  # SHA-256 of the join token that enrolled it

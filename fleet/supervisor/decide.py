@@ -100,6 +100,8 @@ class Policy:
     idle_timeout: timedelta | None
     contact_timeout: timedelta
     max_lifetime: timedelta | None
+    # By queue: tasks of up to so many GPUs are left to smaller machines.
+    above_gpus: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,12 +173,23 @@ def depth_to_look(state: State, policy: Policy, depth: int) -> int:
     can ever run here. Else what waits behind them would never be seen, and machines be launched for it again and again."""
     for queue in policy.queues:
         shown = [task for task in state.waiting if task.queue == queue.name]
-        if len(shown) >= depth and all(allocation.why_never(task, state.gpus, queue) for task in shown):
+        if len(shown) >= depth and not any(_is_for_here(task, queue, state, policy) for task in shown):
             return min(4 * depth, DEEPEST_LOOK)
     heads = (t for t in state.waiting if t.position < FIRST_LOOK)
     queues = {queue.name: queue for queue in policy.queues}
-    is_head_usable = any(t.queue in queues and not allocation.why_never(t, state.gpus, queues[t.queue]) for t in heads)
+    is_head_usable = any(t.queue in queues and _is_for_here(t, queues[t.queue], state, policy) for t in heads)
     return FIRST_LOOK if is_head_usable or not state.waiting else depth
+
+
+def _is_for_here(task: Task, queue: Queue, state: State, policy: Policy) -> bool:
+    """Whether this machine, idle as it may be, could and should run it."""
+    return not is_left_to_others(task, policy) and allocation.why_never(task, state.gpus, queue) is None
+
+
+def is_left_to_others(task: Task, policy: Policy) -> bool:
+    """Smaller machines are cheaper for it, says the centre; but a task with wishes of its own may have no other."""
+    limit = policy.above_gpus.get(task.queue)
+    return limit is not None and task.need.at_least <= limit and not task.gpu_type and not task.gpu_memory_gib
 
 
 def is_last_look_due(state: State, policy: Policy) -> bool:
@@ -298,7 +311,7 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
         if task.need.at_least and not free:
             continue  # nothing is left to give or to keep; only CPU tasks may follow
         queue = queues[task.queue]
-        if allocation.why_never(task, state.gpus, queue):
+        if not _is_for_here(task, queue, state, policy):
             continue
         slots = allocation.free_cpu_slots(queue, policy.queues, cpu_tasks, state.cpus)
         chosen = allocation.choose(task, free, slots)

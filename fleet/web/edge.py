@@ -122,6 +122,7 @@ def _enrolled(instance: Instance, token: str, policy: Policy) -> Enrolled:
         heartbeat_interval=policy.heartbeat_interval,
         contact_timeout=policy.contact_timeout,
         max_lifetime=policy.max_lifetime,
+        above_gpus=dict(instance.standing.above_gpus),
     )
 
 
@@ -133,4 +134,5 @@ def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int) -
         idle_timeout=policy.idle_timeout,
         runs_seen=tuple(run.task for run in message.runs if run.ended_at),
         hint=hint,
+        above_gpus=dict(instance.standing.above_gpus),
     )

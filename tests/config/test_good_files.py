@@ -84,6 +84,7 @@ def test_the_example_of_the_design_is_read_whole() -> None:
             provider="aws",
             region="us-east-1",
             instance_types=("p4d.24xlarge",),
+            is_idle_auto=True,
             settings={"subnets": ["subnet-1"]},
         ),
         Resource(
