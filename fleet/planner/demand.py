@@ -31,6 +31,7 @@ class Demand:
     next_choice: int = 0
     refusal: Reason | None = None  # why it can get no machine
     refused_at: int = 0  # how many machines the plan launched when it found no room either
+    sharing: Sequence[Walk] = ()  # where each further task that finds no room keeps parts of GPUs
 
 
 def in_order(snapshot: Snapshot) -> list[Task]:
