@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_hooks.gpus import GpuProcess, GpuReading, NvmlGpus, simulated
+from tests.nvml import build
 
 ROOT = Path(__file__).parents[2]
 TWO = """GPU-aaaa|NVIDIA A10|23028|1024|37|61|0
@@ -47,13 +47,7 @@ class Driver:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler (cc): the NVML shim cannot be built")
-    directory = tmp_path_factory.mktemp("nvml")
-    source, target = Path(__file__).with_name("nvshim.c"), directory / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", target, source], check=True)
-    return directory
+    return build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture
