@@ -79,7 +79,8 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuNeed:
-    """How many GPUs a task takes: as many as are free between the two bounds. 0 = a CPU task; 0.5 = half of one GPU."""
+    """How many GPUs a task takes: what it needs, and up to the upper bound of what nobody behind it needs. 0 = a CPU task;
+    0.5 = half of one GPU."""
 
     at_least: float
     at_most: float

@@ -69,17 +69,28 @@ def why_never(task: Task, gpus: Sequence[Gpu], queue: Queue) -> str | None:
 
 
 def choose(task: Task, free: Free, cpu_slots: int) -> tuple[Gpu, ...] | None:
-    """The GPUs that `task` gets of those free now (none for a CPU task that has a slot); None: not now."""
+    """The GPUs that `task` needs, of those free now (none for a CPU task that has a slot); None: not now."""
     usable = _suitable(task, free.whole)
     if task.need.share is not None:
         fullest = _fullest(task, free)
         return (fullest,) if fullest else _least_fragmenting(usable, 1) if usable else None
-    count = min(len(usable), int(task.need.at_most))
-    if count < task.need.at_least:
-        return None
+    count = int(task.need.at_least)
     if not count:
         return () if cpu_slots > 0 else None
-    return _least_fragmenting(usable, count)
+    return _least_fragmenting(usable, count) if count <= len(usable) else None
+
+
+def grow(task: Task, chosen: tuple[Gpu, ...], free: Free) -> tuple[Gpu, ...]:
+    """What a task of `1-4` gets in the end: as many as are left when all behind it have got, or keep, what they need.
+
+    The planner counts on what tasks need; who took all at once would leave the others to machines of their own.
+    """
+    if task.need.at_most <= len(chosen) or not free.whole or task.need.share is not None:
+        return chosen
+    usable = _suitable(task, [*chosen, *free.whole])
+    grown = _least_fragmenting(usable, min(len(usable), int(task.need.at_most)))
+    free.whole = [gpu for gpu in (*chosen, *free.whole) if gpu not in grown]
+    return grown
 
 
 def reserve(task: Task, free: Free) -> tuple[Gpu, ...]:

@@ -315,7 +315,7 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
     for held in state.held:
         if not held.gpus:
             cpu_tasks[held.task.queue] = cpu_tasks.get(held.task.queue, 0) + 1
-    claims = []
+    claims: list[tuple[Task, tuple[Gpu, ...]]] = []
     for task in _in_order(state, policy.queues):
         if task.need.at_least and not free:
             continue  # nothing is left to give or to keep; only CPU tasks may follow
@@ -330,8 +330,9 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
         free.take(task.need, chosen)
         if not chosen:
             cpu_tasks[queue.name] = cpu_tasks.get(queue.name, 0) + 1
-        claims.append(Claim(task=task, gpus=tuple(gpu.uuid for gpu in chosen)))
-    return tuple(claims)
+        claims.append((task, chosen))
+    grown = ((task, allocation.grow(task, chosen, free)) for task, chosen in claims)
+    return tuple(Claim(task=task, gpus=tuple(gpu.uuid for gpu in gpus)) for task, gpus in grown)
 
 
 def _in_order(state: State, queues: Sequence[Queue]) -> list[Task]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.model import Gpu, GpuNeed, Queue, Task
-from fleet.supervisor.allocation import Free, choose, free_cpu_slots, reserve, why_never
+from fleet.supervisor.allocation import Free, choose, free_cpu_slots, grow, reserve, why_never
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,10 +39,12 @@ def test_a_task_gets_whole_gpus_lowest_first():
     assert indexes(choose(a_task(2), Free(whole=four()), cpu_slots=0)) == [0, 1]
 
 
-def test_a_range_takes_what_is_free_between_its_bounds():
-    assert indexes(choose(a_task(1, 4), Free(whole=four()[1:]), cpu_slots=0)) == [1, 2, 3]
-    assert indexes(choose(a_task(1, 2), Free(whole=four()), cpu_slots=0)) == [0, 1]
+def test_a_range_gets_what_it_needs_and_then_what_is_left_up_to_its_bound():
+    assert indexes(choose(a_task(1, 4), Free(whole=four()), cpu_slots=0)) == [0]
     assert choose(a_task(2, 4), Free(whole=four()[:1]), cpu_slots=0) is None
+    assert indexes(grow(a_task(1, 4), (four()[3],), Free(whole=four()[1:3]))) == [1, 2, 3]
+    assert indexes(grow(a_task(1, 2), (four()[0],), Free(whole=four()[1:]))) == [0, 1]
+    assert indexes(grow(a_task(1, 4), (four()[0],), Free(whole=[], shared={four()[1]: 5000}))) == [0]
 
 
 def test_neighbours_that_are_both_free_stay_together():
@@ -161,5 +163,8 @@ def test_what_is_chosen_is_free_and_as_many_as_the_need_allows(size: int, data):
     if len(free) < low:
         assert chosen is None
     else:
-        assert len(chosen) == len(set(indexes(chosen))) == min(len(free), high)
-        assert set(chosen) <= set(free)
+        left = Free(whole=free)
+        left.take(GpuNeed(at_least=low, at_most=high), chosen)
+        grown = grow(a_task(low, high), chosen, left)
+        assert (len(chosen), len(grown)) == (low, min(len(free), high))
+        assert sorted(indexes([*grown, *left.whole])) == sorted(indexes(free))

@@ -116,6 +116,18 @@ def test_tasks_of_parts_share_gpus_up_to_the_whole_and_those_of_whole_ones_do_no
     assert claims(a_state(waiting=waiting)) == [(task, (gpu,)) for task, gpu in got.items()]
 
 
+def test_a_task_that_takes_one_to_four_leaves_what_those_behind_it_need_and_takes_the_rest() -> None:
+    def elastic(id: str, position: int) -> Task:
+        return replace(a_task(id, position=position), need=GpuNeed(at_least=1, at_most=4))
+
+    alone = a_state(waiting=(elastic("a", 0),))
+    assert claims(alone) == [("a", ("g0", "g1", "g2", "g3"))]
+    together = a_state(waiting=(elastic("a", 0), a_task("b", position=1), elastic("c", 2)))
+    assert claims(together) == [("a", ("g0", "g3")), ("b", ("g1",)), ("c", ("g2",))]
+    before_a_large_one = a_state(waiting=(elastic("a", 0), a_task("b", gpus=4, position=1)))
+    assert claims(before_a_large_one) == [("a", ("g0",))]
+
+
 def test_two_queues_share_a_gpu_and_what_is_held_of_it_counts() -> None:
     waiting = (a_task("a", gpus=0.5, queue="urgent"), a_task("b", gpus=0.1), a_task("c", gpus=0.1, position=1))
     state = a_state(waiting=waiting, gpus=GPUS[:1], held=(a_part("x", 0.4, 0),))
