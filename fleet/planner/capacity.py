@@ -56,6 +56,7 @@ class Fits(dict[Shape, bool]):
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
+        self.part = in_parts(wish.at_least) if 0 < wish.at_least < 1 else 0  # of one GPU, if it asks for a part
 
     def __missing__(self, shape: Shape) -> bool:
         found = self[shape] = is_fit(self.wish, shape)
@@ -142,11 +143,15 @@ class Walk:
     def take(self, fits: Fits, queue: Queue) -> Room | None:
         """Room for one more task; None: these rooms, as far as there are any yet, have none."""
         at_least = fits.wish.at_least
-        least = at_least if at_least >= 1 else 0  # of whole GPUs that must be free
+        part = fits.part
         for place in range(self.place, len(self.rooms)):
             room = self.rooms[place]
-            if least and least > room.free_gpus:
-                continue  # asked first, because most machines are full
+            # Asked first, because most machines are full.
+            if part:
+                if room.free_gpus < 1 and (not room.parts or part > room.parts[-1]):
+                    continue
+            elif at_least and at_least > room.free_gpus:
+                continue
             if fits[room.shape] and room.take(at_least, queue):
                 self.place = place
                 return room

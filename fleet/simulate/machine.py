@@ -270,7 +270,10 @@ class Machine:
         self._tell_server()
 
     def _count_free(self) -> None:
-        held = ((job.held.gpus, job.held.task.need.share) for job in self._jobs.values())
+        held = [(job.held.gpus, job.held.task.need.share) for job in self._jobs.values()]
+        if all(share is None for _, share in held):
+            self._free = (len(self._gpus) - sum(len(gpus) for gpus, _ in held)) * PARTS_OF_A_GPU
+            return
         free = Free.of(self._gpus, held)
         self._free = len(free.whole) * PARTS_OF_A_GPU or max(free.shared.values(), default=0)
 

@@ -309,6 +309,8 @@ def _abort_deadline(seen: Sighting, at: datetime) -> datetime:
 
 def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
     """Strict priority of queues, then the order in each. What fits this machine but not now keeps its GPUs free."""
+    if not state.waiting:
+        return ()
     queues = {queue.name: queue for queue in policy.queues}
     free = allocation.Free.of(state.gpus, ((held.gpus, held.task.need.share) for held in state.held))
     cpu_tasks: dict[str, int] = {}
