@@ -31,9 +31,6 @@ class Free:
         shared = {g: left for g in gpus if g.uuid in taken and (left := PARTS_OF_A_GPU - taken[g.uuid]) > 0}
         return cls([g for g in gpus if g.uuid not in taken], shared)
 
-    def __bool__(self) -> bool:
-        return bool(self.whole or self.shared)
-
     def take(self, need: GpuNeed, chosen: Sequence[Gpu]) -> None:
         """These were chosen for such a task."""
         for gpu in chosen:
@@ -56,12 +53,13 @@ def why_never(task: Task, gpus: Sequence[Gpu], queue: Queue) -> str | None:
     need = task.need
     if need.at_least > need.at_most:
         return f"needs at least {need.at_least:g} and at most {need.at_most:g} GPUs, which no machine can give"
-    if (need.at_least % 1 or need.at_most % 1) and (need.share is None or need.at_most != need.share):
+    share = need.share
+    if (need.at_least % 1 or need.at_most % 1) and (share is None or need.at_most != share):
         return f"needs {need} GPUs; parts are of one GPU alone"
     if not need.at_most:
         return "the queue has no slots for CPU tasks" if queue.slots == 0 else None
     suitable = len(_suitable(task, gpus))
-    if need.share is not None:
+    if share is not None:
         return None if suitable else f"needs {need} of a GPU{_wish(task)}; this machine has none"
     if suitable < need.at_least:
         return f"needs {need} GPUs{_wish(task)}; this machine has {suitable}"

@@ -319,7 +319,7 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
             cpu_tasks[held.task.queue] = cpu_tasks.get(held.task.queue, 0) + 1
     claims: list[tuple[Task, tuple[Gpu, ...]]] = []
     for task in _in_order(state, policy.queues):
-        if task.need.at_least and not free:
+        if task.need.at_least and not (free.whole or free.shared):
             continue  # nothing is left to give or to keep; only CPU tasks may follow
         queue = queues[task.queue]
         if allocation.why_never(task, state.gpus, queue):
