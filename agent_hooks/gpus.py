@@ -28,11 +28,24 @@ class GpuReading:
     temperature_c: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuProcess:
+    """What one process holds of one GPU now."""
+
+    gpu: str  # uuid
+    pid: int  # as this machine numbers its processes; in a container with numbers of its own it is somebody else's
+    memory_gib: float
+
+
 class Gpus(Protocol):
     """Where GPUs are read from."""
 
     def read(self) -> tuple[GpuReading, ...]:
         """All GPUs that answer, by index; one that fell off its bus is missing. Never raises."""
+        ...
+
+    def processes(self) -> tuple[GpuProcess, ...]:
+        """Which processes compute on them, as far as the driver says how much memory they hold. Never raises."""
         ...
 
 
@@ -53,6 +66,17 @@ class NvmlGpus:
             return ()
         readings = (_read_one(nvml, index) for index in range(count))
         return tuple(reading for reading in readings if reading is not None)
+
+    def processes(self) -> tuple[GpuProcess, ...]:
+        nvml = self._open()
+        if nvml is None:
+            return ()
+        try:
+            count = nvml.nvmlDeviceGetCount()
+        except nvml.NVMLError:
+            self._nvml = None
+            return ()
+        return tuple(process for index in range(count) for process in _processes_of(nvml, index))
 
     def _open(self) -> Any:
         if self._nvml is not None:
@@ -92,6 +116,20 @@ def _read_one(nvml: Any, index: int) -> GpuReading | None:
     )
 
 
+def _processes_of(nvml: Any, index: int) -> list[GpuProcess]:
+    try:
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+        found = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except nvml.NVMLError:
+        return []
+    return [
+        GpuProcess(gpu=uuid, pid=process.pid, memory_gib=process.usedGpuMemory / GIB)
+        for process in found
+        if process.usedGpuMemory is not None
+    ]
+
+
 def _optional(nvml: Any, ask: Any) -> float | None:
     """What some models and MIG mode do not tell."""
     try:
@@ -112,6 +150,9 @@ class SimulatedGpus:
 
     def read(self) -> tuple[GpuReading, ...]:
         return self._readings
+
+    def processes(self) -> tuple[GpuProcess, ...]:
+        return ()  # nothing computes on what does not exist
 
 
 def simulated(spec: str, owner: str = "") -> SimulatedGpus:

@@ -14,6 +14,8 @@ from enum import StrEnum
 
 MOST_GPUS = 1024  # of one task: more is a typo
 SMALLEST_PART = 0.01  # of a GPU
+# Shares of a GPU are added in whole ten-thousandths, as fine as `GpuNeed.read` reads them: floats would lose some.
+PARTS_OF_A_GPU = 10_000
 
 
 # Drivers report less than the number on the box: a "24 GB" A10 says 22.5 GiB, an old "16 GB" T4 14.8 GiB.
@@ -85,7 +87,8 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuNeed:
-    """How many GPUs a task takes: as many as are free between the two bounds. 0 = a CPU task; 0.5 = half of one GPU."""
+    """How many GPUs a task takes: what it needs, and up to the upper bound of what nobody behind it needs. 0 = a CPU task;
+    0.5 = half of one GPU."""
 
     at_least: float
     at_most: float
@@ -93,6 +96,11 @@ class GpuNeed:
     def __str__(self) -> str:
         low, high = f"{self.at_least:g}", f"{self.at_most:g}"
         return low if low == high else f"{low}-{high}"
+
+    @property
+    def share(self) -> float | None:
+        """The part of one GPU that it takes, if it is a part; None: whole GPUs, or none."""
+        return self.at_least if 0 < self.at_least < 1 else None
 
     @classmethod
     def read(cls, text: str) -> GpuNeed:
@@ -130,7 +138,7 @@ class Task:
     project: str = ""
     user: str = ""
     gpu_type: str | None = None  # "a100": only GPUs whose model contains this word
-    gpu_memory_gib: float | None = None  # at least so much on each GPU
+    gpu_memory_gib: float | None = None  # at least so much on each GPU; of a part of one: in its part
     notes: tuple[str, ...] = ()  # wishes of the task that were ignored, each with its cause, for people
 
 
@@ -214,6 +222,7 @@ class Allocation:
     worker: str  # what ClearML sees: "<cluster>:<resource>:<instance>:gpu0,1"
     gpus: tuple[str, ...]  # uuids; empty for a CPU task
     started_at: datetime
+    share: float | None = None  # of its one GPU, which others may hold parts of too; None: its GPUs are its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +299,11 @@ class Budget:
     usd_per_day: float | None = None
     usd_per_month: float | None = None
     when_spent: WhenSpent = WhenSpent.HOLD
+
+
+def in_parts(gpus: float) -> int:
+    """So many GPUs, or a share of one, in ten-thousandths of a GPU."""
+    return round(gpus * PARTS_OF_A_GPU)
 
 
 # --- what the planner sees and says

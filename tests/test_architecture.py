@@ -99,6 +99,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
 }
 PURE = {
     "__future__",
+    "bisect",
     "collections",
     "dataclasses",
     "datetime",

@@ -148,7 +148,7 @@ def test_what_this_version_refuses_is_said() -> None:
         budget: {usd_per_day: 1, usd_per_month: 1}
         agent: {mode: docker, image: i}
         resources: {r: {provider: local, gpus: 1}}
-        queues: {train: {resources: [r], gpus: 0.5}}
+        queues: {train: {resources: [r]}}
     """
     with pytest.raises(ConfigError) as caught:
         refuse_unkept_promises(parse(text, "f"))

@@ -209,11 +209,6 @@ def refuse_unkept_promises(config: Config) -> None:
             )
     if config.agent.mode == "docker":
         problems.append("agent.mode: docker is not in this version of fleet; use venv or interpreter")
-    for queue in config.queues:
-        if 0 < queue.need.at_least < 1:
-            problems.append(
-                f"queues.{queue.name}.gpus: parts of a GPU are not in this version of fleet; use whole ones"
-            )
     if problems:
         raise ConfigError(*(f"{config.origin}: {p}" for p in problems))
 

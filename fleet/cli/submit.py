@@ -38,7 +38,9 @@ def submit(
     config: ConfigOption = None,
     name: Annotated[str | None, typer.Option(help="The task's name. Default: the script's.")] = None,
     project: Annotated[str, typer.Option(help="The project it is shown under.")] = "fleet",
-    gpus: Annotated[str | None, typer.Option(help="GPUs it needs, if other than its queue gives: 2, or 1-4.")] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="GPUs it needs, if other than its queue gives: 2, 0.5, or 1-4.")
+    ] = None,
     gpu_type: Annotated[str | None, typer.Option(help="Only GPUs whose model contains this: a100.")] = None,
     gpu_memory: Annotated[str | None, typer.Option(help="GiB that each GPU must have: 40.")] = None,
     as_json: JsonOption = False,

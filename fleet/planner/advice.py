@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from fleet.model import Habits
+from fleet.model import PARTS_OF_A_GPU, Habits
 from fleet.planner.capacity import Room
 from fleet.planner.demand import Choice, Demand
 from fleet.planner.mix import Box, Group, Pattern, cheapest_mix
@@ -50,7 +50,7 @@ def advise(
 
 def _unmet(demands: Sequence[Demand], counts: Mapping[int, int], rooms: Mapping[str, Sequence[Room]]) -> dict[int, int]:
     """How many of each class will find no room in what is there: about, since classes come one after the other here."""
-    free = {id(room): room.free_gpus for several in rooms.values() for room in several if room.free_gpus > 0}
+    free = {id(room): has for several in rooms.values() for room in several if (has := _free(room))}
     left = dict(counts)
     for demand in demands:
         wish, waiting = demand.fits.wish, counts[demand.kind]
@@ -70,6 +70,10 @@ def _unmet(demands: Sequence[Demand], counts: Mapping[int, int], rooms: Mapping[
                 break
         left[demand.kind] = waiting
     return left
+
+
+def _free(room: Room) -> float:
+    return room.free_gpus + sum(room.parts) / PARTS_OF_A_GPU if room.parts else room.free_gpus
 
 
 def _best(demand: Demand, may_launch: MayLaunch) -> list[Choice]:

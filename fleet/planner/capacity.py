@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fleet.model import NOMINAL_MEMORY, TAKING_TASKS, Gpu, Instance, InstanceState, Offer, Queue, Resource
+from fleet.model import (
+    NOMINAL_MEMORY,
+    PARTS_OF_A_GPU,
+    TAKING_TASKS,
+    Allocation,
+    Gpu,
+    Instance,
+    InstanceState,
+    Offer,
+    Queue,
+    Resource,
+    in_parts,
+)
 
 
 class Wish(NamedTuple):
@@ -27,15 +40,15 @@ class Shape(NamedTuple):
 
 def is_fit(wish: Wish, shape: Shape) -> bool:
     """Whether an empty machine of this shape can ever run such a task."""
-    if wish.at_least % 1:
-        return False  # supervisors hand out whole GPUs: a machine launched for a part of one would never be used
     if wish.at_least > shape.gpus:
         return False
     if wish.at_least == 0:
         return True
     if wish.gpu_type and wish.gpu_type.lower() not in (shape.gpu_model or "").lower():
         return False
-    return wish.gpu_memory_gib is None or NOMINAL_MEMORY * wish.gpu_memory_gib <= (shape.gpu_memory_gib or 0.0)
+    if wish.gpu_memory_gib is None:
+        return True
+    return NOMINAL_MEMORY * wish.gpu_memory_gib <= min(wish.at_least, 1.0) * (shape.gpu_memory_gib or 0.0)
 
 
 class Fits(dict[Shape, bool]):
@@ -43,6 +56,7 @@ class Fits(dict[Shape, bool]):
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
+        self.part = in_parts(wish.at_least) if 0 < wish.at_least < 1 else 0  # of one GPU, if it asks for a part
 
     def __missing__(self, shape: Shape) -> bool:
         found = self[shape] = is_fit(self.wish, shape)
@@ -57,32 +71,33 @@ class Room:
     offer: Offer
     state: InstanceState  # REQUESTED stands for one that this plan launches, too
     shape: Shape
-    free_gpus: float
+    free_gpus: float  # whole ones
+    parts: list[int] | None = None  # free ten-thousandths of each GPU that is shared, fewest first; None: of none
     shared_cpu_tasks: int = 0  # of queues without slots of their own: they share one slot for each CPU
     own_cpu_tasks: Mapping[str, int] | None = None  # of queues with slots, by name
-    kept_gpus: float = 0  # of those that were free, for a task that is ahead and needs more
+    kept_gpus: float = 0  # of what was free, for a task that is ahead and needs more
     kept_for: str | None = None
     tasks: list[str] | None = None  # for which this plan launches it; None: it is there
-    above_gpus: Mapping[str, float] | None = (
-        None  # by queue: smaller tasks have cheaper machines (`fleet.planner.worth`)
-    )
-    seats: dict[int, int] | None = (
-        None  # of one that this plan launches for a mix: by class, how many of it are to come
-    )
+    above_gpus: Mapping[str, float] | None = None  # by queue: smaller tasks have cheaper machines (see `worth`)
+    seats: dict[int, int] | None = None  # launched by this plan for a mix: by class, how many of it are to come
 
     def take(self, wish: Wish, queue: Queue, kind: int) -> bool:
         """Reserve room for one task of class `kind`, which fits the shape; False: there is none left for it."""
         if not wish.at_least:
             return not self.is_above(wish, queue.name) and self._take_slot(queue)
-        if wish.at_least > self.free_gpus:
+        if wish.at_least > self.free_gpus and wish.at_least >= 1:
             return False
-        if self.seats is not None:
-            if not self.seats.get(kind):
+        if self.seats is not None and not self.seats.get(kind):
+            return False
+        if self.seats is None and self.above_gpus and self.is_above(wish, queue.name):
+            return False
+        if wish.at_least < 1:
+            if not self._take_part(in_parts(wish.at_least)):
                 return False
+        else:
+            self.free_gpus -= wish.at_least
+        if self.seats is not None:
             self.seats[kind] -= 1
-        elif self.above_gpus and self.is_above(wish, queue.name):
-            return False
-        self.free_gpus -= wish.at_least
         return True
 
     def is_above(self, wish: Wish, queue: str) -> bool:
@@ -90,6 +105,32 @@ class Room:
         if not self.above_gpus or wish.gpu_type or wish.gpu_memory_gib:
             return False
         return wish.at_least <= self.above_gpus.get(queue, -1.0)
+
+    def _take_part(self, part: int) -> bool:
+        """Of the fullest GPU that still has room for it, as supervisors choose it."""
+        parts = self.parts = self.parts or []
+        place = bisect_left(parts, part)
+        if place < len(parts):
+            left = parts.pop(place) - part
+        elif self.free_gpus >= 1:
+            self.free_gpus -= 1
+            left = PARTS_OF_A_GPU - part
+        else:
+            return False
+        if left:
+            insort(parts, left)
+        return True
+
+    def keep(self, at_least: float, task: str) -> None:
+        """Keep for a task that found too little free what `fleet.supervisor.allocation.reserve` keeps for it: whole GPUs,
+        then the emptiest of those that are shared."""
+        whole = min(self.free_gpus, max(at_least, 1))
+        kept = whole
+        for _ in range(min(int(max(at_least, 1) - whole), len(self.parts or ()))):
+            kept += (self.parts or []).pop() / PARTS_OF_A_GPU
+        self.free_gpus -= whole
+        if kept:
+            self.kept_gpus, self.kept_for = self.kept_gpus + kept, self.kept_for or task
 
     def _take_slot(self, queue: Queue) -> bool:
         """As `fleet.supervisor.allocation.free_cpu_slots` counts them."""
@@ -113,14 +154,20 @@ class Walk:
     rooms: Sequence[Room]  # grows at its end while the plan adds machines
     place: int = 0
     kept: int = 0  # so many of them keep what they have free for it
+    shared: Sequence[Room] = ()  # those of them that have parts of GPUs left, to keep for the next of the class
 
     def take(self, fits: Fits, queue: Queue, kind: int) -> Room | None:
         """Room for one more task of class `kind`; None: these rooms, as far as there are any yet, have none."""
         at_least = fits.wish.at_least
+        part = fits.part
         for place in range(self.place, len(self.rooms)):
             room = self.rooms[place]
-            if at_least and at_least > room.free_gpus:
-                continue  # asked first, because most machines are full
+            # Asked first, because most machines are full.
+            if part:
+                if room.free_gpus < 1 and (not room.parts or part > room.parts[-1]):
+                    continue
+            elif at_least and at_least > room.free_gpus:
+                continue
             if fits[room.shape] and room.take(fits.wish, queue, kind):
                 self.place = place
                 return room
@@ -130,10 +177,15 @@ class Walk:
     def keep(self, fits: Fits, task: str) -> None:
         """What is free is too little for this task, and kept for it: so do supervisors (`fleet.supervisor.allocation`),
         lest small tasks starve large ones. Those behind it must not be told to wait there."""
-        for room in self.rooms[self.kept :]:
-            if room.free_gpus > 0 and fits.wish.at_least and fits[room.shape] and room.seats is None:
-                room.kept_gpus, room.kept_for, room.free_gpus = room.free_gpus, task, 0
-        self.kept = len(self.rooms)
+        if not fits.wish.at_least:
+            return
+        shared = []
+        for room in (*self.shared, *self.rooms[self.kept :]):
+            if (room.free_gpus > 0 or room.parts) and room.seats is None and fits[room.shape]:
+                room.keep(fits.wish.at_least, task)
+                if room.parts:
+                    shared.append(room)
+        self.kept, self.shared = len(self.rooms), shared
 
 
 def shape_of(offer: Offer) -> Shape:
@@ -148,14 +200,30 @@ def room_of(instance: Instance, state: InstanceState, with_own_slots: Container[
     if instance.enrolled_at:
         shape = _shape_as_seen(instance.gpus, shape.gpu_model, shape.gpu_memory_gib)
     room = Room(instance.id, instance.offer, state, shape, shape.gpus)
+    shares = []
     for allocation in instance.allocations:
+        if allocation.share is not None:
+            shares.append(allocation)
+            continue
         room.free_gpus -= len(allocation.gpus)
         if not allocation.gpus and allocation.queue in with_own_slots:
             own = room.own_cpu_tasks or {}
             room.own_cpu_tasks = {**own, allocation.queue: own.get(allocation.queue, 0) + 1}
         elif not allocation.gpus:
             room.shared_cpu_tasks += 1
+    if shares:
+        room.parts = _free_parts(shares)
+        room.free_gpus -= len({gpu for allocation in shares for gpu in allocation.gpus})
     return room
+
+
+def _free_parts(shares: Sequence[Allocation]) -> list[int]:
+    """What is left of each GPU that these hold parts of, in ten-thousandths, fewest first."""
+    left: dict[str, int] = {}
+    for allocation in shares:
+        for gpu in allocation.gpus:
+            left[gpu] = left.get(gpu, PARTS_OF_A_GPU) - in_parts(allocation.share or 0.0)
+    return sorted(parts for parts in left.values() if parts > 0)
 
 
 def _shape_as_seen(gpus: Sequence[Gpu], model: str | None, memory_gib: float | None) -> Shape:

@@ -41,6 +41,7 @@ class Demand:
     )  # machines advised for it, the next one last
     refusal: Reason | None = None  # why it can get no machine
     refused_at: int = 0  # how many machines the plan launched when it found no room either
+    sharing: Sequence[Walk] = ()  # where each further task that finds no room keeps parts of GPUs
 
 
 def in_order(snapshot: Snapshot) -> list[Task]:

@@ -123,6 +123,8 @@ class _Draft:
         """Room for this task of the class, launched if need be, or why there is none."""
         # If no machine was added since all refused this class, the next of it need not look.
         if demand.refusal and demand.refused_at == len(self.new):
+            for walk in demand.sharing:
+                walk.keep(demand.fits, task.id)
             return demand.refusal
         for walk in demand.walks:
             if walk.place < len(walk.rooms) and (room := walk.take(demand.fits, demand.queue, demand.kind)):
@@ -135,6 +137,7 @@ class _Draft:
             demand.refusal = self._refusal(demand)
         for walk in demand.walks:
             walk.keep(demand.fits, task.id)
+        demand.sharing = [walk for walk in demand.walks if walk.shared]
         demand.refused_at = len(self.new)
         return demand.refusal
 

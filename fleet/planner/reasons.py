@@ -68,14 +68,15 @@ def no_fit(wish: Wish, queue: Queue, choices: Mapping[str, Sequence[Choice]]) ->
     sizes = [(choice.offer.gpus, name) for name in queue.resources for choice in choices.get(name, ())]
     if not sizes:
         return Reason(code="no_offer", text=f"none of its resources ({names}) has an offer now", queue=queue.name)
-    if wish.at_least % 1:
-        text = f"needs {wish.at_least:g} of a GPU; this version hands out whole GPUs only"
-        return Reason(code="no_fit", text=text, queue=queue.name)
     wanted = f"{wish.at_least:g} GPUs" if wish.at_least != 1 else "1 GPU"
+    if wish.at_least % 1:
+        wanted = f"{wish.at_least:g} of a GPU"
     if wish.gpu_type:
         wanted += f" of type {wish.gpu_type}"
     if wish.gpu_memory_gib:
-        wanted += f" with {wish.gpu_memory_gib:g} GiB each"
+        wanted += (
+            f" with {wish.gpu_memory_gib:g} GiB" if wish.at_least % 1 else f" with {wish.gpu_memory_gib:g} GiB each"
+        )
     gpus, largest = max(sizes)
     text = f"needs {wanted}; the largest of its resources ({largest}) has {gpus}"
     if wish.at_least <= gpus:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from fleet.model import Allocation, Gpu, Reason, Run, RunResult, Standing, Task
+from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, Reason, Run, RunResult, Standing, Task
 from fleet.providers.base import LaunchOrder
 from fleet.simulate.agenda import NEVER, Agenda
 from fleet.simulate.faults import Faults
 from fleet.simulate.server import Peeks, SimulatedServer
 from fleet.simulate.truth import Attempt, Truth
 from fleet.store.memory import MemoryStore
+from fleet.supervisor.allocation import Free
 from fleet.supervisor.decide import (
     Claim,
     EndMachine,
@@ -76,7 +77,7 @@ class Machine:
         self._gpus = _gpus_of(order)
         self._peeks = peeks(order, self._gpus)
         self._jobs: dict[str, Job] = {}
-        self._free = len(self._gpus)
+        self._free = len(self._gpus) * PARTS_OF_A_GPU  # the most that one task could get, in parts of a GPU
         self._enrolled_at: datetime | None = None
         self._idle_since: datetime | None = None
         self._stopped_pulling: Reason | None = None
@@ -244,12 +245,13 @@ class Machine:
             claimed_at=at,
             started_at=at,
         )
-        held = Allocation(task=task.id, queue=task.queue, worker=worker, gpus=claim.gpus, started_at=at)
-        attempt = Attempt(task=task.id, instance=self.id, gpus=len(claim.gpus), started_at=at)
+        share = task.need.share
+        held = Allocation(task=task.id, queue=task.queue, worker=worker, gpus=claim.gpus, started_at=at, share=share)
+        attempt = Attempt(task=task.id, instance=self.id, gpus=share or len(claim.gpus), started_at=at)
         job = Job(held=Held(task=task, gpus=claim.gpus), allocation=held, run=run, attempt=attempt)
         self._jobs[task.id] = job
         self._new_runs.append(run)
-        self._free -= len(claim.gpus)
+        self._count_free()
         self._idle_since = None
         world.truth.start(attempt)
         world.agenda.add(at + world.duration_of(task.id), partial(self._finish, job))
@@ -271,7 +273,7 @@ class Machine:
     def _release(self, job: Job, result: RunResult | None) -> None:
         task, at = job.held.task, self._world.agenda.at
         del self._jobs[task.id]
-        self._free += len(job.held.gpus)
+        self._count_free()
         if not self._jobs:
             self._idle_since = at
         if result:
@@ -279,6 +281,14 @@ class Machine:
         self._new_runs = [run for run in self._new_runs if run.task != task.id]
         self._new_runs.append(replace(job.run, ended_at=at, result=result or RunResult.STOPPED))
         self._tell_server()
+
+    def _count_free(self) -> None:
+        held = [(job.held.gpus, job.held.task.need.share) for job in self._jobs.values()]
+        if all(share is None for _, share in held):
+            self._free = (len(self._gpus) - sum(len(gpus) for gpus, _ in held)) * PARTS_OF_A_GPU
+            return
+        free = Free.of(self._gpus, held)
+        self._free = len(free.whole) * PARTS_OF_A_GPU or max(free.shared.values(), default=0)
 
     def _tell_server(self) -> None:
         """What tasks came to, as soon as the server can be reached."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from fleet.model import Gpu, Queue, Task
+from fleet.model import Gpu, Queue, Task, in_parts
 from fleet.queues.memory import MemoryServer
 from fleet.supervisor.allocation import why_never
 
@@ -65,7 +65,7 @@ class Peeks:
         self._gpus = gpus
         self._version = -1
         self._tasks: tuple[Task, ...] = ()
-        self._smallest: float | None = None
+        self._smallest: int | None = None
         self._fits: dict[str, bool] = {}
 
     def tasks(self) -> tuple[Task, ...]:
@@ -73,8 +73,8 @@ class Peeks:
         self._look()
         return self._tasks
 
-    def smallest(self) -> float | None:
-        """How many GPUs the smallest of them needs: who has less free need not decide. None: nothing waits."""
+    def smallest(self) -> int | None:
+        """What the smallest of them needs, in parts of a GPU: who has less free need not decide. None: nothing waits."""
         self._look()
         return self._smallest
 
@@ -83,7 +83,7 @@ class Peeks:
             self._version = self._server.version
             waiting = self._server.waiting(tuple(self._queues.values()))
             self._tasks = tuple(task for task in waiting if self._can_run(task))
-            self._smallest = min((task.need.at_least for task in self._tasks), default=None)
+            self._smallest = min((in_parts(task.need.at_least) for task in self._tasks), default=None)
 
     def _can_run(self, task: Task) -> bool:
         fits = self._fits.get(task.id)

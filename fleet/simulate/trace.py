@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import ConfigError
-from fleet.model import GpuNeed, Queue
+from fleet.model import SMALLEST_PART, GpuNeed, Queue
 
 NEEDED = ("submit_s", "gpus", "duration_s")
 MOST_GPUS = 1024
+DECIMALS = 3  # of a part of a GPU: a third is 0.333, and three of them fit on one
 MOST_SECONDS = 10 * 365 * 86400.0
-# A wish travels as a tag of the task, and a tag writes three decimals.
-SMALLEST_PART = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ def _gpus(row: Mapping[str, str | None], where: str) -> float:
     gpus = _number(row, "gpus", where, MOST_GPUS)
     if gpus > 1 and not gpus.is_integer():
         raise ConfigError(f"{where}: gpus is {gpus:g}; a part of a GPU is less than 1, more than one are whole")
-    return max(round(gpus, 3), SMALLEST_PART) if 0 < gpus < 1 else gpus
+    return max(round(gpus, DECIMALS), SMALLEST_PART) if 0 < gpus < 1 else gpus
 
 
 def _gpu_type(row: Mapping[str, str | None], where: str) -> str | None:

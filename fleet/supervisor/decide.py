@@ -28,6 +28,9 @@ START_AGAIN_AFTER = timedelta(seconds=2)  # times the number of failures
 MAX_ABORT_CALLBACK = timedelta(seconds=1800)
 # `created` and `failed` can be seen in passing, while a user resets or the SDK says its last words.
 SIGHTINGS_NEEDED = {TaskStatus.CREATED: 2, TaskStatus.FAILED: 2}
+# A task may use more than its share of a GPU's memory for so many looks in a row, two seconds apart: libraries take
+# memory before they give other memory back.
+OVERUSES_BORNE = 2
 NOT_OURS = {
     TaskStatus.CREATED,
     TaskStatus.QUEUED,
@@ -52,6 +55,15 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Overuse:
+    """A task on a part of a GPU uses more of its memory than its share."""
+
+    used_gib: float
+    allowed_gib: float
+    times: int  # seen how often in a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """A task that holds its GPUs (or its CPU slot), from the claim until all its processes are gone."""
 
@@ -61,6 +73,7 @@ class Held:
     start_error: str | None = None  # its agent could not be started
     starts_failed: int = 0  # on this machine, this time included
     sighting: Sighting | None = None
+    overuse: Overuse | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,9 +279,19 @@ def _stop_of(held: Held, end: Reason | None, at: datetime) -> StopTask | None:
         return StopTask(task=task, reason=Reason(code="start_failed", text=held.start_error, task=task), then=then)
     if end:
         return StopTask(task=task, reason=end, then=RunResult.REQUEUED)
-    if held.sighting:
-        return _stop_by_sighting(task, held.sighting, at)
+    if held.sighting and (stop := _stop_by_sighting(task, held.sighting, at)):
+        return stop
+    if held.overuse and held.overuse.times > OVERUSES_BORNE:
+        return StopTask(task=task, reason=_too_much_memory(held.task, held.overuse), then=RunResult.FAILED)
     return None
+
+
+def _too_much_memory(task: Task, overuse: Overuse) -> Reason:
+    text = (
+        f"it uses {overuse.used_gib:.1f} GiB of GPU memory; its share of the GPU, {task.need}, is {overuse.allowed_gib:.1f} "
+        f"GiB, and others use the rest; let it use less (FLEET_GPU_MEMORY_LIMIT_MIB), or ask for a larger part or a whole GPU"
+    )
+    return Reason(code="gpu_memory_exceeded", text=text, task=task.id, queue=task.queue, limit=f"gpus={task.need}")
 
 
 def _stop_by_sighting(task: str, seen: Sighting, at: datetime) -> StopTask | None:
@@ -299,16 +322,17 @@ def _abort_deadline(seen: Sighting, at: datetime) -> datetime:
 
 def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
     """Strict priority of queues, then the order in each. What fits this machine but not now keeps its GPUs free."""
+    if not state.waiting:
+        return ()
     queues = {queue.name: queue for queue in policy.queues}
-    taken = {uuid for held in state.held for uuid in held.gpus}
-    free = [gpu for gpu in state.gpus if gpu.uuid not in taken]
+    free = allocation.Free.of(state.gpus, ((held.gpus, held.task.need.share) for held in state.held))
     cpu_tasks: dict[str, int] = {}
     for held in state.held:
         if not held.gpus:
             cpu_tasks[held.task.queue] = cpu_tasks.get(held.task.queue, 0) + 1
-    claims = []
+    claims: list[tuple[Task, tuple[Gpu, ...]]] = []
     for task in _in_order(state, policy.queues):
-        if task.need.at_least and not free:
+        if task.need.at_least and not (free.whole or free.shared):
             continue  # nothing is left to give or to keep; only CPU tasks may follow
         queue = queues[task.queue]
         if not _is_for_here(task, queue, state, policy):
@@ -316,14 +340,14 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
         slots = allocation.free_cpu_slots(queue, policy.queues, cpu_tasks, state.cpus)
         chosen = allocation.choose(task, free, slots)
         if chosen is None:
-            kept = allocation.reserve(task, free)
-            free = [gpu for gpu in free if gpu not in kept]
+            free.keep(allocation.reserve(task, free))
             continue
-        free = [gpu for gpu in free if gpu not in chosen]
+        free.take(task.need, chosen)
         if not chosen:
             cpu_tasks[queue.name] = cpu_tasks.get(queue.name, 0) + 1
-        claims.append(Claim(task=task, gpus=tuple(gpu.uuid for gpu in chosen)))
-    return tuple(claims)
+        claims.append((task, chosen))
+    grown = ((task, allocation.grow(task, chosen, free)) for task, chosen in claims)
+    return tuple(Claim(task=task, gpus=tuple(gpu.uuid for gpu in gpus)) for task, gpus in grown)
 
 
 def _in_order(state: State, queues: Sequence[Queue]) -> list[Task]:

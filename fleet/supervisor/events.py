@@ -77,6 +77,14 @@ class Sensed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """The GPU memory that tasks on parts of a GPU use now; one that uses none is missing."""
+
+    asked: tuple[str, ...]  # keys of their jobs
+    used_gib: Mapping[str, float]  # by key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartedUp:
     """The hooks of the machine's start have run."""
 
@@ -145,6 +153,7 @@ Event = (
     | Watched
     | Failed
     | Sensed
+    | Metered
     | StartedUp
     | Prepared
     | Announced

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from fleet.model import Allocation, Gpu, Run, RunResult, Task
 from fleet.queues.base import TaskState, TaskStatus
-from fleet.supervisor.decide import Held, Sighting, StopTask
+from fleet.supervisor.decide import Held, Overuse, Sighting, StopTask
 from fleet.supervisor.runner import Agent
 
 # How often in a row another worker must be seen on a task before ours gives way: one report may come late.
@@ -38,6 +38,7 @@ class Job:
     ended_at: datetime | None = None
     sighting: Sighting | None = None
     elsewhere: tuple[str, int] | None = None  # another worker that reports it, and how often in a row
+    overuse: Overuse | None = None  # of its share of a GPU's memory, now
 
     @property
     def held(self) -> Held:
@@ -48,6 +49,7 @@ class Job:
             start_error=self.start_error,
             starts_failed=self.starts_failed,
             sighting=self.sighting,
+            overuse=self.overuse,
         )
 
     @property
@@ -58,11 +60,17 @@ class Job:
             worker=self.worker,
             gpus=tuple(gpu.uuid for gpu in self.gpus),
             started_at=self.claimed_at,
+            share=self.task.need.share,
         )
 
     @property
     def is_running(self) -> bool:
         return self.agent is not None and self.exit_code is None
+
+    @property
+    def has_share(self) -> bool:
+        """Whether it runs on a part of a GPU, which others use too."""
+        return self.is_running and self.task.need.share is not None
 
     def run(self, instance: str, result: RunResult | None = None) -> Run:
         """This attempt, for the ledger. It counts as running until its result is known."""
@@ -114,12 +122,13 @@ class Job:
         return self.elsewhere[1] >= ELSEWHERE_SIGHTINGS
 
 
-def worker_name(base: str, gpus: Sequence[Gpu], others: Sequence[Job]) -> str:
-    """What ClearML calls an allocation: `<base>:gpu0,1`, or `<base>:cpu:N` with the lowest number that is not in use."""
-    if gpus:
+def worker_name(base: str, gpus: Sequence[Gpu], others: Sequence[Job], share: float | None = None) -> str:
+    """What ClearML calls an allocation: `<base>:gpu0,1`; `<base>:gpu0.N` for a part of a GPU, `<base>:cpu:N` without one,
+    with the lowest number that is not in use."""
+    if gpus and share is None:
         return f"{base}:gpu{','.join(str(gpu.index) for gpu in gpus)}"
+    stem, number = (f"{base}:gpu{gpus[0].index}.", 1) if gpus else (f"{base}:cpu:", 0)
     taken = {job.worker for job in others}
-    number = 0
-    while f"{base}:cpu:{number}" in taken:
+    while f"{stem}{number}" in taken:
         number += 1
-    return f"{base}:cpu:{number}"
+    return f"{stem}{number}"

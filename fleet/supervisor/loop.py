@@ -44,6 +44,7 @@ from fleet.supervisor.decide import (
     next_deadline,
 )
 from fleet.supervisor.hints import Hints
+from fleet.supervisor.meter import Meter
 from fleet.supervisor.moments import Moments
 from fleet.supervisor.processes import Guard, reap_orphans
 from fleet.supervisor.runner import Runner
@@ -55,6 +56,7 @@ from fleet.wire import Enrolled, Heartbeat, Orders
 log = logging.getLogger(__name__)
 
 WATCH_EVERY = timedelta(seconds=2)  # an abort is seen this soon
+METER_EVERY = timedelta(seconds=2)
 SHORTEST_BEAT = timedelta(seconds=1)
 REPORT_EVERY = timedelta(seconds=30)  # as the stock agent
 BURY_EVERY = timedelta(seconds=60)
@@ -104,6 +106,7 @@ class Supervisor:
             on_end=lambda key: report(events.Silent(key=key)),
         )
         self._moments = Moments(parts.hooks, report)
+        self._meter = Meter(parts.gpus, report)
         self._hints = Hints(parts.centre, lambda: report(events.Hinted()), self._contact.centre_answered)
         name = f"{enrolled.cluster}:{enrolled.resource}:{enrolled.instance}"
         self._own = Worker(id=name, task=None, queues=tuple(q.name for q in enrolled.queues), gpus=())
@@ -141,7 +144,7 @@ class Supervisor:
         self._end: Reason | None = None
         self._stopped_pulling: Reason | None = None
         self._ending: Reason | None = None
-        self._timetable = Timetable(("peek", "watch", "report", "beat", "bury"), now)
+        self._timetable = Timetable(("peek", "watch", "report", "beat", "bury", "meter"), now)
 
     # --- from start to end
 
@@ -223,6 +226,8 @@ class Supervisor:
             return any(job.is_running for job in self._work.jobs.values()) and not self._calls.server.has("watch")
         if name == "beat":
             return not self._calls.dispatcher.has("beat")
+        if name == "meter":
+            return any(job.has_share for job in self._work.jobs.values()) and not self._meter.is_busy
         return name == "bury" or not self._calls.server.has(name)
 
     @property
@@ -242,6 +247,8 @@ class Supervisor:
             self._calls.report([self._own, *(worker_of(job) for job in jobs if job.is_running)])
         if self._take("beat", now, enrolled.heartbeat_interval):
             self._calls.beat(self._facts())
+        if self._take("meter", now, METER_EVERY):
+            self._meter.look([job.key for job in jobs if job.has_share])
         if self._take("bury", now, BURY_EVERY) and not self._moments.is_busy:
             agents = {job.agent.pid for job in jobs if job.agent}
             reap_orphans(frozenset(agents | {self._parts.guard.pid}))
@@ -285,6 +292,8 @@ class Supervisor:
                 log.warning("call failed", extra={"call": event.errand, "error": str(event.error)})
             case events.Sensed():
                 self._gpus, self._host = event.gpus, event.host
+            case events.Metered():
+                self._work.on_metered(event)
             case events.StartedUp():
                 self._on_started_up(event.failure)
             case events.Signalled():

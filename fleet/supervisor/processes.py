@@ -101,6 +101,15 @@ def kill_marked(mark: str) -> int:
     return killed
 
 
+def mark_of(pid: int) -> str | None:
+    """The mark of this process, if it is a descendant of ours: other supervisors of this machine have the same marks."""
+    with contextlib.suppress(psutil.Error, OSError):
+        process = psutil.Process(pid)
+        if os.getpid() in (parent.pid for parent in process.parents()):
+            return process.environ().get(MARK)
+    return None
+
+
 def reap_orphans(ours: frozenset[int]) -> None:
     """Bury adopted children that have ended, but none of `ours`, whose exit codes are awaited elsewhere."""
     for child in psutil.Process().children():

@@ -20,6 +20,7 @@ from signal import Signals
 
 from fleet.errors import AgentUnusable
 from fleet.model import AgentSettings, Gpu, ServerAccess, Task
+from fleet.supervisor import shares
 from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, signal_group
 
 # Of the environment that we were started in, the agents get all but what would speak for another identity or device.
@@ -166,6 +167,7 @@ def environment(
     return {
         **kept,
         **_python(settings),
+        **shares.hints(order.task, order.gpus, {**kept, **settings.environment}),
         **settings.environment,
         **dict.fromkeys(DEVICES, devices),
         **facts(order.task, order.gpus),
@@ -192,6 +194,7 @@ def facts(task: Task, gpus: Sequence[Gpu]) -> dict[str, str]:
         "FLEET_QUEUE": task.queue,
         "FLEET_GPU_INDICES": ",".join(str(gpu.index) for gpu in gpus),
         "FLEET_GPU_UUIDS": ",".join(gpu.uuid for gpu in gpus),
+        **shares.facts(task, gpus),
     }
 
 

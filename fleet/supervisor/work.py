@@ -20,8 +20,9 @@ from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
 from fleet.supervisor.decide import Claim, FailedStart, StopTask
 from fleet.supervisor.errands import Errands, Report, Urgency
-from fleet.supervisor.events import Claimed, CleanedUp, Event, Prepared, Watched
+from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Watched
 from fleet.supervisor.jobs import Job, worker_name
+from fleet.supervisor.meter import overuse
 from fleet.supervisor.moments import Moments
 from fleet.supervisor.runner import Order, Runner, facts
 from fleet.supervisor.sender import Ending, Outbox, Sender
@@ -76,7 +77,7 @@ class Work:
             key=key,
             task=claim.task,
             gpus=gpus,
-            worker=worker_name(self._worker, gpus, list(self.jobs.values())),
+            worker=worker_name(self._worker, gpus, list(self.jobs.values()), claim.task.need.share),
             claimed_at=self._clock.now(),
         )
         self.jobs[key] = job
@@ -159,6 +160,12 @@ class Work:
         for key in event.asked:
             if job := self.jobs.get(key):
                 job.see(event.states.get(job.task.id), event.asked_at, self._clock.now())
+
+    def on_metered(self, event: Metered) -> None:
+        """How much GPU memory each task on a part of a GPU uses."""
+        for key in event.asked:
+            if job := self.jobs.get(key):
+                job.overuse = overuse(job, event.used_gib.get(key, 0.0))
 
     def on_exited(self, key: str) -> None:
         """The agent has ended: whatever it started ends with it."""

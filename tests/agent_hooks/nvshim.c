@@ -1,11 +1,12 @@
 /* A libnvidia-ml.so.1 for tests: answers as the driver does, for GPUs described in the file that FAKE_NVML_STATE names.
  * One GPU a line: "uuid|model|memory MiB|used MiB|util|temperature|lost". Read anew at each call, so that a test can break one.
- * The first line "broken" makes the whole driver fail, util "-" means that this GPU does not tell. */
+ * The first line "broken" makes the whole driver fail, util "-" means that this GPU does not tell.
+ * A line "process|uuid|pid|MiB" is a process that computes on a GPU; with "-" for MiB the driver does not say how much it holds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
 
 typedef struct { char uuid[96], model[96], util[16]; unsigned long long memory, used; unsigned heat; int lost; } gpu;
 
@@ -63,3 +64,26 @@ int nvmlDeviceGetUtilizationRates(void *handle, unsigned *rates) {
     return SUCCESS;
 }
 int nvmlDeviceGetTemperature(void *handle, int sensor, unsigned *heat) { gpu g; int code = find(handle, &g); (void)sensor; if (!code) *heat = g.heat; return code; }
+
+typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process;
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, unsigned *count, process *found) {
+    const char *name = getenv("FAKE_NVML_STATE");
+    char line[512], uuid[96], used[32];
+    unsigned pid, most = *count;
+    gpu g;
+    int code = find(handle, &g);
+    FILE *file = name ? fopen(name, "r") : NULL;
+    if (code || !file) { if (file) fclose(file); return code ? code : DRIVER_NOT_LOADED; }
+    *count = 0;
+    while (fgets(line, sizeof line, file)) {
+        if (sscanf(line, "process|%95[^|]|%u|%31s", uuid, &pid, used) != 3 || strcmp(uuid, g.uuid)) continue;
+        if (found && *count < most) {
+            unsigned long long bytes = used[0] == '-' ? ~0ULL : strtoull(used, NULL, 10) << 20;
+            found[*count] = (process){pid, bytes, ~0U, ~0U};
+        }
+        ++*count;
+    }
+    fclose(file);
+    return *count > (found ? most : 0) ? INSUFFICIENT_SIZE : SUCCESS;
+}

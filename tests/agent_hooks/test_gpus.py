@@ -2,14 +2,14 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from agent_hooks.gpus import GpuReading, NvmlGpus, simulated
+from agent_hooks.gpus import GpuProcess, GpuReading, NvmlGpus, simulated
+from tests.nvml import build
 
 ROOT = Path(__file__).parents[2]
 TWO = """GPU-aaaa|NVIDIA A10|23028|1024|37|61|0
@@ -22,6 +22,7 @@ from agent_hooks.gpus import NvmlGpus
 gpus = NvmlGpus()
 for _ in sys.stdin:
     print(json.dumps([dataclasses.asdict(g) for g in gpus.read()]), 'pynvml' in sys.modules, flush=True)
+    print(json.dumps([dataclasses.asdict(p) for p in gpus.processes()]), flush=True)
 """
 
 
@@ -40,18 +41,13 @@ class Driver:
         self.process.stdin.write(b"\n")
         self.process.stdin.flush()
         data, _ = self.process.stdout.readline().decode().rsplit(" ", 1)
+        self.processes = [GpuProcess(**each) for each in json.loads(self.process.stdout.readline())]
         return [GpuReading(**each) for each in json.loads(data)]
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler (cc): the NVML shim cannot be built")
-    directory = tmp_path_factory.mktemp("nvml")
-    source, target = Path(__file__).with_name("nvshim.c"), directory / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", target, source], check=True)
-    return directory
+    return build(tmp_path_factory.mktemp("nvml"))
 
 
 @pytest.fixture
@@ -76,6 +72,16 @@ def test_gpus_are_read_through_pynvml(driver):
     assert (h100.index, h100.util, h100.temperature_c) == (1, None, 40)  # it does not tell how busy it is
 
 
+def test_the_memory_that_processes_hold_is_read_where_the_driver_tells_it(driver):
+    driver.read(f"{TWO}process|GPU-bbbb|7|2048\nprocess|GPU-aaaa|8|512\nprocess|GPU-bbbb|9|-\n")
+    assert driver.processes == [
+        GpuProcess(gpu="GPU-aaaa", pid=8, memory_gib=0.5),
+        GpuProcess(gpu="GPU-bbbb", pid=7, memory_gib=2.0),
+    ]
+    driver.read("broken")
+    assert driver.processes == []
+
+
 def test_a_gpu_that_is_lost_is_missing_and_the_others_keep_their_index(driver):
     assert [g.index for g in driver.read(TWO)] == [0, 1]
     assert [(g.index, g.uuid) for g in driver.read(TWO.replace("|61|0", "|61|1"))] == [(1, "GPU-bbbb")]
@@ -96,7 +102,7 @@ def test_a_machine_without_a_driver_has_no_gpus_and_does_not_load_pynvml():
     done = subprocess.run(
         [sys.executable, "-c", READER], env=environment, cwd=ROOT, input=b"\n", capture_output=True, check=True
     )
-    assert done.stdout == b"[] False\n"
+    assert done.stdout == b"[] False\n[]\n"
 
 
 def test_a_real_gpu_is_read_where_there_is_one():

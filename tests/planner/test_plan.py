@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from fleet.model import Backoff, Budget, Launch, Plan, Snapshot
+from fleet.model import Allocation, Backoff, Budget, Instance, Launch, Plan, Snapshot
 from fleet.planner.plan import plan
 from tests.builders import (
     BECAUSE,
@@ -133,10 +133,40 @@ def test_a_gpu_type_that_no_resource_has_says_so() -> None:
     assert why(made) == "no_fit: needs 1 GPU of type h100; none of its resources (gpu) has such GPUs"
 
 
-def test_no_machine_is_launched_for_a_part_of_a_gpu_because_no_supervisor_would_hand_it_out() -> None:
-    made = plan(a_snapshot(tasks=(a_task(gpus=0.5),), instances=(an_instance(),)))
-    assert made.actions == ()
-    assert why(made) == "no_fit: needs 0.5 of a GPU; this version hands out whole GPUs only"
+def test_parts_of_a_gpu_share_it_on_one_machine() -> None:
+    made = launches(a_snapshot(tasks=tasks(20, gpus=0.25), offers=(an_offer(gpus=1),)))
+    assert [len(m.tasks) for m in made] == [4, 4, 4, 4, 4]
+
+
+def test_a_part_that_no_gpu_of_its_resources_can_give_says_so() -> None:
+    made = plan(a_snapshot(tasks=(a_task(gpus=0.5, gpu_memory_gib=30),)))  # of GPUs of 40 GiB
+    assert why(made) == "no_fit: needs 0.5 of a GPU with 30 GiB; none of its resources (gpu) has such GPUs"
+    assert len(launches(a_snapshot(tasks=(a_task(gpus=0.5, gpu_memory_gib=20),)))) == 1
+
+
+def test_parts_fill_up_gpus_that_are_shared_already_and_leave_the_others_whole() -> None:
+    world = a_snapshot(
+        tasks=(*tasks(3, gpus=0.5), a_task("whole", 3, position=9)), instances=(sharing(an_instance(), 0.4, 0.5),)
+    )
+    # The third half takes a GPU that was free: one whole is left there.
+    shared, other = "i1", "p1-0"
+    assert [w.instance for w in plan(world).waiting] == [shared, shared, shared, other]
+    world = replace(world, tasks=(*world.tasks[:1], a_task("whole", 2, position=9)))
+    assert [w.instance for w in plan(world).waiting] == [shared, shared]
+
+
+def test_a_gpu_that_is_shared_is_nothing_for_a_task_of_whole_gpus() -> None:
+    world = a_snapshot(tasks=(a_task(),), instances=(sharing(an_instance(gpus=2), 0.1, 0.1),))
+    assert [w.instance for w in plan(world).waiting] == ["p1-0"]
+
+
+def sharing(instance: Instance, *shares: float) -> Instance:
+    """With these parts of its GPUs held, each of one more GPU."""
+    taken = [
+        Allocation(task=f"part{n}", queue="train", worker=f"w{n}", gpus=(gpu.uuid,), started_at=T0, share=share)
+        for n, (gpu, share) in enumerate(zip(instance.gpus, shares, strict=False))
+    ]
+    return replace(instance, allocations=tuple(taken))
 
 
 def test_an_offer_that_is_backed_off_is_passed_over() -> None:
@@ -236,7 +266,7 @@ def test_behind_a_large_task_that_has_to_wait_a_small_one_gets_a_machine_that_is
 
 
 def test_nothing_is_kept_for_a_task_that_can_never_run_there() -> None:
-    for blocked in (a_task("large", gpus=8), a_task("large", gpus=2, gpu_type="h100"), a_task("large", 0.5)):
+    for blocked in (a_task("large", gpus=8), a_task("large", gpus=2, gpu_type="h100")):
         made = plan(a_snapshot(tasks=(blocked, a_task("small", position=1)), instances=(an_instance(held=3),)))
         assert [w.instance for w in made.waiting] == [None, "i1"]
 

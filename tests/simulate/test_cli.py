@@ -64,10 +64,10 @@ def test_the_same_seed_gives_the_same_bytes_but_for_the_time_it_took(files: list
 
 
 def test_a_task_that_never_starts_is_explained_in_one_line(files: list[str], tmp_path: Path) -> None:
-    (tmp_path / "trace.csv").write_text("submit_s,gpus,duration_s\n0,0.5,60\n0,1,60\n")
+    (tmp_path / "trace.csv").write_text("submit_s,gpus,duration_s\n0,16,60\n0,1,60\n")
     result = CliRunner().invoke(app, [*files, "--json"])
     assert result.stderr == (
-        "note: 1 task never started and count as failed: needs 0.5 of a GPU; this version hands out whole GPUs only\n"
+        "note: 1 task never started and count as failed: needs 16 GPUs; the largest of its resources (box) has 4\n"
     )
     assert json.loads(result.stdout)["failed"] == 1
 

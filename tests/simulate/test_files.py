@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import ConfigError
-from fleet.model import Market, MarketPolicy
+from fleet.model import SMALLEST_PART, GpuNeed, Market, MarketPolicy
 from fleet.simulate.catalog import offers_of
 from fleet.simulate.trace import Submission, read_trace
 from tests.builders import a_queue, a_resource
@@ -47,8 +47,11 @@ def test_a_trace_without_queues_goes_to_the_first_one(tmp_path: Path) -> None:
 
 
 def test_a_fraction_is_rounded_to_what_a_wish_can_say(tmp_path: Path) -> None:
-    (row,) = read_trace(written(tmp_path / "t.csv", "submit_s,gpus,duration_s\n0,0.333333,1\n"), QUEUES)
-    assert (row.gpus, row.tags) == (0.333, ("gpus:0.333",))
+    third, least = read_trace(
+        written(tmp_path / "t.csv", "submit_s,gpus,duration_s\n0,0.333333,1\n1,0.002,1\n"), QUEUES
+    )
+    assert (third.gpus, third.tags) == (0.333, ("gpus:0.333",))
+    assert (least.gpus, GpuNeed.read("0.01")) == (SMALLEST_PART, least.need)
 
 
 @pytest.mark.parametrize(

@@ -72,12 +72,28 @@ def test_dollars_an_hour_are_exceeded_at_no_instant() -> None:
 
 
 def test_a_task_that_no_shape_can_hold_counts_as_failed_and_costs_nothing() -> None:
-    figures, outcome = run(a_setting(jobs(8, 0.5)))
-    assert (figures.completed, figures.failed, figures.lost, figures.usd) == (0, 2, 0, 0)
-    assert sorted(outcome.why_waiting) == [
-        "needs 0.5 of a GPU; this version hands out whole GPUs only",
-        "needs 8 GPUs; the largest of its resources (gpu) has 4",
-    ]
+    figures, outcome = run(a_setting(jobs(8)))
+    assert (figures.completed, figures.failed, figures.lost, figures.usd) == (0, 1, 0, 0)
+    assert list(outcome.why_waiting) == ["needs 8 GPUs; the largest of its resources (gpu) has 4"]
+
+
+def test_parts_of_a_gpu_run_side_by_side_and_count_as_what_they_are() -> None:
+    figures, outcome = run(a_setting(jobs(*[0.5] * 8), a_fleet([a_resource(max_instances=1)])))
+    assert (starts_s(outcome), figures.instances_launched) == ([180] * 8, 1)
+    assert (figures.gpu_hours_used, figures.usd_lower_bound) == (0.6667, 0.3333)
+
+
+def test_a_task_of_whole_gpus_waits_until_parts_have_left_them_and_no_new_part_comes_before_it() -> None:
+    fleet = a_fleet([a_resource(max_instances=1)])
+    workload = [*jobs(0.5, 0.5), *jobs(0.3, duration_s=1200), *jobs(2, submit_s=300), *jobs(0.5, submit_s=301)]
+    _, outcome = run(a_setting(workload, fleet, [an_offer(gpus=2)]))
+    assert {a.task: (a.started_at - EPOCH).total_seconds() for a in outcome.truth.attempts} == {
+        "t000000": 180,
+        "t000001": 180,
+        "t000002": 180,
+        "t000003": 1380,
+        "t000004": 1980,
+    }
 
 
 def test_tasks_that_can_never_start_do_not_keep_those_behind_them_from_starting() -> None:

@@ -285,6 +285,8 @@ def test_of_two_who_enrol_with_different_tokens_at_once_one_is_let_in(store: Sto
 
 def test_a_heartbeat_replaces_the_facts_of_its_machine(store: Store) -> None:
     with_enrolled(store)
+    half = replace(ALLOCATION, share=0.5)
+    assert beat(store, when=at(61), allocations=[half], gpus=[GPU0]).allocations == (half,)
     busy = beat(store, when=at(62), allocations=[ALLOCATION], gpus=[GPU0])
     assert busy == store.instance("i1")
     assert (busy.state, busy.allocations, busy.heartbeat_at) == (InstanceState.BUSY, (ALLOCATION,), at(62))

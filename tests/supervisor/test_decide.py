@@ -13,6 +13,7 @@ from fleet.supervisor.decide import (
     EndMachine,
     FailedStart,
     Held,
+    Overuse,
     Policy,
     Sighting,
     State,
@@ -54,6 +55,10 @@ def a_task(id: str, gpus: float = 1, queue: str = "train", position: int = 0) ->
 
 def held(id: str, *gpus: int, queue: str = "train", **more) -> Held:
     return Held(task=a_task(id, len(gpus), queue), gpus=tuple(f"g{i}" for i in gpus), **more)
+
+
+def a_part(id: str, share: float, gpu: int, **more) -> Held:
+    return Held(task=a_task(id, share), gpus=(f"g{gpu}",), **more)
 
 
 def a_state(**known) -> State:
@@ -101,8 +106,50 @@ def test_behind_a_reservation_the_rest_of_the_machine_is_used():
 
 
 def test_a_task_that_can_never_fit_here_is_passed_over():
-    waiting = (a_task("huge", gpus=8), a_task("half", gpus=0.5, position=1), a_task("one", position=2))
+    waiting = (a_task("huge", gpus=8), a_task("one", position=2))
     assert claims(a_state(waiting=waiting)) == [("one", ("g0",))]
+
+
+def test_tasks_of_parts_share_gpus_up_to_the_whole_and_those_of_whole_ones_do_not() -> None:
+    waiting = tuple(a_task(f"t{n}", gpus=gpus, position=n) for n, gpus in enumerate((0.5, 0.7, 0.25, 0.25, 1, 0.3)))
+    got = {"t0": "g0", "t1": "g1", "t2": "g1", "t3": "g0", "t4": "g2", "t5": "g3"}
+    assert claims(a_state(waiting=waiting)) == [(task, (gpu,)) for task, gpu in got.items()]
+
+
+def test_a_task_that_takes_one_to_four_leaves_what_those_behind_it_need_and_takes_the_rest() -> None:
+    def elastic(id: str, position: int) -> Task:
+        return replace(a_task(id, position=position), need=GpuNeed(at_least=1, at_most=4))
+
+    alone = a_state(waiting=(elastic("a", 0),))
+    assert claims(alone) == [("a", ("g0", "g1", "g2", "g3"))]
+    together = a_state(waiting=(elastic("a", 0), a_task("b", position=1), elastic("c", 2)))
+    assert claims(together) == [("a", ("g0", "g3")), ("b", ("g1",)), ("c", ("g2",))]
+    before_a_large_one = a_state(waiting=(elastic("a", 0), a_task("b", gpus=4, position=1)))
+    assert claims(before_a_large_one) == [("a", ("g0",))]
+
+
+def test_two_queues_share_a_gpu_and_what_is_held_of_it_counts() -> None:
+    waiting = (a_task("a", gpus=0.5, queue="urgent"), a_task("b", gpus=0.1), a_task("c", gpus=0.1, position=1))
+    state = a_state(waiting=waiting, gpus=GPUS[:1], held=(a_part("x", 0.4, 0),))
+    assert claims(state) == [("a", ("g0",)), ("b", ("g0",))]
+
+
+def test_while_a_task_of_whole_gpus_waits_nobody_new_comes_onto_the_shared_ones_that_it_needs() -> None:
+    parts = (a_part("x", 0.5, 0), a_part("y", 0.6, 1))
+    waiting = (a_task("whole", gpus=1), a_task("a", gpus=0.4, position=1), a_task("b", gpus=0.1, position=2))
+    assert claims(a_state(waiting=waiting, gpus=GPUS[:2], held=parts)) == [("a", ("g1",))]
+
+
+def test_a_task_that_uses_more_memory_than_its_share_for_longer_than_a_moment_fails() -> None:
+    def seen(times: int) -> State:
+        over = Overuse(used_gib=20.04, allowed_gib=12, times=times)
+        return a_state(held=(a_part("x", 0.5, 0, overuse=over),))
+
+    assert decide(seen(2), POLICY) == ()
+    (stop,) = decide(seen(3), POLICY)
+    assert isinstance(stop, StopTask)
+    assert (stop.task, stop.then, stop.reason.code) == ("x", RunResult.FAILED, "gpu_memory_exceeded")
+    assert stop.reason.text.startswith("it uses 20.0 GiB of GPU memory; its share of the GPU, 0.5, is 12.0 GiB")
 
 
 def test_cpu_tasks_take_one_slot_a_cpu_or_as_many_as_their_queue_says():

@@ -35,6 +35,21 @@ def see(job: Job, state: TaskState | None, seconds: float) -> None:
     job.see(state, at(seconds), at(seconds))
 
 
+def test_tasks_on_parts_of_one_gpu_are_different_workers():
+    gpu = Gpu(index=3, uuid="g3", model="A10", memory_gib=24)
+    first, second = (a_job(key=key, worker=f"w:gpu3.{n}") for n, key in ((1, "a1"), (2, "a2")))
+    assert worker_name("w", (gpu,), [], 0.5) == "w:gpu3.1"
+    assert worker_name("w", (gpu,), [first], 0.5) == "w:gpu3.2"
+    assert worker_name("w", (gpu,), [second], 0.5) == "w:gpu3.1"
+    assert worker_name("w", (gpu,), [], None) == "w:gpu3"
+
+
+def test_an_allocation_says_which_share_it_is():
+    assert a_job().allocation.share is None
+    half = GpuNeed(at_least=0.5, at_most=0.5)
+    assert a_job(task=replace(a_job().task, need=half)).allocation.share == 0.5
+
+
 def test_what_was_asked_before_the_server_knew_of_the_start_means_nothing():
     job = a_job()
     see(job, replace(RUNS, status=TaskStatus.QUEUED), 1.9)

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def an_order(*gpus: Gpu, mark: str = "a1", name: str = "mnist") -> Order:
     return Order(mark=mark, task=task, worker="lab:i1:gpu2,3", gpus=gpus)
 
 
+def a_part(share: float) -> Order:
+    order = an_order(GPUS[0])
+    return replace(order, task=replace(order.task, need=GpuNeed(at_least=share, at_most=share)))
+
+
 def env(order: Order, settings: AgentSettings | None = None, **ours: str) -> dict[str, str]:
     return environment(settings or AgentSettings(), ACCESS, order, Path("/dir/a1"), Path("/dir/clearml.conf"), ours)
 
@@ -44,6 +50,26 @@ def test_a_cpu_task_sees_none():
     seen = env(an_order(), CUDA_VISIBLE_DEVICES="0")
     assert seen["CUDA_VISIBLE_DEVICES"] == seen["NVIDIA_VISIBLE_DEVICES"] == "none"
     assert seen["FLEET_GPU_INDICES"] == ""
+
+
+def test_a_task_on_a_part_of_a_gpu_is_told_its_share_of_the_memory() -> None:
+    seen = env(a_part(0.25), XLA_PYTHON_CLIENT_MEM_FRACTION=".9")
+    assert seen["CUDA_VISIBLE_DEVICES"] == "GPU-2"
+    assert (seen["FLEET_GPU_SHARE"], seen["FLEET_GPU_MEMORY_LIMIT_MIB"]) == ("0.25", "6144")
+    assert (seen["XLA_PYTHON_CLIENT_MEM_FRACTION"], seen["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("0.225", "true")
+    assert seen["CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"] == "0=6144M"
+    assert seen["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "25"
+
+
+def test_a_task_of_whole_gpus_is_told_nothing_of_shares() -> None:
+    assert [key for key in env(an_order(*GPUS)) if key.startswith(("FLEET_GPU_SHARE", "XLA_", "TF_", "CUDA_MPS"))] == []
+
+
+def test_the_fleet_file_may_tell_frameworks_otherwise_but_not_what_the_share_is() -> None:
+    ours = {"XLA_CLIENT_MEM_FRACTION": ".3", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "90", "FLEET_GPU_SHARE": "1"}
+    seen = env(a_part(0.25), AgentSettings(environment=ours))
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in seen  # together they are an error
+    assert (seen["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"], seen["FLEET_GPU_SHARE"]) == ("90", "0.25")
 
 
 def test_credentials_are_in_the_environment_and_never_in_the_arguments():

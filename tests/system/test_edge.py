@@ -17,8 +17,10 @@ import pytest
 
 from fleet.model import AgentSettings, GpuNeed, Queue, RunResult, ServerAccess
 from fleet.queues.base import TaskStatus
+from fleet.queues.tasks import records
 from fleet.wire import Enrolled
 from tests.fake_centre import FakeCentre
+from tests.nvml import build
 from tests.waiting import wait_for
 
 pytestmark = [
@@ -68,7 +70,8 @@ class Server:
 class Machine:
     """One supervisor process and its dispatcher."""
 
-    def __init__(self, directory: Path, access: ServerAccess, sim_gpus: str, **wanted) -> None:
+    def __init__(self, directory: Path, access: ServerAccess, sim_gpus: str, driver: Path | None, **wanted) -> None:
+        """`driver`: where a driver (NVML) and what it says are, instead of simulated GPUs."""
         enrolled = {
             "instance": directory.name,
             "token": "secret",
@@ -91,7 +94,7 @@ class Machine:
             "FLEET_INSTANCE": directory.name,
             "FLEET_JOIN_TOKEN": "join",
             "FLEET_DIR": str(directory),
-            "FLEET_SIM_GPUS": sim_gpus,
+            **({"FLEET_SIM_GPUS": sim_gpus} if driver is None else driver_of(driver)),
             "FLEET_HOOKS_DIR": str(directory / "hooks"),
         }
         self.log = directory.with_suffix(".log")
@@ -121,6 +124,10 @@ class Machine:
             self.process.kill()
             self.process.wait()
         self.centre.close()
+
+
+def driver_of(directory: Path) -> dict[str, str]:
+    return {"LD_LIBRARY_PATH": str(directory), "FAKE_NVML_STATE": str(directory / "state")}
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +179,8 @@ class Person:
 def machine(server, tmp_path) -> Iterator:
     machines = []
 
-    def make(sim_gpus: str = '{"count": 4}', name: str = "m1", **wanted) -> Machine:
-        machines.append(Machine(tmp_path / name, server.access, sim_gpus, **wanted))
+    def make(sim_gpus: str = '{"count": 4}', name: str = "m1", driver: Path | None = None, **wanted) -> Machine:
+        machines.append(Machine(tmp_path / name, server.access, sim_gpus, driver, **wanted))
         return machines[-1]
 
     yield make
@@ -207,6 +214,30 @@ def test_eight_tasks_on_four_gpus_run_four_at_a_time_each_with_its_own_device(ma
         most = max(most, len(running))
     assert most == 4
     assert {gpu for *_, gpu in events} == {f"GPU-sim-m1-{i}" for i in range(4)}
+
+
+def test_a_task_that_takes_more_memory_than_its_part_of_a_gpu_is_ended_and_its_neighbour_is_not(
+    machine, clearml, tmp_path
+):
+    driver = build(tmp_path)
+    (driver / "state").write_text("GPU-aaaa|NVIDIA A10|24576|1024|37|61|0\n")
+    gate = tmp_path / "gate"
+    # What a real driver would see of a process, the script tells ours itself.
+    holds = 'echo "process|$FLEET_GPU_UUIDS|$$|{}" >> $FAKE_NVML_STATE; echo I may have $FLEET_GPU_MEMORY_LIMIT_MIB'
+    script = f"{holds}; until [ -e {gate} ]; do sleep 0.1; done\n"
+    modest, greedy = (clearml.submit("train", script.format(mib)) for mib in (12400, 13900))
+    half = Queue(name="train", resources=("lab",), need=GpuNeed(at_least=0.5, at_most=0.5))
+    here = machine(driver=driver, queues=(half,))
+    assert clearml.ended(greedy) == TaskStatus.FAILED
+    assert "I may have 12288" in clearml.log(greedy)
+    why = "it uses 13.6 GiB of GPU memory; its share of the GPU, 0.5, is 12.0 GiB"
+    assert why in clearml.log(greedy)
+    assert why in records(clearml.client._transport, [greedy])[greedy].status_reason
+    assert clearml.status(modest) == TaskStatus.IN_PROGRESS
+    gate.touch()
+    assert clearml.ended(modest) == TaskStatus.COMPLETED
+    (run,) = wait_for(lambda: here.centre.runs.get(greedy), 5)
+    assert (run.result, run.gpus) == (RunResult.FAILED, ("GPU-aaaa",))
 
 
 def test_a_task_of_two_gpus_runs_beside_tasks_of_one(machine, clearml, tmp_path):

@@ -92,6 +92,36 @@ def test_a_task_of_two_gpus_shares_a_machine_with_tasks_of_one(make_ring: MakeRi
     assert len(ring.instances()) == 1
 
 
+def test_halves_share_gpus_two_by_two_and_a_task_of_a_whole_one_waits_until_one_is_free(
+    make_ring: MakeRing, tmp_path: Path
+) -> None:
+    ring = make_ring(gpus=2).start()
+    script = f'echo "I see $CUDA_VISIBLE_DEVICES, $FLEET_GPU_SHARE of it"; until [ -e {tmp_path}/gate-$N ]; do sleep 0.1; done'
+    halves = [ring.bash(f"N={n}; {script}", tags=["gpus:0.5"]) for n in range(4)]
+    wait_for(lambda: all("of it" in ring.console(t) for t in halves), 60, what="four halves run")
+    whole = ring.bash("echo mine alone")
+    late = ring.bash("echo after the whole one", tags=["gpus:0.5"])
+    (tmp_path / "gate-0").touch()
+    assert ring.ends(halves[0]) == ["completed"]
+    assert {ring.state_of(t).status for t in (whole, late)} == {TaskStatus.QUEUED}
+    gpus = [run.gpus for task in halves for run in ring.runs(task)]
+    assert sorted(map(gpus.count, gpus)) == [2] * 4
+    (sibling,) = (n for n in range(1, 4) if gpus[n] == gpus[0])
+    (tmp_path / f"gate-{sibling}").touch()
+    assert ring.ends(whole, late) == ["completed"] * 2
+    for n in range(1, 4):
+        (tmp_path / f"gate-{n}").touch()
+    assert ring.ends(*halves) == ["completed"] * 4
+    runs = wait_for(lambda: len([r for r in ring.runs() if r.ended_at]) == 6 and {r.task: r for r in ring.runs()})
+    for n, task in enumerate(halves):
+        assert f"I see {gpus[n][0]}, 0.5 of it" in ring.console(task)
+    assert runs[whole].gpus == gpus[0]
+    assert not any(overlap(runs[whole], run) for run in runs.values() if run.gpus == gpus[0] and run != runs[whole])
+    assert runs[late].claimed_at > runs[whole].claimed_at
+    assert len({runs[task].worker for task in halves}) == 4
+    assert len(ring.instances()) == 1
+
+
 def test_a_cpu_task_sees_no_gpu(make_ring: MakeRing) -> None:
     ring = make_ring(gpus=1).start()
     task = ring.bash('echo "cuda=$CUDA_VISIBLE_DEVICES nvidia=$NVIDIA_VISIBLE_DEVICES"', queue="prep")

@@ -1,0 +1,95 @@
+"""What the planner counts on is what supervisors do, for parts of GPUs as for whole ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fleet.model import PARTS_OF_A_GPU, Allocation, GpuNeed, Instance, Task, in_parts
+from fleet.planner.plan import plan
+from fleet.supervisor.decide import Claim, Held, Policy, State, decide
+from tests.builders import T0, a_queue, a_resource, a_snapshot, a_task, an_instance, need
+
+PARTS = [0.1, 0.25, 0.3333, 0.5, 0.7]
+NEEDS = st.sampled_from([*(need(size) for size in (*PARTS, 1, 2, 3)), need(1, 4), need(2, 3)])
+QUEUE = a_queue()
+POLICY = Policy(queues=(QUEUE,), idle_timeout=None, contact_timeout=T0 - T0.replace(year=2025), max_lifetime=None)
+
+
+def several(*sizes: float) -> list[GpuNeed]:
+    return [need(size) for size in sizes]
+
+
+def claims(instance: Instance, waiting: tuple[Task, ...], held: list[Held]) -> dict[str, tuple[str, ...]]:
+    """What a supervisor of this machine would take now, and on which GPUs."""
+    state = State(
+        at=T0,
+        enrolled_at=T0,
+        gpus=instance.gpus,
+        cpus=4,
+        held=tuple(held),
+        waiting=waiting,
+        server_seen_at=T0,
+        centre_seen_at=T0,
+    )
+    return {i.task.id: i.gpus for i in decide(state, POLICY) if isinstance(i, Claim)}
+
+
+def running(instance: Instance, needs: list[GpuNeed], gone: list[bool]) -> list[Held]:
+    """Tasks of these needs that the machine once took, but for those that have ended since."""
+    tasks = tuple(a_task(f"h{n}", need=each, position=n) for n, each in enumerate(needs))
+    got = claims(instance, tasks, [])
+    left = [task for task, is_gone in zip(tasks, gone, strict=False) if not is_gone]
+    return [Held(task=task, gpus=got[task.id]) for task in left if task.id in got]
+
+
+def holding(instance: Instance, held: list[Held]) -> Instance:
+    """As its heartbeat tells the centre."""
+    allocations = [
+        Allocation(task=h.task.id, queue="train", worker="w", gpus=h.gpus, started_at=T0, share=h.task.need.share)
+        for h in held
+    ]
+    return replace(instance, allocations=tuple(allocations))
+
+
+@settings(max_examples=300, deadline=None)
+@example(
+    gpus=2, before=several(0.7, 0.6), gone=[False] * 2, wanted=several(0.7, 0.7, 0.1)
+)  # the second large one keeps room, too
+@example(gpus=3, before=several(0.7, 0.6, 0.9), gone=[False] * 3, wanted=several(2, 0.1, 0.1))
+@example(gpus=2, before=several(0.5, 0.5, 1), gone=[False, True, False], wanted=several(1, 0.5))
+@given(
+    gpus=st.integers(1, 4),
+    before=st.lists(NEEDS, max_size=10),
+    gone=st.lists(st.booleans(), min_size=10, max_size=10),
+    wanted=st.lists(NEEDS, max_size=10),
+)
+def test_what_the_planner_sends_to_a_machine_is_what_its_supervisor_takes(
+    gpus: int, before: list[GpuNeed], gone: list[bool], wanted: list[GpuNeed]
+) -> None:
+    machine = an_instance(gpus=gpus)
+    held = running(machine, before, gone)
+    waiting = tuple(a_task(f"w{n}", need=each, position=n) for n, each in enumerate(wanted))
+    world = a_snapshot(
+        tasks=waiting, resources=(a_resource(max_instances=1),), instances=(holding(machine, held),), queues=(QUEUE,)
+    )
+    sent = {w.task for w in plan(world).waiting if w.instance == machine.id}
+    taken = claims(machine, waiting, held)
+    assert sent == set(taken)
+    by_gpu = uses(held, waiting, taken)
+    assert all(sum(parts) <= PARTS_OF_A_GPU for parts in by_gpu.values())
+    assert all(len(parts) == 1 for parts in by_gpu.values() if PARTS_OF_A_GPU in parts)
+
+
+def uses(held: list[Held], waiting: tuple[Task, ...], taken: dict[str, tuple[str, ...]]) -> dict[str, list[int]]:
+    """What tasks hold of each GPU, in parts of it."""
+    found: dict[str, list[int]] = {}
+    now = [(h.task, h.gpus) for h in held] + [(task, taken[task.id]) for task in waiting if task.id in taken]
+    for task, gpus in now:
+        assert max(Counter(gpus).values(), default=1) == 1
+        for uuid in gpus:
+            found.setdefault(uuid, []).append(in_parts(task.need.share or 1))
+    return found
