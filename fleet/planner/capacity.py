@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fleet.model import NOMINAL_MEMORY, TAKING_TASKS, Gpu, Instance, InstanceState, Offer, Queue, Resource
+from fleet.model import NOMINAL_MEMORY, TAKING_TASKS, Gpu, Instance, InstanceState, Offer, Queue, Resource, is_gpu_type
 
 
 class Wish(NamedTuple):
@@ -33,7 +33,7 @@ def is_fit(wish: Wish, shape: Shape) -> bool:
         return False
     if wish.at_least == 0:
         return True
-    if wish.gpu_type and wish.gpu_type.lower() not in (shape.gpu_model or "").lower():
+    if not is_gpu_type(wish.gpu_type, shape.gpu_model):
         return False
     return wish.gpu_memory_gib is None or NOMINAL_MEMORY * wish.gpu_memory_gib <= (shape.gpu_memory_gib or 0.0)
 
@@ -63,6 +63,7 @@ class Room:
     kept_gpus: float = 0  # of those that were free, for a task that is ahead and needs more
     kept_for: str | None = None
     tasks: list[str] | None = None  # for which this plan launches it; None: it is there
+    launched_for: str | None = None  # the first task that it was launched for, as long as it is on its way
 
     def take(self, at_least: float, queue: Queue) -> bool:
         """Reserve room for one task, which fits the shape; False: there is none left for it."""
@@ -150,15 +151,26 @@ def _shape_as_seen(gpus: Sequence[Gpu], model: str | None, memory_gib: float | N
 def rooms_of(
     instances: Sequence[Instance], resources: Sequence[Resource], queues: Sequence[Queue]
 ) -> dict[str, list[Room]]:
-    """Room by resource: fullest first, so that empty machines may become idle and end; those that run before those that boot."""
+    """Room by resource: those that run, fullest first, so that empty machines may become idle and end; then those that boot, in
+    the order of their launch: what the next plan sees must lead it to the same places, or it would launch once more."""
     rooms: dict[str, list[Room]] = {r.name: [] for r in resources}
+    coming: dict[str, list[Instance]] = {}
     with_own_slots = {q.name for q in queues if q.slots is not None}
     for instance in instances:
         state = instance.state
         several = rooms.get(instance.offer.resource)
-        if several is not None and state in TAKING_TASKS:
+        if several is None or state not in TAKING_TASKS:
+            continue
+        if instance.enrolled_at:
             several.append(room_of(instance, state, with_own_slots))
-    running = (InstanceState.READY, InstanceState.BUSY)
-    for several in rooms.values():
-        several.sort(key=lambda r: (r.state not in running, r.free_gpus, -r.shared_cpu_tasks, r.instance))
+        else:
+            coming.setdefault(instance.offer.resource, []).append(instance)
+    for name, several in rooms.items():
+        several.sort(key=lambda r: (r.free_gpus, -r.shared_cpu_tasks, r.instance))
+        # Ids of one pass end in a number: 10 comes after 9.
+        launched = sorted(coming.get(name, ()), key=lambda i: (i.requested_at, len(i.id), i.id))
+        for instance in launched:
+            room = room_of(instance, instance.state, with_own_slots)
+            room.launched_for = instance.reason.task
+            several.append(room)
     return rooms

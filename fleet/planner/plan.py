@@ -5,28 +5,62 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
 
-from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Waiting
+from fleet.model import (
+    Action,
+    CancelDrain,
+    Drain,
+    InstanceState,
+    Launch,
+    Plan,
+    Queue,
+    Reason,
+    Snapshot,
+    Task,
+    Waiting,
+)
+from fleet.planner import headroom
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
 from fleet.planner.limits import Ledger
+from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, waits
+from fleet.planner.schedule import keep_to_windows, key_of, taken_back
 
 
 def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
     ends = reap(snapshot)
+    windows = keep_to_windows(snapshot, {e.instance for e in ends})
+    if windows:
+        snapshot = _with_windows(snapshot, windows)
     # Most passes find nothing to do: then nobody need look at what there is.
     draft = _Draft(snapshot, {e.instance for e in ends}) if _has_work(snapshot) else None
     launches, waiting = draft.made() if draft else ((), ())
-    actions: tuple[Action, ...] = (*ends, *launches)
-    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting)
+    actions: tuple[Action, ...] = (*ends, *windows, *launches)
+    kept, notes = (frozenset(draft.kept), tuple(draft.notes)) if draft else (frozenset[str](), ())
+    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting, kept=kept, notes=notes)
 
 
 def _has_work(snapshot: Snapshot) -> bool:
-    return bool(snapshot.tasks) or any(r.min_instances for r in snapshot.resources)
+    return (
+        bool(snapshot.tasks)
+        or any(r.min_instances for r in snapshot.resources)
+        or any(q.headroom for q in snapshot.queues)
+    )
+
+
+def _with_windows(snapshot: Snapshot, orders: Iterable[Drain | CancelDrain]) -> Snapshot:
+    """The world as these orders leave it: nobody waits for a machine that is to end, one that stays takes tasks again."""
+    back = {order.instance: isinstance(order, CancelDrain) for order in orders}
+    instances = (
+        i if i.id not in back else taken_back(i) if back[i.id] else replace(i, drain_requested_at=snapshot.at)
+        for i in snapshot.instances
+    )
+    return replace(snapshot, instances=tuple(instances))
 
 
 class _Draft:
@@ -37,10 +71,13 @@ class _Draft:
         self.rooms = rooms_of(
             [i for i in snapshot.instances if i.id not in ending], snapshot.resources, snapshot.queues
         )
+        self._coming_for = {r.launched_for: r for rooms in self.rooms.values() for r in rooms if r.launched_for}
         self.ledger = Ledger.of(snapshot)
         self.queues = {q.name: q for q in snapshot.queues}
         self.choices = choices_of(snapshot)
         self.waiting: list[Waiting] = []
+        self.kept: set[str] = kept_by_minimum(snapshot.resources, [i for i in snapshot.instances if i.id not in ending])
+        self.notes: list[Reason] = []
         self.new: list[tuple[Room, Reason]] = []
         self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
@@ -50,6 +87,7 @@ class _Draft:
         for task in in_order(self.snapshot):
             self.place(task)
         self.keep_minimum()
+        self.keep_headroom()
         return tuple(self.launches()), tuple(self.waiting)
 
     def place(self, task: Task) -> None:
@@ -58,7 +96,8 @@ class _Draft:
         demand = self._demands.get(key)
         if demand is None:
             demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
-        found = self._room(demand, task.id)
+        own = self._own_room(demand, task) if task.id in self._coming_for else None
+        found = own or self._room(demand, task.id)
         if isinstance(found, Reason):
             self.waiting.append(waits(found, task))
             return
@@ -70,12 +109,25 @@ class _Draft:
         """Launch what `min_instances` asks for beyond what demand has brought."""
         for resource in self.snapshot.resources:
             for _ in range(resource.min_instances - len(self.rooms[resource.name])):
-                limit = f"resources.{resource.name}.min_instances={resource.min_instances}"
+                key = key_of(resource, f"resources.{resource.name}", "min_instances")
+                limit = f"{key}={resource.min_instances}"
                 reason = Reason(code="min_instances", text=f"{limit} are kept at all times", limit=limit)
                 choice = next((c for c in self.choices.get(resource.name, ()) if not c.backoff), None)
                 if choice is None or self.ledger.refusal(choice.offer, resource, None):
                     break
                 self._add(choice, reason)
+
+    def keep_headroom(self) -> None:
+        """Keep and launch what `headroom` asks for beyond what waits; where tasks wait at a limit, they come first."""
+        for queue in headroom.wanted_by(self.snapshot.queues):
+            limits = (d.refusal.limit for d in self._demands.values() if d.refusal and d.refusal.limit)
+            limit = headroom.yields_to(queue, limits)
+            demand = headroom.demand_of(self._demand(queue, headroom.wish_of(queue)), self.kept)
+            found = [] if limit else [room.instance for room in headroom.place(demand, self._launch)]
+            self.kept.update(found)
+            if len(found) < queue.headroom:
+                refusal = None if limit else self._refusal(demand)
+                self.notes.append(headroom.not_kept(queue, len(found), refusal, limit))
 
     def launches(self) -> Iterator[Launch]:
         for room, reason in self.new:
@@ -88,6 +140,13 @@ class _Draft:
         walks = [Walk(self.rooms[name]) for name in queue.resources]
         reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
         return Demand(queue, fits, reason, walks, tuple(fitting(fits, queue, self.choices)))
+
+    def _own_room(self, demand: Demand, task: Task) -> Room | None:
+        """The room of the machine that is on its way for this very task: else it would wait for another, and others for this."""
+        room = self._coming_for[task.id]
+        if room.offer.resource not in demand.queue.resources or not demand.fits[room.shape]:
+            return None
+        return room if room.take(demand.fits.wish.at_least, demand.queue) else None
 
     def _room(self, demand: Demand, task: str) -> Room | Reason:
         """Room for this task of the class, launched if need be, or why there is none."""
