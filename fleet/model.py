@@ -82,6 +82,18 @@ class Reason:
         return self.text
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Some hours in which other limits hold: from each time of its cron line on, for so long. None: as it is without it."""
+
+    cron: str  # minute, hour, day, month, weekday: "0 8 * * 1-5"
+    lasts: timedelta
+    timezone: str = "UTC"  # an IANA name, in which the cron line is meant
+    min_instances: int | None = None
+    max_instances: int | None = None
+    headroom: int | None = None
+
+
 # --- what is wanted
 
 
@@ -125,6 +137,28 @@ class GpuNeed:
         return cls(at_least=round(low, 4), at_most=round(high, 4))
 
 
+def read_gpu_type(text: str) -> str:
+    """A wish for a GPU's type, from `a100` or, where any of several is as good, `a100|h100` (or `a100,h100`).
+
+    Raises:
+        ValueError: anything else; the text says what is allowed.
+    """
+    words = [word.strip().lower() for word in text.replace(",", "|").split("|")]
+    for word in words:
+        plain = word.replace(" ", "").replace(".", "").replace("_", "").replace("-", "")
+        if not (plain.isascii() and plain.isalnum() and word[0].isalnum() and len(word) <= 40):
+            raise ValueError("a GPU type is a word of its model, as a100, or several, as a100|h100")
+    return "|".join(dict.fromkeys(words))
+
+
+def is_gpu_type(wish: str | None, model: str | None) -> bool:
+    """Whether a GPU of this model will do: its name contains one of the words of the wish. Without a wish any GPU will do."""
+    if not wish:
+        return True
+    name = (model or "").lower()
+    return any(word in name for word in wish.lower().split("|"))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A unit of work that waits in a queue (ClearML's task)."""
@@ -137,7 +171,7 @@ class Task:
     name: str = ""
     project: str = ""
     user: str = ""
-    gpu_type: str | None = None  # "a100": only GPUs whose model contains this word
+    gpu_type: str | None = None  # "a100|h100": only GPUs whose model contains one of these words (`is_gpu_type`)
     gpu_memory_gib: float | None = None  # at least so much on each GPU; of a part of one: in its part
     notes: tuple[str, ...] = ()  # wishes of the task that were ignored, each with its cause, for people
 
@@ -153,6 +187,12 @@ class Queue:
     slots: int | None = None  # tasks without GPUs at once on one instance; None = one for each CPU
     max_instances: int | None = None
     order: Order = Order.AUTO
+    gpu_type: str | None = None  # of its tasks, unless they say otherwise; as Task.gpu_type
+    gpu_memory_gib: float | None = None  # likewise
+    headroom: int = 0  # room for so many more of its tasks is kept free or coming at all times
+    schedule: tuple[Window, ...] = ()  # as Resource.schedule, and so are the next two
+    open_windows: tuple[int, ...] = ()
+    opens_at: datetime | None = None
 
 
 # --- what may be had
@@ -175,6 +215,11 @@ class Resource:
     is_idle_auto: bool = False  # the planner chooses, for each machine; `idle_timeout` holds until it has
     boot_timeout: timedelta = timedelta(minutes=15)
     max_lifetime: timedelta | None = None
+    schedule: tuple[Window, ...] = ()  # of two that are open, the later one holds
+    open_windows: tuple[
+        int, ...
+    ] = ()  # places in `schedule` of those whose values hold now (`fleet.schedule.in_force`)
+    opens_at: datetime | None = None  # when the next one opens that allows more instances
     settings: Mapping[str, object] = field(default_factory=dict)  # keys of this provider alone, checked by it
 
 
@@ -232,6 +277,7 @@ class Standing:
     idle_timeout: timedelta | None = None  # instead of its resource's; None = that
     # By queue: it takes only tasks of more GPUs than so many, because smaller ones have cheaper machines.
     above_gpus: tuple[tuple[str, float], ...] = ()
+    meant_for: tuple[str, ...] = ()  # while it is on its way: the tasks that it was launched for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,6 +345,9 @@ class Budget:
     usd_per_day: float | None = None
     usd_per_month: float | None = None
     when_spent: WhenSpent = WhenSpent.HOLD
+    schedule: tuple[Window, ...] = ()  # as Resource.schedule, and so are the next two
+    open_windows: tuple[int, ...] = ()
+    opens_at: datetime | None = None
 
 
 def in_parts(gpus: float) -> int:
@@ -428,6 +477,8 @@ class Plan:
     # When the passing of time alone will next change this plan; None: never. A dispatcher polls anyway; the simulator,
     # which passes only when something can come out differently, needs to be told.
     wake_at: datetime | None = None
+    kept: frozenset[str] = frozenset()  # instances that a minimum or headroom needs: they do not end for idleness
+    notes: tuple[Reason, ...] = ()  # what else people should know: open windows, headroom that cannot be kept
 
 
 # --- what is remembered
@@ -495,6 +546,8 @@ class View:
     queues: tuple[QueueView, ...]
     waiting: tuple[Waiting, ...]
     alerts: tuple[Reason, ...] = ()
+    notes: tuple[Reason, ...] = ()  # as Plan.notes
+    max_instances: int | None = None  # of the whole fleet, as it was in force; None: as the fleet file says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,7 +68,7 @@ EVERYWHERE = f"""\
 cluster: x
 {STRANGE}: 1
 server: {{url: embedded, {STRANGE}: 1}}
-budget: {{{STRANGE}: 1}}
+budget: {{{STRANGE}: 1, schedule: [{{cron: 0 8 * * *, for: 1h, max_instances: 1, {STRANGE}: 1}}]}}
 agent:
   {STRANGE}: 1
   git: {{{STRANGE}: 1}}
@@ -80,8 +80,9 @@ agent:
 resources:
   r: {{provider: local, {STRANGE}: 1}}
   m: {{provider: local, market: {{policy: spot, {STRANGE}: 1}}}}
+  s: {{provider: local, schedule: [{{cron: 0 8 * * *, for: 1h, max_instances: 1, {STRANGE}: 1}}]}}
 queues:
-  train: {{resources: [r], {STRANGE}: 1}}
+  train: {{resources: [r], {STRANGE}: 1, schedule: [{{cron: 0 8 * * *, for: 1h, headroom: 1, {STRANGE}: 1}}]}}
 """
 OF_A_URL = f"""\
 cluster: x
@@ -103,7 +104,10 @@ HEADINGS = {  # of docs/configuration.md -> the path in EVERYWHERE
     "agent.storage.azure": "agent.storage.azure",
     "agent.storage.azure.containers": "agent.storage.azure.containers[0]",
     "resources.*.market": "resources.m.market",
+    "resources.*.schedule": "resources.s.schedule[0]",
     "queues": "queues.train",
+    "queues.*.schedule": "queues.train.schedule[0]",
+    "budget.schedule": "budget.schedule[0]",
 }
 
 

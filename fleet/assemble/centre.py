@@ -172,6 +172,10 @@ class Centre:
         """None: it does not end for idleness. Asked at every heartbeat, so the store is only read where it matters."""
         if resource is None:
             return timedelta(0)  # it left the fleet file
+        if self.loop and not self.loop.dispatcher.is_standby:
+            kept = self.loop.dispatcher.kept
+            # Before the first plan nobody knows who is needed, and for these seconds all may stay.
+            return None if kept is None or instance.id in kept else resource.idle_timeout
         if resource.min_instances and is_kept(instance, resource, self.store.instances(self.config.cluster)):
             return None
         if resource.is_idle_auto and instance.standing.idle_timeout is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fleet.assemble.access import PATIENCE_S, access_of
@@ -13,6 +14,7 @@ from fleet.config import Config
 from fleet.model import Plan, Snapshot
 from fleet.planner.plan import plan
 from fleet.queues.client import ClearMLServer
+from fleet.schedule import in_force
 from fleet.store.sql import SqlStore
 
 
@@ -27,17 +29,19 @@ def preview(config: Config) -> Plan:
     providers = providers_of(config, state)
     tasks = ClearMLServer(access_of(config, "fleet"), patience_s=PATIENCE_S).waiting(config.queues)
     store = SqlStore(open_database(config, "fleet"))
-    return plan(
+    limits = in_force(config.resources, config.queues, config.budget, at)
+    made = plan(
         Snapshot(
             pass_id=uuid.uuid4().hex[:8],
             at=at,
             cluster=config.cluster,
             tasks=tasks,
-            queues=config.queues,
-            resources=config.resources,
+            queues=limits.queues,
+            resources=limits.resources,
             offers=tuple(o for r in config.resources for o in providers[r.provider].offers(r, at)),
             instances=store.instances(config.cluster),
-            budget=config.budget,
+            budget=limits.budget,
             listening_since=at,  # silence that only this look has not heard is nobody's fault
         )
     )
+    return replace(made, notes=(*limits.notes, *made.notes))

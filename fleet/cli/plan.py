@@ -7,7 +7,7 @@ import json
 import typer
 
 from fleet.cli.options import ConfigOption, JsonOption
-from fleet.cli.table import table
+from fleet.cli.table import printable, table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,6 +27,7 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         actions = [{"action": type(a).__name__.lower(), **to_data(a)} for a in made.actions]
         data = {"pass_id": made.pass_id, "at": to_data(made.at), "actions": actions, "waiting": to_data(made.waiting)}
+        data["notes"] = to_data(made.notes)
         typer.echo(json.dumps(data, indent=2))
         return
     rows = [
@@ -38,6 +39,8 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         if rows
         else "nothing to launch, nothing to end"
     )
+    for note in made.notes:
+        typer.echo(f"note: {printable(note.text)}")
     waiting = [(w.task, w.queue, w.reason.text) for w in made.waiting]
     if waiting:
         typer.echo("\n" + table(("task", "queue", "because"), waiting, ["task"]))

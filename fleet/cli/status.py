@@ -61,6 +61,8 @@ def render(data: dict[str, Any]) -> str:
     tasks = [row for i in data["instances"] for row in _tasks(i)]
     parts += ["", table(("task", "instance", "gpus", "model"), tasks, KEPT)] if tasks else []
     parts += ["", *(f"! {printable(alert)}" for alert in data["alerts"])] if data["alerts"] else []
+    notes = data.get("notes")  # a dispatcher of an older version has none
+    parts += ["", *(f"- {printable(note)}" for note in notes)] if notes else []
     return "\n".join(parts)
 
 

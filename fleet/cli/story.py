@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +13,15 @@ ADVICE = {
     "no_fit": "it will wait for ever: change what it asks for, or let the fleet file give its queue a larger resource",
     "no_offer": "nothing of the kind is sold at the moment; the dispatcher goes on looking",
     "free": "it will be taken within seconds",
+    "max_instances": "it starts when what runs there ends; a higher limit or priority would make it sooner",
 }
+COLUMNS = 100
 GIVEN_UP = "task.given_up"
 
 
 def story(data: Mapping[str, Any]) -> str:
     """The task as it stands in one line, then what happened to it, oldest first."""
-    lines = [f"task {data['task']} {_now(data)}"]
+    lines = textwrap.wrap(f"task {data['task']} {_now(data)}", COLUMNS, subsequent_indent="  ", break_long_words=False)
     waiting = data.get("waiting")
     if waiting:
         reason = waiting["reason"]

@@ -9,13 +9,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from fleet.config.agent import read_agent
-from fleet.config.quantities import address, duration, money, url
+from fleet.config.quantities import address, duration, memory_gib, money, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
+from fleet.config.schedule import read_schedule
 from fleet.config.section import Section
 from fleet.config.settings import Address, Config, Embedded, Front
 from fleet.config.text import MAX_CHARS, plain
 from fleet.errors import ConfigError
-from fleet.model import Budget, GpuNeed, Order, Queue, Resource, ServerAccess, WhenSpent
+from fleet.model import Budget, GpuNeed, Order, Queue, Resource, ServerAccess, WhenSpent, read_gpu_type
 
 LISTEN = Address(host="127.0.0.1", port=8765)
 LONGEST_PROBLEM = 500
@@ -177,6 +178,7 @@ def _budget(part: Section) -> Budget:
         usd_per_day=part.positive("usd_per_day", money, None),
         usd_per_month=part.positive("usd_per_month", money, None),
         when_spent=part.choice("when_spent", WhenSpent, WhenSpent.HOLD),
+        schedule=read_schedule(part, "max_instances"),
     )
     part.no_more()
     return budget
@@ -200,6 +202,10 @@ def _queue(name: str, part: Section) -> Queue:
         slots=part.whole("slots", None, at_least=1),
         max_instances=part.whole("max_instances", None, at_least=1),
         order=part.choice("order", Order, Order.AUTO),
+        gpu_type=part.read("gpu_type", _gpu_type, None),
+        gpu_memory_gib=part.positive("gpu_memory", memory_gib, None),
+        headroom=part.whole("headroom", 0),
+        schedule=read_schedule(part, "headroom", "max_instances"),
     )
     if part.has("resources") and part.anything("resources") == []:
         part.wrong("resources", "names no resource")
@@ -281,6 +287,10 @@ def _need(value: object) -> GpuNeed:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number of GPUs is 2, 0.5, 0 or 1-4")
     return GpuNeed.read(value if isinstance(value, str) else f"{value:.10g}")
+
+
+def _gpu_type(value: object) -> str:
+    return read_gpu_type("|".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _priority(value: object) -> int:

@@ -6,6 +6,7 @@ import functools
 from datetime import timedelta
 
 from fleet.config.quantities import duration, memory_gib, money
+from fleet.config.schedule import check_windows, read_schedule
 from fleet.config.section import Section
 from fleet.model import MarketPolicy, Resource
 
@@ -123,10 +124,12 @@ def read_resource(name: str, part: Section) -> Resource:
         is_idle_auto=part.anything("idle_timeout") in (None, "auto"),
         boot_timeout=part.read("boot_timeout", _some_time, BOOT_TIMEOUT),
         max_lifetime=part.read("max_lifetime", _lifetime, None),
+        schedule=read_schedule(part, "min_instances", "max_instances"),
         settings={**market_settings, **_own(provider, part)},
     )
     if resource.max_instances is not None and resource.min_instances > resource.max_instances:
         part.wrong("min_instances", f"{resource.min_instances} is more than max_instances, {resource.max_instances}")
+    check_windows(part, resource)
     part.no_more()
     return resource
 

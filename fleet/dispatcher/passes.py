@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from fleet.dispatcher.backoff import Backoffs
@@ -32,6 +32,7 @@ from fleet.model import (
     View,
 )
 from fleet.planner.plan import plan
+from fleet.schedule import InForce, in_force
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,10 @@ class Dispatcher:
     forgot_at: datetime | None = None
     alerts: list[Reason] = field(default_factory=list)
     seen_tasks: frozenset[str] = frozenset()
+    in_force: InForce | None = None  # limits, as long as no window opens or closes
+    # Instances that do not end for idleness; None before the first plan of ours. Lost by a restart, made anew by its first pass.
+    kept: frozenset[str] | None = None
+    is_standby: bool = False  # another dispatcher leads
     reconciler: Reconciler = field(init=False)
     sweeper: Sweeper = field(init=False)
     learner: Learner = field(init=False)
@@ -76,13 +81,15 @@ class Dispatcher:
         """
         at = self.parts.now()
         if not self.parts.store.take_lead(self.policy.cluster, self.holder, at, at + LEAD_FOR):
+            self.is_standby, self.kept = True, None
             raise NotLeading(
                 f"another dispatcher leads cluster {self.policy.cluster}; it ends, or its lead runs out, first"
             )
         self.listening_since = self.listening_since or at
         self._forget(at)
         snapshot, is_server_ok = self.observe()
-        made = plan(snapshot)
+        made = self._with_schedule(plan(snapshot))
+        self.is_standby, self.kept = False, made.kept
         self.remember(snapshot, made, is_server_ok)
         self.act(made)
         return made
@@ -111,16 +118,17 @@ class Dispatcher:
         self._repeat_terminations(instances)
         self.alerts += self.backoffs.loud(self.parts.now())
         tasks, is_server_ok = self._demand()
+        limits = self.limits()
         snapshot = Snapshot(
             pass_id=self.parts.new_id(),
             at=self.parts.now(),
             cluster=cluster,
             tasks=tasks,
-            queues=self.policy.queues,
-            resources=self.policy.resources,
+            queues=limits.queues,
+            resources=limits.resources,
             offers=self._offers(),
             instances=store.instances(cluster),
-            budget=Budget(max_instances=0) if self.is_closing else self.policy.budget,
+            budget=Budget(max_instances=0) if self.is_closing else limits.budget,
             backoffs=self.backoffs.at(self.parts.now()),
             habits=self.learner.look(self.parts.now()),
             listening_since=self.listening_since,
@@ -156,8 +164,23 @@ class Dispatcher:
                 queues=tuple(self._queue_views(snapshot.tasks)),
                 waiting=made.waiting,
                 alerts=tuple(self.alerts),
+                notes=made.notes,
+                max_instances=self.limits().budget.max_instances,
             )
         )
+
+    def limits(self) -> InForce:
+        """The limits that hold now. Worked out again only when a window opens or closes."""
+        at, policy = self.parts.now(), self.policy
+        if self.in_force is None or (self.in_force.until is not None and at >= self.in_force.until):
+            self.in_force = in_force(policy.resources, policy.queues, policy.budget, at)
+        return self.in_force
+
+    def _with_schedule(self, made: Plan) -> Plan:
+        """It names the windows that are open, and changes when one opens or closes."""
+        limits = self.limits()
+        wake_at = min((at for at in (made.wake_at, limits.until) if at is not None), default=None)
+        return replace(made, wake_at=wake_at, notes=(*limits.notes, *made.notes)) if limits.until else made
 
     def _demand(self) -> tuple[tuple[Task, ...], bool]:
         """What waits; nothing when the server is silent (then machines are still reaped, but none is launched)."""

@@ -19,6 +19,7 @@ from fleet.model import (
     Queue,
     Resource,
     in_parts,
+    is_gpu_type,
 )
 
 
@@ -44,7 +45,7 @@ def is_fit(wish: Wish, shape: Shape) -> bool:
         return False
     if wish.at_least == 0:
         return True
-    if wish.gpu_type and wish.gpu_type.lower() not in (shape.gpu_model or "").lower():
+    if not is_gpu_type(wish.gpu_type, shape.gpu_model):
         return False
     if wish.gpu_memory_gib is None:
         return True
@@ -80,6 +81,7 @@ class Room:
     tasks: list[str] | None = None  # for which this plan launches it; None: it is there
     above_gpus: Mapping[str, float] | None = None  # by queue: smaller tasks have cheaper machines (see `worth`)
     seats: dict[int, int] | None = None  # launched by this plan for a mix: by class, how many of it are to come
+    launched_for: Sequence[str] = ()  # the tasks that it was launched for, as long as it is on its way
 
     def take(self, wish: Wish, queue: Queue, kind: int) -> bool:
         """Reserve room for one task of class `kind`, which fits the shape; False: there is none left for it."""
@@ -241,17 +243,30 @@ def rooms_of(
 ) -> dict[str, list[Room]]:
     """Room by resource; `above_gpus` tells which tasks are too small for an instance (`fleet.planner.standing`).
 
-    Fullest first, so that empty machines may become idle and end; those that run before those that boot."""
+    Those that run, fullest first, so that empty machines may become idle and end; then those that boot, in the order of
+    their launch: what the next plan sees must lead it to the same places, or it would launch once more.
+    """
     rooms: dict[str, list[Room]] = {r.name: [] for r in resources}
+    coming: dict[str, list[Instance]] = {}
     with_own_slots = {q.name for q in queues if q.slots is not None}
     for instance in instances:
         state = instance.state
         several = rooms.get(instance.offer.resource)
-        if several is not None and state in TAKING_TASKS:
+        if several is None or state not in TAKING_TASKS:
+            continue
+        if instance.enrolled_at:
             room = room_of(instance, state, with_own_slots)
             room.above_gpus = above_gpus(instance)
             several.append(room)
-    running = (InstanceState.READY, InstanceState.BUSY)
-    for several in rooms.values():
-        several.sort(key=lambda r: (r.state not in running, r.free_gpus, -r.shared_cpu_tasks, r.instance))
+        else:
+            coming.setdefault(instance.offer.resource, []).append(instance)
+    for name, several in rooms.items():
+        several.sort(key=lambda r: (r.free_gpus, -r.shared_cpu_tasks, r.instance))
+        # Ids of one pass end in a number: 10 comes after 9.
+        launched = sorted(coming.get(name, ()), key=lambda i: (i.requested_at, len(i.id), i.id))
+        for instance in launched:
+            room = room_of(instance, instance.state, with_own_slots)
+            room.above_gpus = above_gpus(instance)
+            room.launched_for = instance.standing.meant_for
+            several.append(room)
     return rooms

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from fleet.model import Offer, Queue, Reason, Resource, Snapshot
+from fleet.model import Budget, Offer, Queue, Reason, Resource, Snapshot
+from fleet.planner.price import known_price
+from fleet.planner.schedule import key_of, next_window
 
 
 @dataclass(slots=True)
@@ -32,22 +34,24 @@ class Ledger:
         self.by_resource[offer.resource] += 1
         if queue:
             self.for_queue[queue] += 1
-        if offer.price_usd_per_hour is None:
+        price = known_price(offer)
+        if price is None:
             self.has_unknown_price = True
         else:
-            self.usd_per_hour += offer.price_usd_per_hour
+            self.usd_per_hour += price
 
     def refusal(self, offer: Offer, resource: Resource, queue: Queue | None) -> Reason | None:
         """Why one more of `offer` would break a limit; None: it would not."""
         budget = self.snapshot.budget
         if budget.max_instances is not None and self.instances >= budget.max_instances:
-            return _cap("the fleet", self.instances, "budget.max_instances", budget.max_instances)
+            return _cap("the fleet", self.instances, budget, "budget", budget.max_instances)
         if resource.max_instances is not None and self.by_resource[resource.name] >= resource.max_instances:
-            key = f"resources.{resource.name}.max_instances"
-            return _cap(f"resource {resource.name}", self.by_resource[resource.name], key, resource.max_instances)
+            path = f"resources.{resource.name}"
+            count = self.by_resource[resource.name]
+            return _cap(f"resource {resource.name}", count, resource, path, resource.max_instances)
         if queue and queue.max_instances is not None and self.for_queue[queue.name] >= queue.max_instances:
-            key = f"queues.{queue.name}.max_instances"
-            return _cap(f"queue {queue.name}", self.for_queue[queue.name], key, queue.max_instances)
+            path = f"queues.{queue.name}"
+            return _cap(f"queue {queue.name}", self.for_queue[queue.name], queue, path, queue.max_instances)
         return self._money_refusal(offer)
 
     def _money_refusal(self, offer: Offer) -> Reason | None:
@@ -55,19 +59,24 @@ class Ledger:
         if cap is None:
             return None
         limit = f"budget.usd_per_hour={cap:g}"
-        if offer.price_usd_per_hour is None or self.has_unknown_price:
+        price = known_price(offer)
+        if price is None or self.has_unknown_price:
             text = f"the price of {offer.type} ({offer.resource}) is unknown, so a budget in dollars cannot be kept"
             return Reason(code="price_unknown", text=text, limit=limit)
-        if self.usd_per_hour + offer.price_usd_per_hour > cap + 1e-9:
+        if self.usd_per_hour + price > cap + 1e-9:
             text = (
-                f"{offer.type} costs ${offer.price_usd_per_hour:.2f} an hour; ${self.usd_per_hour:.2f} of the "
+                f"{offer.type} costs ${price:.2f} an hour; ${self.usd_per_hour:.2f} of the "
                 f"${cap:.2f} that the budget allows are committed"
             )
             return Reason(code="usd_per_hour", text=text, limit=limit)
         return None
 
 
-def _cap(what: str, count: int, key: str, limit: int) -> Reason:
+def _cap(what: str, count: int, holder: Resource | Queue | Budget, path: str, limit: int) -> Reason:
+    key = key_of(holder, path, "max_instances")
     noun = "instance" if count == 1 else "instances"
-    text = f"{what} has {count} {noun}, the most that {key} allows"
+    has = f"{what} has {count or 'no'} {noun}"
+    text = f"{has}, the most that {key} allows{next_window(holder)}"
+    if count > limit:
+        text = f"{has}, more than {key}={limit} allows{next_window(holder)}"
     return Reason(code="max_instances", text=text, limit=f"{key}={limit}")

@@ -6,17 +6,34 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Standing, Task, Waiting
+from fleet.model import (
+    Action,
+    CancelDrain,
+    Drain,
+    InstanceState,
+    Launch,
+    Plan,
+    Queue,
+    Reason,
+    Snapshot,
+    Standing,
+    Task,
+    Waiting,
+)
+from fleet.planner import headroom
 from fleet.planner.advice import advise
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, in_order, ranked
 from fleet.planner.idle import patience_s
 from fleet.planner.limits import Ledger
+from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, soon_free, waits
+from fleet.planner.schedule import keep_to_windows, key_of, taken_back
 from fleet.planner.standing import Belonging, standings
 from fleet.planner.stretch import mean_s
 
@@ -25,23 +42,43 @@ def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
     ends = reap(snapshot)
     ending = {e.instance for e in ends}
+    windows = keep_to_windows(snapshot, ending)
+    if windows:
+        snapshot = _with_windows(snapshot, windows)
     belonging = Belonging(snapshot)
     # Most passes find nothing to do: then nobody need look at what there is.
     draft = _Draft(snapshot, ending, belonging) if _has_work(snapshot) else None
     launches, waiting = draft.made() if draft else ((), ())
-    actions: tuple[Action, ...] = (*ends, *launches)
+    actions: tuple[Action, ...] = (*ends, *windows, *launches)
+    kept, notes = (frozenset(draft.kept), tuple(draft.notes)) if draft else (frozenset[str](), ())
     return Plan(
         pass_id=snapshot.pass_id,
         at=snapshot.at,
         actions=actions,
         waiting=waiting,
+        kept=kept,
+        notes=notes,
         standings=standings(snapshot, belonging),
         wake_at=draft.wake_at if draft else None,
     )
 
 
 def _has_work(snapshot: Snapshot) -> bool:
-    return bool(snapshot.tasks) or any(r.min_instances for r in snapshot.resources)
+    return (
+        bool(snapshot.tasks)
+        or any(r.min_instances for r in snapshot.resources)
+        or any(q.headroom for q in snapshot.queues)
+    )
+
+
+def _with_windows(snapshot: Snapshot, orders: Iterable[Drain | CancelDrain]) -> Snapshot:
+    """The world as these orders leave it: nobody waits for a machine that is to end, one that stays takes tasks again."""
+    back = {order.instance: isinstance(order, CancelDrain) for order in orders}
+    instances = (
+        i if i.id not in back else taken_back(i) if back[i.id] else replace(i, drain_requested_at=snapshot.at)
+        for i in snapshot.instances
+    )
+    return replace(snapshot, instances=tuple(instances))
 
 
 class _Draft:
@@ -53,14 +90,18 @@ class _Draft:
         self.rooms = rooms_of(
             [i for i in snapshot.instances if i.id not in ending], snapshot.resources, snapshot.queues, belonging.above
         )
+        self._coming_for = {task: r for rooms in self.rooms.values() for r in rooms for task in r.launched_for}
         self.ledger = Ledger.of(snapshot)
         self.queues = {q.name: q for q in snapshot.queues}
         self.choices = belonging.choices
         self.waiting: list[Waiting] = []
+        self.kept: set[str] = kept_by_minimum(snapshot.resources, [i for i in snapshot.instances if i.id not in ending])
+        self.notes: list[Reason] = []
         self.new: list[tuple[Room, Reason]] = []
         self.wake_at: datetime | None = None
         self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
+        self._kinds = 0
         self._crowds: Counter[tuple[str, str]] | None = None
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
@@ -72,11 +113,13 @@ class _Draft:
         for task, demand in zip(tasks, demands, strict=True):
             self.place(task, demand)
         self.keep_minimum()
+        self.keep_headroom()
         return tuple(self.launches()), tuple(self.waiting)
 
     def place(self, task: Task, demand: Demand) -> None:
         """Find room for a task that waits: free, coming, or launched for it; else say why not."""
-        found = self._room(demand, task)
+        own = self._own_room(demand, task) if task.id in self._coming_for else None
+        found = own or self._room(demand, task)
         if isinstance(found, Reason):
             self.waiting.append(waits(found, task))
             return
@@ -88,18 +131,31 @@ class _Draft:
         """Launch what `min_instances` asks for beyond what demand has brought."""
         for resource in self.snapshot.resources:
             for _ in range(resource.min_instances - len(self.rooms[resource.name])):
-                limit = f"resources.{resource.name}.min_instances={resource.min_instances}"
+                key = key_of(resource, f"resources.{resource.name}", "min_instances")
+                limit = f"{key}={resource.min_instances}"
                 reason = Reason(code="min_instances", text=f"{limit} are kept at all times", limit=limit)
                 choice = next((c for c in self.choices.get(resource.name, ()) if not c.backoff), None)
                 if choice is None or self.ledger.refusal(choice.offer, resource, None):
                     break
                 self._add(choice, reason)
 
+    def keep_headroom(self) -> None:
+        """Keep and launch what `headroom` asks for beyond what waits; where tasks wait at a limit, they come first."""
+        for queue in headroom.wanted_by(self.snapshot.queues):
+            limits = (d.refusal.limit for d in self._demands.values() if d.refusal and d.refusal.limit)
+            limit = headroom.yields_to(queue, limits)
+            demand = headroom.demand_of(self._demand(queue, headroom.wish_of(queue)), self.kept)
+            found = [] if limit else [room.instance for room in headroom.place(demand, self._launch)]
+            self.kept.update(found)
+            if len(found) < queue.headroom:
+                refusal = None if limit else self._refusal(demand)
+                self.notes.append(headroom.not_kept(queue, len(found), refusal, limit))
+
     def launches(self) -> Iterator[Launch]:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
             why = launched_for(tasks, reason.queue) if tasks else reason
-            standing = Standing(above_gpus=tuple(sorted((room.above_gpus or {}).items())))
+            standing = Standing(above_gpus=tuple(sorted((room.above_gpus or {}).items())), meant_for=tasks)
             yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why, standing=standing)
 
     def _demand_of(self, task: Task) -> Demand:
@@ -114,10 +170,18 @@ class _Draft:
         walks = [Walk(self.rooms[name]) for name in queue.resources]
         reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
         choices, ranks = ranked(fits, queue, self.choices)
-        return Demand(len(self._demands), queue, fits, reason, walks, choices, ranks)
+        self._kinds += 1
+        return Demand(self._kinds, queue, fits, reason, walks, choices, ranks)
 
     def _may_launch(self, choice: Choice, demand: Demand) -> bool:
         return choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue)
+
+    def _own_room(self, demand: Demand, task: Task) -> Room | None:
+        """The room of the machine that is on its way for this very task: else it would wait for another, and others for this."""
+        room = self._coming_for[task.id]
+        if room.offer.resource not in demand.queue.resources or not demand.fits[room.shape]:
+            return None
+        return room if room.take(demand.fits.wish, demand.queue, demand.kind) else None
 
     def _room(self, demand: Demand, task: Task) -> Room | Reason:
         """Room for this task of the class, launched if need be, or why there is none."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from fleet.model import InstanceState, Offer, Queue, Reason, Task, Waiting
-from fleet.planner.capacity import Room, Wish
+from fleet.model import InstanceState, Offer, Queue, Reason, Task, Waiting, is_gpu_type
+from fleet.planner.capacity import Room, Shape, Wish, is_fit
 from fleet.planner.demand import Choice, Demand
 
 FREE = ("free", "has room for it")
@@ -72,7 +72,7 @@ def no_fit(wish: Wish, queue: Queue, choices: Mapping[str, Sequence[Choice]]) ->
     if wish.at_least % 1:
         wanted = f"{wish.at_least:g} of a GPU"
     if wish.gpu_type:
-        wanted += f" of type {wish.gpu_type}"
+        wanted += f" of type {wish.gpu_type.replace('|', ' or ')}"
     if wish.gpu_memory_gib:
         wanted += (
             f" with {wish.gpu_memory_gib:g} GiB" if wish.at_least % 1 else f" with {wish.gpu_memory_gib:g} GiB each"
@@ -80,5 +80,24 @@ def no_fit(wish: Wish, queue: Queue, choices: Mapping[str, Sequence[Choice]]) ->
     gpus, largest = max(sizes)
     text = f"needs {wanted}; the largest of its resources ({largest}) has {gpus}"
     if wish.at_least <= gpus:
-        text = f"needs {wanted}; none of its resources ({names}) has such GPUs"
+        text = f"needs {wanted}; {nearest(wish, [c for name in queue.resources for c in choices.get(name, ())])}"
     return Reason(code="no_fit", text=text, queue=queue.name)
+
+
+def nearest(wish: Wish, choices: Sequence[Choice]) -> str:
+    """Which offer comes nearest to a wish that none fulfils, and what it lacks."""
+    best = min(choices, key=lambda choice: len(lacks(wish, choice.shape)))
+    has = f"{best.shape.gpus} GPU{'s' if best.shape.gpus != 1 else ''}"
+    if best.shape.gpus:
+        has += f" {best.shape.gpu_model or 'of a type that is not known'}"
+        has += f" with {best.shape.gpu_memory_gib:g} GiB" if best.shape.gpu_memory_gib else ""
+    what = " and ".join(lacks(wish, best.shape))
+    return f"the nearest, {best.offer.type} of {best.resource.name}, has {has}: {what}"
+
+
+def lacks(wish: Wish, shape: Shape) -> list[str]:
+    """What is wrong with such a machine, in a word each."""
+    found = ["too few"] if wish.at_least > shape.gpus else []
+    found += ["another type"] if not is_gpu_type(wish.gpu_type, shape.gpu_model) else []
+    memory = Wish(0.0 if not wish.at_least else 1.0, None, wish.gpu_memory_gib)
+    return found + (["too little memory"] if shape.gpus and not is_fit(memory, shape) else [])

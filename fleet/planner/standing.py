@@ -104,7 +104,10 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
         now = instance.standing
         idle = timeouts.get(instance.id, now.idle_timeout)
         above = belonging.above(instance)
-        wanted = Standing(idle_timeout=idle, above_gpus=tuple(sorted(above.items())) if above else ())
+        meant_for = () if instance.enrolled_at else now.meant_for
+        wanted = Standing(
+            idle_timeout=idle, above_gpus=tuple(sorted(above.items())) if above else (), meant_for=meant_for
+        )
         if wanted != now and instance.is_taking_tasks:
             found.append((instance.id, wanted))
     return tuple(found)

@@ -102,7 +102,7 @@ class WaitingList:
             self._projects |= dict.fromkeys(ids, "") | {p.text("id"): p.text("name", "") for p in projects}
 
     def _task(self, queue: Queue, position: int, entry: Answer, details: Details) -> Task:
-        wished = wishes(queue.need, details.tags, details.properties)
+        wished = wishes(queue.need, details.tags, details.properties, queue.gpu_type, queue.gpu_memory_gib)
         return Task(
             id=entry.text("task"),
             queue=queue.name,

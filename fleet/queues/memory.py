@@ -259,7 +259,7 @@ class MemoryServer:
             if shown.position != position:
                 record.shown = shown = replace(shown, position=position)
             return shown
-        wished = wishes(queue.need, record.tags, record.properties)
+        wished = wishes(queue.need, record.tags, record.properties, queue.gpu_type, queue.gpu_memory_gib)
         record.shown_for = queue
         record.shown = Task(
             id=task,

@@ -1,4 +1,5 @@
-"""What a task asks for itself: tags and user properties `gpus:2`, `gpus:1-4`, `gpus:0.5`, `gpu_type:a100`, `gpu_memory:40`.
+"""What a task asks for itself: tags and user properties `gpus:2`, `gpus:1-4`, `gpus:0.5`, `gpu_type:a100|h100`,
+`gpu_memory:40`.
 
 A property wins over a tag, a tag over its queue's default. A wish that makes no sense is ignored, and says so.
 """
@@ -9,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from fleet.model import GpuNeed
+from fleet.model import GpuNeed, read_gpu_type
 
 MOST_MEMORY_GIB = 4096.0  # of one GPU: more is a typo
 WORDS = ("gpus", "gpu_type", "gpu_memory")
@@ -25,21 +26,27 @@ class Wishes:
     ignored: tuple[str, ...] = ()
 
 
-def wishes(default: GpuNeed, tags: Iterable[str], properties: Mapping[str, str]) -> Wishes:
-    """`default` is the queue's; `properties` are the task's user properties by name."""
+def wishes(
+    default: GpuNeed,
+    tags: Iterable[str],
+    properties: Mapping[str, str],
+    gpu_type: str | None = None,
+    gpu_memory_gib: float | None = None,
+) -> Wishes:
+    """`default`, `gpu_type` and `gpu_memory_gib` are the queue's; `properties` are the task's user properties by name."""
     asked = [(f"tag {tag!r}", *_split(tag)) for tag in tags if _split(tag)[0] in WORDS]
     asked += [
         (f"property {name}={value!r}", name.strip().lower(), value.strip())
         for name, value in properties.items()
         if name.strip().lower() in WORDS
     ]
-    need, gpu_type, memory, ignored = default, None, None, []
+    need, memory, ignored = default, gpu_memory_gib, []
     for source, word, value in asked:
         try:
             if word == "gpus":
                 need = GpuNeed.read(value)
             elif word == "gpu_type":
-                gpu_type = _gpu_type(value)
+                gpu_type = read_gpu_type(value)
             else:
                 memory = _memory_gib(value)
         except ValueError as error:
@@ -50,12 +57,6 @@ def wishes(default: GpuNeed, tags: Iterable[str], properties: Mapping[str, str])
 def _split(tag: str) -> tuple[str, str]:
     word, _, value = tag.partition(":")
     return word.strip().lower(), value.strip()
-
-
-def _gpu_type(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", text):
-        raise ValueError("a GPU type is a word of its model, as a100")
-    return text.lower()
 
 
 def _memory_gib(text: str) -> float:

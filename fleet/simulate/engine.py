@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from random import Random
 
-from fleet.dispatcher.parts import Parts
+from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
 from fleet.model import Action, Gpu, Launch, Plan, Queue, Terminate
@@ -64,6 +64,7 @@ class Simulation:
             truth=self.truth,
             faults=setting.faults,
             duration_of=self._durations.__getitem__,
+            is_kept=lambda instance: instance in self._kept,
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
         self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
@@ -82,6 +83,9 @@ class Simulation:
         self._settled_until: datetime | None = None
         self._progress_at = EPOCH
         self._made: Plan | None = None
+        self._kept: frozenset[str] = frozenset()  # by the orders of the last plan
+        # A fleet that keeps room free may have something to do whenever a task starts or ends.
+        self._has_levels = _has_levels(setting.policy)
         self._passes = 0
         self._restarts = 0
         self.dispatcher = self._new_dispatcher()
@@ -175,7 +179,7 @@ class Simulation:
         self._machines.pop(instance).killed(why)
         if any(run.ended_at is None for run in self.store.runs(instance=instance)):
             self._unswept.add(instance)
-        is_urgent = why != "shutdown" or instance in self._unswept or self._is_at_a_limit
+        is_urgent = why != "shutdown" or instance in self._unswept or self._is_at_a_limit or self._has_levels
         self.request_pass(self.agenda.at if is_urgent else self.agenda.at + NO_HURRY)
         # What went before the list showed it is believed to live until the list should have shown it.
         shown_at = self.truth.lives[instance].launched_at + self.setting.faults.list_lag
@@ -186,10 +190,12 @@ class Simulation:
         self._progress_at = self.agenda.at
         # What changes while all look is seen when they look next.
         self._tick(self._soon if self._is_ticking else self.agenda.at)
+        if self._has_levels:
+            self.request_pass(self.agenda.at)
 
     def _on_store_change(self, kind: str) -> None:
         """As the centre's loop is woken by its store."""
-        if kind == "orders":
+        if kind == "orders" or self._has_levels:
             self.request_pass(self.agenda.at)
         elif kind == "runs_ended" and self._is_idle_auto:
             self.request_pass(self.agenda.at)  # how long its machine stays depends on how many others are idle
@@ -265,12 +271,20 @@ class Simulation:
             self.request_pass(self._soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):
             self.request_pass(pause.until)
+        self._give_levels(made)
         if made.wake_at is not None:
             self.request_pass(made.wake_at)
         if self.dispatcher.reconciler.orphans:
             self.request_pass(self.agenda.at + ORPHAN_GRACE)
         self._see_to_the_sweep()
         self._settle(made)
+
+    def _give_levels(self, made: Plan) -> None:
+        """Who is kept, or not any more, hears it."""
+        changed, self._kept = made.kept ^ self._kept, made.kept
+        for instance in sorted(changed):
+            if instance in self._machines:
+                self._machines[instance].step()
 
     def _is_undone(self, action: Action) -> bool:
         """Whether the next pass has to see to it again: a launch that failed, an order to end that was not heard."""
@@ -359,6 +373,7 @@ class Simulation:
             idle = [r.idle_timeout for r in self.setting.policy.resources if r.idle_timeout]
             boot = max(r.boot_timeout for r in self.setting.policy.resources)
             self._settled_until = self.agenda.at + max(idle, default=timedelta(0)) + boot + LAST_WORDS
+            self.agenda.add(self._settled_until, lambda: None)  # time goes on till then, whatever else happens
 
     def _is_over(self, next_at: datetime) -> bool:
         if self._settled_until is not None and next_at > self._settled_until:
@@ -390,3 +405,8 @@ class Simulation:
 def _queues_of(resource: str, queues: Sequence[Queue]) -> tuple[Queue, ...]:
     """Those that this resource serves, the most urgent first."""
     return tuple(sorted((q for q in queues if resource in q.resources), key=lambda q: -q.priority))
+
+
+def _has_levels(policy: Policy) -> bool:
+    is_kept = any(r.min_instances or r.schedule for r in policy.resources)
+    return is_kept or any(q.headroom or q.schedule for q in policy.queues) or bool(policy.budget.schedule)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fleet.model import Offer
+from fleet.model import NOMINAL_MEMORY, Offer, Queue, is_gpu_type
 from fleet.simulate.agenda import seconds
 from fleet.simulate.bill import Billed, overshoot_usd
 from fleet.simulate.setting import Outcome, Setting
@@ -79,15 +79,17 @@ def lower_bound_usd(setting: Setting) -> float:
         kind = (job.queue, job.gpus, job.gpu_type)
         if kind not in cheapest:
             offers = [offer for name in queues[job.queue].resources for offer in setting.offers.get(name, ())]
-            rates = [_usd_per_gpu_hour(offer) for offer in offers if _can_hold(offer, job)]
+            rates = [_usd_per_gpu_hour(offer) for offer in offers if _can_hold(offer, job, queues[job.queue])]
             cheapest[kind] = min(rates, default=None)
         total.append((cheapest[kind] or 0.0) * job.gpus * job.duration_s / 3600)
     return math.fsum(total)
 
 
-def _can_hold(offer: Offer, job: Submission) -> bool:
-    is_type = job.gpu_type is None or job.gpu_type in (offer.gpu_model or "").lower()
-    return 0 < job.gpus <= offer.gpus and is_type
+def _can_hold(offer: Offer, job: Submission, queue: Queue) -> bool:
+    wish = job.gpu_type or queue.gpu_type
+    memory_gib = NOMINAL_MEMORY * (queue.gpu_memory_gib or 0.0)
+    has_memory = memory_gib <= (offer.gpu_memory_gib or 0.0)
+    return 0 < job.gpus <= offer.gpus and is_gpu_type(wish, offer.gpu_model) and has_memory
 
 
 def _usd_per_gpu_hour(offer: Offer) -> float:

@@ -46,6 +46,7 @@ class World:
     truth: Truth
     faults: Faults
     duration_of: Callable[[str], timedelta]  # of one undisturbed run of a task
+    is_kept: Callable[[str], bool]  # whether the centre wants this machine to stay, idle or not
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +73,10 @@ class Machine:
         """`peeks` gives what machines of its kind see of the queues; `end` ends it as its own shutdown would."""
         self.id = order.instance
         self.is_healthy = True  # it runs, and nothing has happened to it
-        self._order, self._world, self._policy, self._end = order, world, policy, end
+        self._order, self._world, self._end = order, world, end
+        # As orders come down: without an idle time while the centre wants it to stay.
+        self._policy = self._own_policy = policy
+        self._staying_policy = replace(policy, idle_timeout=None)
         self._is_dead = False
         self._gpus = _gpus_of(order)
         self._peeks = peeks(order, self._gpus)
@@ -171,6 +175,8 @@ class Machine:
     def step(self) -> None:
         """Decide and carry out until there is nothing more to do, tell the centre, and sleep until the next deadline."""
         self._tell_server()
+        if not self._cut_off_at:
+            self._policy = self._staying_policy if self._world.is_kept(self.id) else self._own_policy
         while self._is_working:
             self._hear()
             state = self._state()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import ConfigError
-from fleet.model import SMALLEST_PART, GpuNeed, Queue
+from fleet.model import SMALLEST_PART, GpuNeed, Queue, read_gpu_type
 
 NEEDED = ("submit_s", "gpus", "duration_s")
 MOST_GPUS = 1024
@@ -99,6 +98,7 @@ def _gpus(row: Mapping[str, str | None], where: str) -> float:
 
 def _gpu_type(row: Mapping[str, str | None], where: str) -> str | None:
     text = (row.get("gpu_type") or "").strip()
-    if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}", text):
-        raise ConfigError(f"{where}: gpu_type is {text!r}; expected a word of a GPU's model, as a100")
-    return text.lower() or None
+    try:
+        return read_gpu_type(text) if text else None
+    except ValueError as error:
+        raise ConfigError(f"{where}: gpu_type is {text!r}; {error}") from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleet.model import NOMINAL_MEMORY, PARTS_OF_A_GPU, Gpu, GpuNeed, Queue, Task, in_parts
+from fleet.model import NOMINAL_MEMORY, PARTS_OF_A_GPU, Gpu, GpuNeed, Queue, Task, in_parts, is_gpu_type
 
 
 @dataclass(slots=True)
@@ -122,13 +122,13 @@ def _suitable(task: Task, gpus: Sequence[Gpu]) -> list[Gpu]:
     return [
         gpu
         for gpu in gpus
-        if (task.gpu_type is None or task.gpu_type.lower() in gpu.model.lower())
+        if is_gpu_type(task.gpu_type, gpu.model)
         and (task.gpu_memory_gib is None or share * gpu.memory_gib >= NOMINAL_MEMORY * task.gpu_memory_gib)
     ]
 
 
 def _wish(task: Task) -> str:
-    kind = f" of type {task.gpu_type}" if task.gpu_type else ""
+    kind = f" of type {task.gpu_type.replace('|', ' or ')}" if task.gpu_type else ""
     memory = f" with {task.gpu_memory_gib:g} GiB" if task.gpu_memory_gib else ""
     return kind + memory
 

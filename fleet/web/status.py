@@ -46,13 +46,14 @@ def status_data(
         "instances": [instance_data(i, at) for i in instances],
         "budget": {
             "instances": len(instances),
-            "max_instances": budget.max_instances,
+            "max_instances": budget.max_instances if view is None or view.max_instances is None else view.max_instances,
             "usd_per_hour": usd_per_hour(instances),
             "max_usd_per_hour": budget.usd_per_hour,
             "usd_today": usd_today,
             "usd_month": usd_month,
         },
         "alerts": alerts(view, at),
+        "notes": [note.text for note in view.notes] if view else [],
     }
 
 

@@ -1,12 +1,14 @@
 """A centre's start on what an earlier one left."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from fleet.assemble.centre import Centre
 from fleet.assemble.state import access_from
 from fleet.config import Config, parse
 from fleet.queues.client import ClearMLServer
+from tests.builders import an_instance
 
 FLEET_FILE = """\
 cluster: c
@@ -39,3 +41,19 @@ def test_users_keys_go_on_working_when_the_database_was_lost(tmp_path: Path) -> 
             assert set(server.ensure_queues(["train"])) == {"train"}
     finally:
         second.stop()
+
+
+def test_who_is_kept_does_not_end_for_idleness_and_the_others_do(tmp_path: Path) -> None:
+    centre = Centre(a_config(tmp_path))
+    try:
+        assert centre.loop
+        resource = centre.config.resources[0]
+        times = {}
+        for kept in (None, frozenset({"i1"}), frozenset({"i2"})):
+            centre.loop.dispatcher.kept = kept
+            times[kept] = centre._idle_timeout(an_instance("i1"), resource)
+        # Before the first plan nobody knows who is needed.
+        assert list(times.values()) == [None, None, resource.idle_timeout]
+        assert centre._idle_timeout(an_instance("i1"), None) == timedelta(0)
+    finally:
+        centre.stop()

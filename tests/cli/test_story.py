@@ -50,7 +50,20 @@ def test_the_first_line_says_where_the_task_stands(data: dict[str, Any], line: s
 
 def test_a_limit_that_decided_is_named() -> None:
     waits = {"code": "max_instances", "text": "the resource is full", "limit": "resources.gpu.max_instances=2"}
-    assert story(a_task(waits=waits)).splitlines()[1:] == ["  the limit that decided: resources.gpu.max_instances=2"]
+    assert story(a_task(waits=waits)).splitlines()[1:] == [
+        "  the limit that decided: resources.gpu.max_instances=2",
+        "  it starts when what runs there ends; a higher limit or priority would make it sooner",
+    ]
+
+
+def test_a_long_reason_is_told_in_lines_of_a_hundred_columns() -> None:
+    text = (
+        "resource gpu has no instances, the most that resources.gpu.max_instances allows; "
+        "its next window opens at Mon 2026-11-23 08:00 UTC"
+    )
+    told = story(a_task(waits={"code": "max_instances", "text": text}, task="f" * 32)).splitlines()
+    assert max(map(len, told)) <= 100
+    assert " ".join(line.strip() for line in told[:-1]) == f"task {'f' * 32} waits in queue train: {text}"
 
 
 def test_what_can_never_fit_says_what_to_do() -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from fleet.dispatcher.reconcile import ORPHAN_GRACE
 from fleet.errors import BadRequest, NoCapacity, NotLeading, Throttled, UnknownProviderFault
-from fleet.model import Event, InstanceState, Reason, RunResult
+from fleet.model import Event, InstanceState, Reason, RunResult, Window
 from fleet.planner.reaper import CONTACT_LOST_AFTER
 from fleet.providers.base import FirstBoot, LaunchOrder
 from fleet.queues.base import TaskStatus
-from tests.builders import a_queue, a_resource, an_offer
+from tests.builders import T0, a_queue, a_resource, an_offer
 from tests.dispatcher.world import World
 
 
@@ -315,3 +315,25 @@ def test_events_are_kept_for_thirty_days() -> None:
     assert "old" in world.kinds()
     world.after(1.5 * day).pass_once()
     assert "old" not in world.kinds()
+
+
+def test_a_window_that_opens_is_kept_by_the_pass_at_that_time_and_named_in_the_view() -> None:
+    window = Window(cron="30 9 * * *", lasts=timedelta(hours=1), min_instances=2)
+    world = World(resources=(a_resource(schedule=(window,)),)).pass_once()
+    assert world.instances() == ()
+    assert world.dispatcher.limits().until == T0 + timedelta(minutes=30)
+    made = world.after(30 * 60).dispatcher.run_pass()
+    assert [i.reason.code for i in world.instances()] == ["min_instances"] * 2
+    assert made.wake_at == T0 + timedelta(minutes=90)
+    view = world.store.view()
+    assert view is not None
+    assert [note.code for note in view.notes] == ["schedule"]
+
+
+def test_after_a_restart_who_stays_is_known_again_with_the_first_pass() -> None:
+    world = World(queues=(a_queue(headroom=1),)).pass_once().pass_once()
+    kept = world.dispatcher.kept
+    assert kept == {world.instance().id}
+    world.restart()
+    assert world.dispatcher.kept is None
+    assert world.pass_once().dispatcher.kept == kept

@@ -130,7 +130,10 @@ def test_a_task_that_no_resource_can_hold_says_so_and_launches_nothing() -> None
 
 def test_a_gpu_type_that_no_resource_has_says_so() -> None:
     made = plan(a_snapshot(tasks=(a_task(gpu_type="h100"),)))
-    assert why(made) == "no_fit: needs 1 GPU of type h100; none of its resources (gpu) has such GPUs"
+    assert why(made) == (
+        "no_fit: needs 1 GPU of type h100; "
+        "the nearest, fake-4gpu of gpu, has 4 GPUs Fake A100 with 40 GiB: another type"
+    )
 
 
 def test_parts_of_a_gpu_share_it_on_one_machine() -> None:
@@ -278,3 +281,36 @@ def test_a_small_task_ahead_of_a_large_one_takes_what_is_free() -> None:
         instances=(an_instance(held=2),),
     )
     assert [w.instance for w in plan(world).waiting] == ["i1", None]
+
+
+def test_what_does_not_fit_is_told_the_nearest_and_all_that_it_lacks() -> None:
+    offers = (an_offer(gpus=4, gpu_memory_gib=16.0), an_offer(gpus=2, gpu_model="H100", gpu_memory_gib=16.0))
+    task = a_task(gpus=3, gpu_type="h100|h200", gpu_memory_gib=80)
+    assert why(plan(a_snapshot(tasks=(task,), offers=offers))) == (
+        "no_fit: needs 3 GPUs of type h100 or h200 with 80 GiB each; "
+        "the nearest, fake-4gpu of gpu, has 4 GPUs Fake A100 with 16 GiB: another type and too little memory"
+    )
+
+
+def test_of_several_types_any_is_as_good() -> None:
+    offers = (an_offer(gpu_model="T4"), an_offer(gpu_model="NVIDIA H100"), an_offer(gpu_model="NVIDIA A100"))
+    (launch,) = launches(a_snapshot(tasks=(a_task(gpu_type="a100|h100"),), offers=offers))
+    assert launch.offer.gpu_model in ("NVIDIA H100", "NVIDIA A100")
+
+
+def test_a_task_goes_to_the_machine_that_is_on_its_way_for_it() -> None:
+    offers = (an_offer(gpus=2, gpu_model="T4"), an_offer(gpus=1, gpu_model="A100"))
+    waiting = (a_task("any"), a_task("picky", gpu_type="a100", position=1))
+    coming = tuple(
+        an_instance(f"p0-{n}", offer=offer, ready=False, reason=replace(BECAUSE, task=task.id))
+        for n, (offer, task) in enumerate(zip(offers, waiting, strict=True))
+    )
+    made = plan(a_snapshot(tasks=waiting, offers=offers, instances=coming[::-1]))
+    assert made.actions == ()
+    assert {w.task: w.instance for w in made.waiting} == {"any": "p0-0", "picky": "p0-1"}
+
+
+def test_what_boots_is_used_in_the_order_of_its_launch() -> None:
+    coming = tuple(an_instance(f"p0-{n}", gpus=1, ready=False) for n in (10, 9))
+    made = plan(a_snapshot(tasks=tasks(2), instances=coming))
+    assert [w.instance for w in made.waiting] == ["p0-9", "p0-10"]

@@ -51,8 +51,8 @@ def test_a_property_wins_over_a_tag_and_a_tag_over_the_queue() -> None:
         ("gpus:1.5", "a part of a GPU is less than 1; more than one are whole"),
         ("gpus:0.001", "a part of a GPU is at least 0.01"),
         ("gpus:99999", "no machine has more than 1024 GPUs"),
-        ("gpu_type:", "a GPU type is a word of its model, as a100"),
-        ("gpu_type:$(rm)", "a GPU type is a word of its model, as a100"),
+        ("gpu_type:", "a GPU type is a word of its model, as a100, or several, as a100|h100"),
+        ("gpu_type:$(rm)", "a GPU type is a word of its model, as a100, or several, as a100|h100"),
         ("gpu_memory:0", "GPU memory is a number of GiB, as 40"),
         ("gpu_memory:lots", "GPU memory is a number of GiB, as 40"),
         ("gpu_memory:999999", "GPU memory is a number of GiB, as 40"),
@@ -60,6 +60,16 @@ def test_a_property_wins_over_a_tag_and_a_tag_over_the_queue() -> None:
 )
 def test_nonsense_is_ignored_and_says_why(tag: str, why: str) -> None:
     assert wishes(ONE, [tag], {}) == Wishes(need=ONE, ignored=(f"tag {tag!r} is ignored: {why}",))
+
+
+def test_a_type_may_have_alternatives_in_either_spelling() -> None:
+    for tag in ("gpu_type:A100|h100", "gpu_type: a100, H100", "gpu_type:a100|h100|a100"):
+        assert wishes(ONE, [tag], {}).gpu_type == "a100|h100"
+
+
+def test_a_queue_says_which_gpus_its_tasks_want_unless_they_say_otherwise() -> None:
+    assert wishes(ONE, [], {}, "t4", 16) == Wishes(need=ONE, gpu_type="t4", gpu_memory_gib=16)
+    assert wishes(ONE, ["gpu_type:a100"], {}, "t4", 16) == Wishes(need=ONE, gpu_type="a100", gpu_memory_gib=16)
 
 
 def test_nonsense_does_not_take_away_a_good_wish() -> None:

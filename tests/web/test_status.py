@@ -67,7 +67,14 @@ def test_the_status_of_a_busy_fleet_is_what_the_design_says() -> None:
             "usd_month": 9.0,
         },
         "alerts": [],
+        "notes": [],
     }
+
+
+def test_an_open_window_is_named_and_its_maximum_is_the_one_that_is_shown() -> None:
+    note = Reason(code="schedule", text="budget.schedule[0] is open")
+    data = status(view=replace(a_view(at(110)), notes=(note,), max_instances=9))
+    assert (data["notes"], data["budget"]["max_instances"]) == ([note.text], 9)
 
 
 def test_an_instance_that_ends_says_why_it_ends() -> None:
