@@ -25,6 +25,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.errors",
         "fleet.model",
         "fleet.planner.plan",
+        "fleet.planner.windows",
         "fleet.providers.base",
         "fleet.queues.base",
         "fleet.store.base",

@@ -10,6 +10,7 @@ from fleet.assemble.memory import open_database
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
 from fleet.config import Config
+from fleet.dispatcher.spending import spent
 from fleet.model import Plan, Snapshot
 from fleet.planner.plan import plan
 from fleet.queues.client import ClearMLServer
@@ -39,5 +40,7 @@ def preview(config: Config) -> Plan:
             instances=store.instances(config.cluster),
             budget=config.budget,
             listening_since=at,  # silence that only this look has not heard is nobody's fault
+            poll_interval=config.poll_interval,
+            **spent(store, config.cluster, config.budget, at),
         )
     )

@@ -5,12 +5,15 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Waiting
+from fleet.model import Action, Instance, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Waiting
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
+from fleet.planner.enforce import Enforcement, enforce, may_order, resumed
 from fleet.planner.limits import Ledger
+from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, waits
 
@@ -18,11 +21,18 @@ from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, wait
 def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
     ends = reap(snapshot)
+    ending = {e.instance for e in ends}
+    has_work = _has_work(snapshot)
+    money = Money(snapshot) if may_order(snapshot) or (has_work and has_budgets(snapshot)) else None
+    orders = enforce(snapshot, money, ending) if money else Enforcement()
+    there = [i for i in resumed(snapshot.instances, orders) if i.id not in ending]
     # Most passes find nothing to do: then nobody need look at what there is.
-    draft = _Draft(snapshot, {e.instance for e in ends}) if _has_work(snapshot) else None
+    draft = _Draft(snapshot, there, money) if has_work else None
     launches, waiting = draft.made() if draft else ((), ())
-    actions: tuple[Action, ...] = (*ends, *launches)
-    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting)
+    actions: tuple[Action, ...] = (*ends, *orders.all(), *launches)
+    wakes = [at for at in (orders.wake_at, money.wake_at if money else None) if at]
+    wake_at = min(wakes, default=None)
+    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting, wake_at=wake_at)
 
 
 def _has_work(snapshot: Snapshot) -> bool:
@@ -32,17 +42,17 @@ def _has_work(snapshot: Snapshot) -> bool:
 class _Draft:
     """The plan while it is made."""
 
-    def __init__(self, snapshot: Snapshot, ending: Container[str]) -> None:
+    def __init__(self, snapshot: Snapshot, there: Sequence[Instance], money: Money | None) -> None:
+        """`there`: what does not end now."""
         self.snapshot = snapshot
-        self.rooms = rooms_of(
-            [i for i in snapshot.instances if i.id not in ending], snapshot.resources, snapshot.queues
-        )
-        self.ledger = Ledger.of(snapshot)
+        self.rooms = rooms_of(there, snapshot.resources, snapshot.queues)
+        self.ledger = Ledger.of(snapshot, money)
+        self.has_user_budgets = bool(snapshot.budget.per_user or snapshot.budget.users)
         self.queues = {q.name: q for q in snapshot.queues}
         self.choices = choices_of(snapshot)
         self.waiting: list[Waiting] = []
         self.new: list[tuple[Room, Reason]] = []
-        self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
+        self._demands: dict[tuple[str, Wish, str | None], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
@@ -54,10 +64,11 @@ class _Draft:
 
     def place(self, task: Task) -> None:
         """Find room for a task that waits: free, coming, or launched for it; else say why not."""
-        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib)
+        wish = Wish(task.need.at_least, task.gpu_type, task.gpu_memory_gib)
+        key = (task.queue, wish, task.user if self.has_user_budgets else None)
         demand = self._demands.get(key)
         if demand is None:
-            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
+            demand = self._demands[key] = self._demand(self.queues[task.queue], wish, key[2])
         found = self._room(demand, task.id)
         if isinstance(found, Reason):
             self.waiting.append(waits(found, task))
@@ -80,13 +91,13 @@ class _Draft:
     def launches(self) -> Iterator[Launch]:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
-            why = launched_for(tasks, reason.queue) if tasks else reason
+            why = replace(launched_for(tasks, reason.queue), user=reason.user) if tasks else reason
             yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why)
 
-    def _demand(self, queue: Queue, wish: Wish) -> Demand:
+    def _demand(self, queue: Queue, wish: Wish, user: str | None) -> Demand:
         fits = self._fits.setdefault(wish, Fits(wish))
         walks = [Walk(self.rooms[name]) for name in queue.resources]
-        reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
+        reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name, user=user)
         return Demand(queue, fits, reason, walks, tuple(fitting(fits, queue, self.choices)))
 
     def _room(self, demand: Demand, task: str) -> Room | Reason:
@@ -110,7 +121,8 @@ class _Draft:
         """A new room for this class, of the first offer that no limit refuses."""
         while demand.next_choice < len(demand.choices):
             choice = demand.choices[demand.next_choice]
-            if choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue):
+            user = demand.reason.user
+            if choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue, user):
                 room = self._add(choice, demand.reason)
                 room.take(demand.fits.wish.at_least, demand.queue)
                 return room
@@ -120,7 +132,9 @@ class _Draft:
     def _refusal(self, demand: Demand) -> Reason:
         """Why this class gets no machine: what refused the offer that it would like best."""
         for choice in demand.choices:
-            refusal = choice.backoff or self.ledger.refusal(choice.offer, choice.resource, demand.queue)
+            refusal = choice.backoff or self.ledger.refusal(
+                choice.offer, choice.resource, demand.queue, demand.reason.user
+            )
             if refusal:
                 return kept_from(demand, refusal)
         return no_fit(demand.fits.wish, demand.queue, self.choices)
@@ -131,5 +145,5 @@ class _Draft:
         room = Room(instance, choice.offer, InstanceState.REQUESTED, choice.shape, gpus, tasks=[])
         self.rooms[choice.resource.name].append(room)
         self.new.append((room, reason))
-        self.ledger.add(choice.offer, reason.queue)
+        self.ledger.add(choice.offer, reason.queue, reason.user)
         return room
