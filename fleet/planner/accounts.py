@@ -29,6 +29,11 @@ class Tally:
     committed: float = 0.0  # from now to the end of the window, at worst
     next: float = 0.0  # in any later window, at worst
 
+    @property
+    def what(self) -> str:
+        """The key of its cap."""
+        return f"usd_per_{self.kind}"
+
     def add(self, price: float, since: datetime, at: datetime, until: datetime | None) -> None:
         """One more machine: billed since then, alive until then at the latest; None: perhaps for ever."""
         spent, committed, later = self.parts(price, since, at, until)
@@ -48,7 +53,6 @@ class Account:
 
     key: str  # in the fleet file: "budget", "queues.train.budget", "budget.per_user"
     name: str  # for people: "the fleet", "queue train", "user ann"
-    code: str  # begins the code of a refusal: "", "queue_", "user_"
     budget: Budget
     tallies: tuple[Tally, ...]
     instances: int = 0
@@ -59,6 +63,10 @@ class Account:
     @property
     def when_spent(self) -> WhenSpent:
         return self.budget.when_spent
+
+    @property
+    def is_fleet(self) -> bool:
+        return self.key == "budget"
 
     def limit(self, what: str, cap: float) -> str:
         return f"{self.key}.{what}={cap:g}"
@@ -72,7 +80,7 @@ class Accounts:
         self._spent = {"day": today, "month": this_month}
         self._found: dict[tuple[str | None, str | None], tuple[Account, ...]] = {}
         self._by_key: dict[tuple[str, str], Account] = {}
-        self._fleet = self._account("budget", "the fleet", "", budget, None, None)
+        self._fleet = self._account("budget", "the fleet", budget, None, None)
 
     def of(self, queue: str | None, user: str | None) -> tuple[Account, ...]:
         """Everybody who pays for an instance launched for this queue and this user; narrowest last."""
@@ -91,7 +99,7 @@ class Accounts:
             return ()
         key = ("queue", queue)
         if key not in self._by_key:
-            self._by_key[key] = self._account(f"queues.{queue}.budget", f"queue {queue}", "queue_", budget, queue, None)
+            self._by_key[key] = self._account(f"queues.{queue}.budget", f"queue {queue}", budget, queue, None)
         return (self._by_key[key],)
 
     def _of_user(self, user: str | None) -> tuple[Account, ...]:
@@ -102,10 +110,10 @@ class Accounts:
         key = ("user", user)
         if key not in self._by_key:
             path = f"budget.users.{user}" if own else "budget.per_user"
-            self._by_key[key] = self._account(path, f"user {user or '(unnamed)'}", "user_", budget, None, user)
+            self._by_key[key] = self._account(path, f"user {user or '(unnamed)'}", budget, None, user)
         return (self._by_key[key],)
 
-    def _account(self, path: str, name: str, code: str, budget: Budget, queue: str | None, user: str | None) -> Account:
+    def _account(self, path: str, name: str, budget: Budget, queue: str | None, user: str | None) -> Account:
         tallies = []
         caps: tuple[tuple[Literal["day", "month"], float | None], ...] = (
             ("day", budget.usd_per_day),
@@ -115,4 +123,4 @@ class Accounts:
             if cap is not None:
                 spent = sum(s.usd for s in self._spent[kind] if queue in (None, s.queue) and user in (None, s.user))
                 tallies.append(Tally(kind, self._windows[kind], cap, spent))
-        return Account(path, name, code, budget, tuple(tallies))
+        return Account(path, name, budget, tuple(tallies))

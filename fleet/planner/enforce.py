@@ -75,6 +75,7 @@ def _drain_beyond(
 ) -> None:
     """Whoever no longer fits: the cap was lowered, or what was lost came back. With `stop` that is about the hour alone."""
     is_stop = account.when_spent is WhenSpent.STOP
+    code = BUDGET_STOP if is_stop else BUDGET_DRAIN
     tallies = () if is_stop else account.tallies
     if not _is_beyond(account, is_stop):
         return
@@ -83,7 +84,7 @@ def _drain_beyond(
         price = known_price(instance.offer) or 0.0
         parts = [t.parts(price, instance.requested_at, money.at, money.ends_by(instance)) for t in tallies]
         over = [
-            f"usd_per_{t.kind}={t.cap:g}"
+            f"{t.what}={t.cap:g}"
             for t, (here, later), (_, ahead, after) in zip(tallies, sums, parts, strict=True)
             if here + ahead > t.cap + NOTHING_USD or later + after > t.cap + NOTHING_USD
         ]
@@ -93,9 +94,7 @@ def _drain_beyond(
         if over and price:
             limit = f"{account.key}.{over[0]}"
             text = f"{account.name} cannot pay for it to its end any more, by {limit}"
-            orders.setdefault(
-                instance.id, Reason(code=BUDGET_STOP if is_stop else BUDGET_DRAIN, text=text, limit=limit)
-            )
+            orders.setdefault(instance.id, Reason(code=code, text=text, limit=limit))
             continue
         rate += price
         sums = [[here + p[1], later + p[2]] for (here, later), p in zip(sums, parts, strict=True)]
@@ -127,7 +126,7 @@ def _stop_in_time(
     lasts_until = at + lasts(tally.cap - tally.spent, rate)
     stop_at = lasts_until - money.ends_within
     drain_at = stop_at - min(DRAIN_BEFORE_STOP, lasts(tally.cap, rate) / 6)
-    limit = account.limit(f"usd_per_{tally.kind}", tally.cap)
+    limit = account.limit(tally.what, tally.cap)
     mine = [i for i in paid_by.get(account.name, ()) if known_price(i.offer)]
     if at >= stop_at:
         text = f"${tally.spent:.2f} of the ${tally.cap:.2f} that {limit} allows {account.name} are spent, and ending costs the rest"

@@ -95,11 +95,11 @@ class Money:
 
     def _refusal_of(self, account: Account, offer: Offer) -> Reason | None:
         budget = account.budget
-        if account.code and budget.max_instances is not None and account.instances >= budget.max_instances:
+        if not account.is_fleet and budget.max_instances is not None and account.instances >= budget.max_instances:
             limit = account.limit("max_instances", budget.max_instances)
             noun = "instance" if account.instances == 1 else "instances"
             text = f"{account.name} has {account.instances} {noun}, the most that {account.key}.max_instances allows"
-            return Reason(code=f"{account.code}max_instances", text=text, limit=limit)
+            return Reason(code="max_instances", text=text, limit=limit)
         if not budget.caps_usd:
             return None
         price = known_price(offer)
@@ -127,13 +127,13 @@ class Money:
             when = (
                 f"frees at {frees_at:%Y-%m-%d %H:%M} UTC at the latest" if frees_at else "frees when an instance ends"
             )
-            text = f"{when}, or raise {account.key}.usd_per_{tally.kind}"
+            text = f"{when}, or raise {account.key}.{tally.what}"
         else:
             text = _never(account, tally, offer, price, is_stop)
         said = _worst(tally, offer, price, needs, needs_later, is_stop)
-        limit = account.limit(f"usd_per_{tally.kind}", tally.cap)
+        limit = account.limit(tally.what, tally.cap)
         text = f"{said} {account.name} may spend by {limit}; {text}"
-        return Reason(code=f"{account.code}usd_per_{tally.kind}", text=text, limit=limit)
+        return Reason(code=tally.what, text=text, limit=limit)
 
     def _needs(self, account: Account, tally: Tally, offer: Offer, price: float) -> tuple[float, float]:
         """US dollars that must be there for all that live and one more: in this window, and in any later one."""
@@ -165,7 +165,7 @@ def lasts(usd: float, usd_per_hour: float) -> timedelta:
 
 
 def _unpriced(account: Account, offer: str) -> Reason:
-    caps = {"usd_per_hour": account.budget.usd_per_hour} | {f"usd_per_{t.kind}": t.cap for t in account.tallies}
+    caps = {"usd_per_hour": account.budget.usd_per_hour} | {t.what: t.cap for t in account.tallies}
     what, cap = next((what, cap) for what, cap in caps.items() if cap is not None)
     text = f"the price of {offer} is unknown, so a budget in dollars cannot be kept"
     return Reason(code="price_unknown", text=text, limit=account.limit(what, cap))
@@ -174,9 +174,9 @@ def _unpriced(account: Account, offer: str) -> Reason:
 def _over_the_hour(account: Account, type: str, price: float, cap: float) -> Reason:
     text = (
         f"{type} costs ${price:.2f} an hour; ${account.usd_per_hour:.2f} of the ${cap:.2f} that "
-        f"{'the budget' if not account.code else f'the budget of {account.name}'} allows are committed"
+        f"{'the budget' if account.is_fleet else f'the budget of {account.name}'} allows are committed"
     )
-    return Reason(code=f"{account.code}usd_per_hour", text=text, limit=account.limit("usd_per_hour", cap))
+    return Reason(code="usd_per_hour", text=text, limit=account.limit("usd_per_hour", cap))
 
 
 def _worst(tally: Tally, offer: Offer, price: float, needs: float, needs_later: float, is_stop: bool) -> str:
@@ -191,11 +191,11 @@ def _worst(tally: Tally, offer: Offer, price: float, needs: float, needs_later: 
 
 def _never(account: Account, tally: Tally, offer: Offer, price: float, is_stop: bool) -> str:
     """Waiting does not help: what would."""
-    cap = f"{account.key}.usd_per_{tally.kind}"
+    cap = f"{account.key}.{tally.what}"
     if is_stop:
         return f"that is too little for one such machine to boot and to end: raise {cap}, or offer a cheaper type"
     hours = tally.cap / price
-    set_when = f"{account.key if account.code != 'user_' else 'budget'}.when_spent: stop"
+    set_when = f"{account.key if account.key.startswith('queues.') else 'budget'}.when_spent: stop"
     if hours < 1:
         return f"never, because nobody ends what runs: set {set_when}, or raise {cap}"
     return (

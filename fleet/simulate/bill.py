@@ -39,8 +39,8 @@ def overshoot_usd(budget: Budget, bills: Sequence[Billed]) -> float:
     for queue, part in budget.queues.items():
         over.append(_overshoot(part, [bill for bill in bills if bill.queue == queue]))
     for user in {bill.user for bill in bills if bill.user is not None}:
-        if part := budget.users.get(user) or budget.per_user:
-            over.append(_overshoot(part, [bill for bill in bills if bill.user == user]))
+        if own := budget.users.get(user) or budget.per_user:
+            over.append(_overshoot(own, [bill for bill in bills if bill.user == user]))
     return max(over)
 
 

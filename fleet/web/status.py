@@ -51,6 +51,9 @@ def status_data(
             "max_usd_per_hour": budget.usd_per_hour,
             "usd_today": usd_today,
             "usd_month": usd_month,
+            "max_usd_per_day": budget.usd_per_day,
+            "max_usd_per_month": budget.usd_per_month,
+            "when_spent": budget.when_spent.value,
         },
         "alerts": alerts(view, at),
     }

@@ -65,6 +65,9 @@ def test_the_status_of_a_busy_fleet_is_what_the_design_says() -> None:
             "max_usd_per_hour": 20.0,
             "usd_today": 1.5,
             "usd_month": 9.0,
+            "max_usd_per_day": None,
+            "max_usd_per_month": None,
+            "when_spent": "hold",
         },
         "alerts": [],
     }
