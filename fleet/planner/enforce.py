@@ -3,7 +3,7 @@ that it pays for while the money still lasts for their end. Both are taken back 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -50,6 +50,8 @@ def enforce(snapshot: Snapshot, money: Money, ending: Container[str]) -> Enforce
     paid_by = _paid_by(snapshot, money)
     for account in money.accounts.all():
         if account.when_spent is not WhenSpent.HOLD and account.budget.caps_usd:
+            if _is_beyond(account) and account.when_spent is WhenSpent.DRAIN:
+                made.wake(min((tally.window.end for tally in account.tallies), default=money.at + timedelta(days=1)))
             _drain_beyond(account, paid_by, money, drains if account.when_spent is WhenSpent.DRAIN else stops)
             for tally in account.tallies if account.when_spent is WhenSpent.STOP else ():
                 _stop_in_time(account, tally, paid_by, money, made, drains, stops)
@@ -77,7 +79,7 @@ def _drain_beyond(
     is_stop = account.when_spent is WhenSpent.STOP
     code = BUDGET_STOP if is_stop else BUDGET_DRAIN
     tallies = () if is_stop else account.tallies
-    if not _is_beyond(account, is_stop):
+    if not _is_beyond(account):
         return
     rate, sums = 0.0, [[t.spent, 0.0] for t in tallies]
     for instance in paid_by.get(account.name, ()):
@@ -100,12 +102,12 @@ def _drain_beyond(
         sums = [[here + p[1], later + p[2]] for (here, later), p in zip(sums, parts, strict=True)]
 
 
-def _is_beyond(account: Account, is_stop: bool) -> bool:
+def _is_beyond(account: Account) -> bool:
     """A quick look: most often everything fits."""
     cap = account.budget.usd_per_hour
     if cap is not None and account.usd_per_hour > cap + NOTHING_USD:
         return True
-    return not is_stop and any(
+    return account.when_spent is not WhenSpent.STOP and any(
         t.spent + t.committed > t.cap + NOTHING_USD or t.next > t.cap + NOTHING_USD for t in account.tallies
     )
 
@@ -121,7 +123,10 @@ def _stop_in_time(
 ) -> None:
     """All end when what is left just pays for their end; a while before they pull no more."""
     rate, at, end = account.usd_per_hour, money.at, tally.window.end
-    if not rate or tally.spent + (end - at) / HOUR * rate <= tally.cap + NOTHING_USD:
+    if not rate:
+        return
+    if tally.spent + (end - at) / HOUR * rate <= tally.cap + NOTHING_USD:
+        made.wake(end)  # the next window may not pay for so long
         return
     lasts_until = at + lasts(tally.cap - tally.spent, rate)
     stop_at = lasts_until - money.ends_within
@@ -170,12 +175,12 @@ def _limit(instance: Instance) -> str | None:
     return instance.end_reason.limit if instance.end_reason else None
 
 
-def resumed(instances: tuple[Instance, ...], made: Enforcement) -> Iterator[Instance]:
-    """The instances that stay, as they are once they have heard these orders: with room for tasks again, or with none."""
+def staying(instances: Iterable[Instance], made: Enforcement, ending: Container[str]) -> Iterator[Instance]:
+    """The instances that neither end nor drain, as they are once they have heard these orders: with room for tasks again."""
     again = {c.instance for c in made.cancels}
     leaving = {end.instance for end in made.ends} | {drain.instance for drain in made.drains}
     for instance in instances:
         if instance.id in again:
             yield replace(instance, drain_requested_at=None, stopped_pulling_at=None)
-        elif instance.id not in leaving:
+        elif instance.id not in leaving and instance.id not in ending:
             yield instance

@@ -11,7 +11,7 @@ from dataclasses import replace
 from fleet.model import Action, Instance, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Waiting
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
-from fleet.planner.enforce import Enforcement, enforce, may_order, resumed
+from fleet.planner.enforce import Enforcement, enforce, may_order, staying
 from fleet.planner.limits import Ledger
 from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
@@ -25,9 +25,8 @@ def plan(snapshot: Snapshot) -> Plan:
     has_work = _has_work(snapshot)
     money = Money(snapshot) if may_order(snapshot) or (has_work and has_budgets(snapshot)) else None
     orders = enforce(snapshot, money, ending) if money else Enforcement()
-    there = [i for i in resumed(snapshot.instances, orders) if i.id not in ending]
     # Most passes find nothing to do: then nobody need look at what there is.
-    draft = _Draft(snapshot, there, money) if has_work else None
+    draft = _Draft(snapshot, [*staying(snapshot.instances, orders, ending)], money) if has_work else None
     launches, waiting = draft.made() if draft else ((), ())
     actions: tuple[Action, ...] = (*ends, *orders.all(), *launches)
     wakes = [at for at in (orders.wake_at, money.wake_at if money else None) if at]
@@ -52,7 +51,7 @@ class _Draft:
         self.choices = choices_of(snapshot)
         self.waiting: list[Waiting] = []
         self.new: list[tuple[Room, Reason]] = []
-        self._demands: dict[tuple[str, Wish, str | None], Demand] = {}
+        self._demands: dict[tuple[str, float, str | None, float | None, str | None], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
@@ -64,11 +63,11 @@ class _Draft:
 
     def place(self, task: Task) -> None:
         """Find room for a task that waits: free, coming, or launched for it; else say why not."""
-        wish = Wish(task.need.at_least, task.gpu_type, task.gpu_memory_gib)
-        key = (task.queue, wish, task.user if self.has_user_budgets else None)
+        user = task.user if self.has_user_budgets else None
+        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib, user)
         demand = self._demands.get(key)
         if demand is None:
-            demand = self._demands[key] = self._demand(self.queues[task.queue], wish, key[2])
+            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:4]), user)
         found = self._room(demand, task.id)
         if isinstance(found, Reason):
             self.waiting.append(waits(found, task))

@@ -227,7 +227,7 @@ def test_all_pull_no_more_before_the_money_is_spent_and_end_while_it_lasts() -> 
 def test_what_lasts_until_midnight_is_not_stopped_and_a_new_day_has_new_money() -> None:
     late = MIDNIGHT + 21 * HOUR
     made = plan(a_world(STOP, late, instances=(a_machine(since=late - HOUR),), count=0))
-    assert (orders(made), made.wake_at) == ([], None)
+    assert (orders(made), made.wake_at) == ([], MIDNIGHT + 24 * HOUR)
     stopping = Reason(code=BUDGET_DRAIN, text="", limit="budget.usd_per_day=4")
     drained = a_machine(since=late, drain_requested_at=late, end_reason=stopping)
     assert orders(plan(a_world(STOP, MIDNIGHT + 24 * HOUR, instances=(drained,)))) == [("CancelDrain", "i1")]
