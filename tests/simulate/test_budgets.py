@@ -90,7 +90,7 @@ def test_no_budget_is_exceeded_when_dispatchers_are_killed_and_calls_are_lost(se
 def test_a_machine_that_lives_over_midnight_under_stop_is_ended_in_time_on_the_next_day() -> None:
     """Nothing but the hour changes at midnight, and what pays for the rest of one day need not pay for the next."""
     budget = Budget(usd_per_day=2, when_spent=WhenSpent.STOP)
-    work = jobs(1, submit_s=22.5 * HOUR, duration_s=3 * HOUR)
+    work = jobs(1, submit_s=22.5 * HOUR, duration_s=5 * HOUR)
     figures, outcome = run(a_setting(work, replace(a_fleet(), budget=budget), A_DOLLAR))
     first, *_ = outcome.truth.lives.values()
     assert first.ended_at
