@@ -77,6 +77,7 @@ class Reason:
     queue: str | None = None
     task: str | None = None
     limit: str | None = None  # the limit that decided, as in the fleet file: "resources.gpu.max_instances=2"
+    user: str | None = None  # of the first task, for a launch: whose budget pays
 
     def __str__(self) -> str:
         return self.text
@@ -338,16 +339,34 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Hard limits of the whole fleet. None = no limit of that kind."""
+    """Hard limits of the whole fleet, of one queue or of one user. None = no limit of that kind; days and months are UTC's."""
 
     max_instances: int | None = None
-    usd_per_hour: float | None = None
+    usd_per_hour: float | None = None  # prices of all instances together
     usd_per_day: float | None = None
     usd_per_month: float | None = None
     when_spent: WhenSpent = WhenSpent.HOLD
     schedule: tuple[Window, ...] = ()  # as Resource.schedule, and so are the next two
     open_windows: tuple[int, ...] = ()
     opens_at: datetime | None = None
+    # Of the fleet's budget only. An instance is paid by the queue and by the user that it was launched for.
+    queues: Mapping[str, Budget] = field(default_factory=dict)  # by name
+    per_user: Budget | None = None  # each user's, unless `users` names him
+    users: Mapping[str, Budget] = field(default_factory=dict)
+
+    @property
+    def caps_usd(self) -> bool:
+        """Whether money is limited here."""
+        return (self.usd_per_hour, self.usd_per_day, self.usd_per_month) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What instances that are gone have cost, of those that were launched for one queue and one user."""
+
+    queue: str | None
+    user: str | None
+    usd: float
 
 
 def in_parts(gpus: float) -> int:
@@ -395,6 +414,9 @@ class Snapshot:
     backoffs: tuple[Backoff, ...] = ()
     habits: Habits = Habits()
     listening_since: datetime | None = None  # the centre could not hear anybody before: no silence counts from earlier
+    poll_interval: timedelta = timedelta(seconds=2)  # until the next pass, at the latest
+    spent_today: tuple[Spent, ...] = ()  # by those that are gone, since midnight UTC
+    spent_this_month: tuple[Spent, ...] = ()  # since the first of the month, UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -438,7 +460,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelDrain:
-    """Take a drain order back: there is work again for a machine that has not stopped pulling yet."""
+    """Take a drain order back: there is work, or money, again for a machine that has not ended yet. It pulls again."""
 
     instance: str
     reason: Reason

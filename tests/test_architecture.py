@@ -27,6 +27,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.model",
         "fleet.planner.habits",
         "fleet.planner.plan",
+        "fleet.planner.windows",
         "fleet.providers.base",
         "fleet.queues.base",
         "fleet.schedule",

@@ -24,6 +24,7 @@ from fleet.config.resources import OWN_KEYS, installed
 from fleet.dispatcher.launching import _code
 from fleet.errors import ConfigError, ProviderError
 from fleet.model import Budget
+from fleet.planner.windows import BUDGET_DRAIN, BUDGET_ORDERS, BUDGET_STOP
 from fleet.queues.wishes import WORDS
 from fleet.server.api import ENDPOINTS, LOGIN
 from fleet.store.memory import MemoryStore
@@ -68,7 +69,11 @@ EVERYWHERE = f"""\
 cluster: x
 {STRANGE}: 1
 server: {{url: embedded, {STRANGE}: 1}}
-budget: {{{STRANGE}: 1, schedule: [{{cron: 0 8 * * *, for: 1h, max_instances: 1, {STRANGE}: 1}}]}}
+budget:
+  {STRANGE}: 1
+  per_user: {{{STRANGE}: 1}}
+  users: {{ann: {{{STRANGE}: 1}}}}
+  schedule: [{{cron: 0 8 * * *, for: 1h, max_instances: 1, {STRANGE}: 1}}]
 agent:
   {STRANGE}: 1
   git: {{{STRANGE}: 1}}
@@ -82,7 +87,11 @@ resources:
   m: {{provider: local, market: {{policy: spot, {STRANGE}: 1}}}}
   s: {{provider: local, schedule: [{{cron: 0 8 * * *, for: 1h, max_instances: 1, {STRANGE}: 1}}]}}
 queues:
-  train: {{resources: [r], {STRANGE}: 1, schedule: [{{cron: 0 8 * * *, for: 1h, headroom: 1, {STRANGE}: 1}}]}}
+  train:
+    resources: [r]
+    {STRANGE}: 1
+    budget: {{{STRANGE}: 1}}
+    schedule: [{{cron: 0 8 * * *, for: 1h, headroom: 1, {STRANGE}: 1}}]
 """
 OF_A_URL = f"""\
 cluster: x
@@ -94,6 +103,8 @@ HEADINGS = {  # of docs/configuration.md -> the path in EVERYWHERE
     "Top level": "",
     "server: embedded": "server",
     "budget": "budget",
+    "budget.per_user": "budget.per_user",
+    "queues.*.budget": "queues.train.budget",
     "agent": "agent",
     "agent.git": "agent.git",
     "agent.storage": "agent.storage",
@@ -149,7 +160,6 @@ def test_wishes_of_a_task_have_their_rows() -> None:
 def test_what_this_version_refuses_is_said() -> None:
     text = """
         cluster: x
-        budget: {usd_per_day: 1, usd_per_month: 1}
         agent: {mode: docker, image: i}
         resources: {r: {provider: local, gpus: 1}}
         queues: {train: {resources: [r]}}
@@ -198,11 +208,16 @@ def errors_of_providers(_tree: ast.AST) -> set[str]:
 
 
 # A reason whose code is not written where it is made: file, expression -> where the codes come from.
+BUDGET_CAPS = {"usd_per_day", "usd_per_month"}
 INDIRECT: dict[tuple[str, str], Callable[[ast.AST], set[str]]] = {
     ("fleet/supervisor/decide.py", "code"): first_texts_of_stops,
     ("fleet/planner/reasons.py", "code"): first_texts_of_pairs,
     ("fleet/planner/reasons.py", "why.code"): lambda _tree: set(),  # another reason, for another task
     ("fleet/dispatcher/launching.py", "_code(answer.error)"): errors_of_providers,
+    ("fleet/planner/money.py", "tally.what"): lambda _tree: BUDGET_CAPS,
+    ("fleet/planner/enforce.py", "code"): lambda _tree: set(BUDGET_ORDERS),
+    ("fleet/planner/enforce.py", "BUDGET_STOP"): lambda _tree: {BUDGET_STOP},
+    ("fleet/planner/enforce.py", "BUDGET_DRAIN"): lambda _tree: {BUDGET_DRAIN},
 }
 
 

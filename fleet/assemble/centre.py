@@ -206,11 +206,6 @@ def refuse_unkept_promises(config: Config) -> None:
         ConfigError: the fleet file asks for what this version does not do.
     """
     problems = []
-    for key in ("usd_per_day", "usd_per_month"):
-        if getattr(config.budget, key) is not None:
-            problems.append(
-                f"budget.{key}: not kept by this version of fleet; use budget.usd_per_hour and max_instances"
-            )
     if config.agent.mode == "docker":
         problems.append("agent.mode: docker is not in this version of fleet; use venv or interpreter")
     if problems:

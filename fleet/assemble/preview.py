@@ -11,6 +11,7 @@ from fleet.assemble.memory import open_database
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
 from fleet.config import Config
+from fleet.dispatcher.spending import spent
 from fleet.model import Plan, Snapshot
 from fleet.planner.plan import plan
 from fleet.queues.client import ClearMLServer
@@ -42,6 +43,8 @@ def preview(config: Config) -> Plan:
             instances=store.instances(config.cluster),
             budget=limits.budget,
             listening_since=at,  # silence that only this look has not heard is nobody's fault
+            poll_interval=config.poll_interval,
+            **spent(store, config.cluster, config.budget, at),
         )
     )
     return replace(made, notes=(*limits.notes, *made.notes))

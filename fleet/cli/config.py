@@ -36,11 +36,14 @@ def init(
 @config_app.command()
 def check(config: ConfigOption = None) -> None:
     """Say everything that is wrong with a fleet file."""
+    from fleet.assemble.affordable import unaffordable
     from fleet.assemble.checks import check_runnable
     from fleet.assemble.running import load
 
     found = load(config)
     check_runnable(found)
+    for line in unaffordable(found):
+        typer.echo(f"{found.origin}: note: {line}", err=True)
     resources, queues = ", ".join(r.name for r in found.resources), ", ".join(q.name for q in found.queues)
     typer.echo(f"{found.origin}: fine. Cluster {found.cluster}; resources {resources}; queues {queues}")
 

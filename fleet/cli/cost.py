@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +24,8 @@ def cost(
     since: Annotated[str, typer.Option(help="How far back: 24h, 7d.")] = "24h",
 ) -> None:
     """Instance hours and US dollars."""
-    data = find_centre(url, config).get("cost", "resources", since=since)
+    centre = find_centre(url, config)
+    data = centre.get("cost", "resources", since=since)
     if as_json:
         typer.echo(json.dumps(data, indent=2))
         return
@@ -42,3 +44,15 @@ def cost(
                 ("instance", "resource", "hours", "usd", "launched because", "ended because"), instances, ["instance"]
             )
         )
+    if caps := _left(centre.get("status", "budget")["budget"]):
+        typer.echo("\n" + table(("budget", "spent", "of", "left"), caps))
+
+
+def _left(budget: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What the caps of the fleet leave, those that there are."""
+    kinds = (("today", "usd_today", "max_usd_per_day"), ("this month", "usd_month", "max_usd_per_month"))
+    return [
+        (name, money(budget[spent]), money(budget[cap]), money(max(budget[cap] - budget[spent], 0.0)))
+        for name, spent, cap in kinds
+        if budget.get(cap) is not None
+    ]

@@ -73,7 +73,13 @@ def _money(budget: dict[str, Any]) -> str:
     cap_usd = budget["max_usd_per_hour"]
     instances = of(str(budget["instances"]), budget["max_instances"])
     hourly = of(money(budget["usd_per_hour"]), None if cap_usd is None else money(cap_usd))
-    return f"instances {instances}   {hourly} an hour   {money(budget['usd_today'])} today   {money(budget['usd_month'])} this month"
+    today = of(money(budget["usd_today"]), _cap(budget.get("max_usd_per_day")))
+    month = of(money(budget["usd_month"]), _cap(budget.get("max_usd_per_month")))
+    return f"instances {instances}   {hourly} an hour   {today} today   {month} this month"
+
+
+def _cap(usd: float | None) -> str | None:
+    return None if usd is None else money(usd)
 
 
 def _tasks(i: dict[str, Any]) -> list[tuple[object, ...]]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from fleet.config.agent import read_agent
-from fleet.config.quantities import address, duration, memory_gib, money, url
+from fleet.config.budget import check_budgets, read_budget, read_limits
+from fleet.config.quantities import address, duration, memory_gib, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.schedule import read_schedule
 from fleet.config.section import Section
 from fleet.config.settings import Address, Config, Embedded, Front
 from fleet.config.text import MAX_CHARS, plain
 from fleet.errors import ConfigError
-from fleet.model import Budget, GpuNeed, Order, Queue, Resource, ServerAccess, WhenSpent, read_gpu_type
+from fleet.model import GpuNeed, Order, Queue, Resource, ServerAccess, read_gpu_type
 
 LISTEN = Address(host="127.0.0.1", port=8765)
 LONGEST_PROBLEM = 500
@@ -87,7 +89,9 @@ def _config(top: Section, origin: str) -> Config:
     top.require("resources", "queues")
     front = _front(top)
     resources = tuple(_resource(name, part) for name, part in top.sections("resources"))
-    queues = tuple(_queue(name, part) for name, part in top.sections("queues"))
+    parts = list(top.sections("queues"))
+    queues = tuple(_queue(name, part) for name, part in parts)
+    budgets = {name: read_limits(part.section("budget")) for name, part in parts if part.has("budget")}
     config = Config(
         origin=origin,
         cluster=front.cluster,
@@ -97,7 +101,7 @@ def _config(top: Section, origin: str) -> Config:
         listen=front.listen,
         advertise_url=front.advertise_url,
         poll_interval=top.read("poll_interval", _poll_interval, timedelta(seconds=2)),
-        budget=_budget(top.section("budget")),
+        budget=replace(read_budget(top.section("budget")), queues=budgets),
         agent=read_agent(top.section("agent")),
         resources=resources,
         queues=queues,
@@ -171,19 +175,6 @@ def _store(top: Section) -> str:
     return store
 
 
-def _budget(part: Section) -> Budget:
-    budget = Budget(
-        max_instances=part.whole("max_instances", None, at_least=1),
-        usd_per_hour=part.positive("usd_per_hour", money, None),
-        usd_per_day=part.positive("usd_per_day", money, None),
-        usd_per_month=part.positive("usd_per_month", money, None),
-        when_spent=part.choice("when_spent", WhenSpent, WhenSpent.HOLD),
-        schedule=read_schedule(part, "max_instances"),
-    )
-    part.no_more()
-    return budget
-
-
 def _resource(name: str, part: Section) -> Resource:
     if not RESOURCE.fullmatch(name):
         part.wrong("", "a resource's name has letters, digits, - _ and . (it becomes a tag), 63 at most")
@@ -207,6 +198,7 @@ def _queue(name: str, part: Section) -> Queue:
         headroom=part.whole("headroom", 0),
         schedule=read_schedule(part, "headroom", "max_instances"),
     )
+    part.anything("budget")  # `_config` reads it: the budgets stand together
     if part.has("resources") and part.anything("resources") == []:
         part.wrong("resources", "names no resource")
     part.no_more()
@@ -263,6 +255,7 @@ def _check_budget(top: Section, config: Config) -> None:
     kept, cap = sum(r.min_instances for r in config.resources), config.budget.max_instances
     if cap is not None and kept > cap:
         top.wrong("budget.max_instances", f"is {cap}, but the resources' min_instances are {kept} together")
+    check_budgets(top, config.budget)
 
 
 # --- values

@@ -12,6 +12,7 @@ from fleet.dispatcher.launching import launch, resume
 from fleet.dispatcher.learning import Learner
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.reconcile import Reconciler, end
+from fleet.dispatcher.spending import is_given_time, spent
 from fleet.dispatcher.sweep import Sweeper
 from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachable
 from fleet.model import (
@@ -132,6 +133,8 @@ class Dispatcher:
             backoffs=self.backoffs.at(self.parts.now()),
             habits=self.learner.look(self.parts.now()),
             listening_since=self.listening_since,
+            poll_interval=self.policy.poll_interval,
+            **spent(store, cluster, self.policy.budget, self.parts.now()),
         )
         return snapshot, is_server_ok
 
@@ -142,7 +145,7 @@ class Dispatcher:
             if isinstance(action, Drain):
                 store.request_drain(action.instance, action.reason, at)
             elif isinstance(action, CancelDrain):
-                store.cancel_drain(action.instance)
+                store.cancel_drain(action.instance, action.reason, at)
             elif isinstance(action, Terminate):
                 log.info("instance ordered to end", extra={"instance": action.instance, "reason": action.reason.text})
                 store.request_terminate(action.instance, action.reason, at)
@@ -236,6 +239,8 @@ class Dispatcher:
     def _repeat_terminations(self, instances: Sequence[Instance]) -> None:
         """An order to end stands until the cloud no longer lists the machine."""
         for instance in instances:
+            if is_given_time(instance, self.parts.now()):
+                continue
             if instance.terminate_requested_at and instance.cloud_id:
                 provider = self.parts.providers.get(self.provider_of(instance))
                 if provider:

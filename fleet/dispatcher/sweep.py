@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.errors import ServerRefused
 from fleet.model import Event, Reason, Run, RunResult
+from fleet.planner.windows import BUDGET_ORDERS
 from fleet.queues.base import TaskState, TaskStatus
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ def _settle(run: Run, state: TaskState | None, why: str, parts: Parts, policy: P
         return ENDED[state.status]
     if state.last_worker and state.last_worker != run.worker and state.status is TaskStatus.IN_PROGRESS:
         return RunResult.REQUEUED  # it runs elsewhere already
-    attempts = 1 + sum(1 for r in parts.store.runs(task=run.task) if _has_lost_its_machine(r))
+    runs = parts.store.runs(task=run.task)
+    attempts = sum(1 for r in runs if (r == run or _has_lost_its_machine(r)) and not _is_stopped_by_budget(r, parts))
     reason = Reason(code="machine_lost", text=f"instance {run.instance} is gone ({why}); attempt {attempts}")
     if attempts >= policy.max_attempts and state.status is not TaskStatus.STOPPED:
         return _give_up(run, attempts, why, reason, parts)
@@ -99,6 +101,13 @@ def _settle(run: Run, state: TaskState | None, why: str, parts: Parts, policy: P
 def _has_lost_its_machine(run: Run) -> bool:
     """An attempt that was put back politely (a notice, an operator's order) ended with an exit code, and is no bad sign."""
     return run.result is RunResult.REQUEUED and run.exit_code is None
+
+
+def _is_stopped_by_budget(run: Run, parts: Parts) -> bool:
+    """The task has done nothing wrong: its money was spent."""
+    instance = parts.store.instance(run.instance)
+    reason = instance.end_reason if instance else None
+    return reason is not None and reason.code in BUDGET_ORDERS
 
 
 def _give_up(run: Run, attempts: int, why: str, reason: Reason, parts: Parts) -> RunResult:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleet.model import Backoff, Offer, Order, Queue, Reason, Resource, Snapshot, Task
 from fleet.planner.capacity import Fits, Shape, Walk, shape_of
-
-OWNED = "local"  # the provider whose machines may cost nothing
+from fleet.planner.price import known_price
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +61,9 @@ def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:
         if resource := resources.get(offer.resource):
             pause = next((b for b in backoffs.get(resource.name, ()) if b.covers(offer)), None)
             why = pause.reason if pause else None
-            choice = Choice(place, offer, resource, shape_of(offer), price_of(offer), why)
+            choice = Choice(place, offer, resource, shape_of(offer), known_price(offer), why)
             found.setdefault(resource.name, []).append(choice)
     return found
-
-
-def price_of(offer: Offer) -> float | None:
-    """US dollars an hour; None if unknown. Price lists have zeros, negative numbers and worse: none of them is a price,
-    but a machine of one's own may cost nothing."""
-    price = offer.price_usd_per_hour
-    if price is None or not math.isfinite(price) or price < 0 or (price == 0 and offer.provider != OWNED):
-        return None
-    return price
 
 
 def ranked(fits: Fits, queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> tuple[list[Choice], list[int]]:

@@ -1,4 +1,4 @@
-"""Limits in instances and in dollars an hour, counted on intents: a launch counts from the moment it is decided."""
+"""Limits in instances, counted on intents: a launch counts from the moment it is decided. Money is `fleet.planner.money`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from fleet.model import Budget, Offer, Queue, Reason, Resource, Snapshot
-from fleet.planner.price import known_price
+from fleet.planner.money import Money
 from fleet.planner.schedule import key_of, next_window
 
 
@@ -15,32 +15,30 @@ class Ledger:
     """What is committed: all that is not gone, and what this plan adds."""
 
     snapshot: Snapshot
+    money: Money | None = None  # None: nothing but the fleet's instances is limited
     instances: int = 0
     by_resource: Counter[str] = field(default_factory=Counter)
     for_queue: Counter[str] = field(default_factory=Counter)  # instances launched for a queue, as their reasons say
-    usd_per_hour: float = 0.0
-    has_unknown_price: bool = False
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Ledger:
+    def of(cls, snapshot: Snapshot, money: Money | None = None) -> Ledger:
+        """With all that is there. `money`, if given, has it already."""
         ledger = cls(snapshot)
         for instance in snapshot.instances:
             ledger.add(instance.offer, instance.reason.queue)
+        ledger.money = money
         return ledger
 
-    def add(self, offer: Offer, queue: str | None) -> None:
+    def add(self, offer: Offer, queue: str | None, user: str | None = None) -> None:
         """Commit one more instance."""
         self.instances += 1
         self.by_resource[offer.resource] += 1
         if queue:
             self.for_queue[queue] += 1
-        price = known_price(offer)
-        if price is None:
-            self.has_unknown_price = True
-        else:
-            self.usd_per_hour += price
+        if self.money:
+            self.money.launch(offer, queue, user)
 
-    def refusal(self, offer: Offer, resource: Resource, queue: Queue | None) -> Reason | None:
+    def refusal(self, offer: Offer, resource: Resource, queue: Queue | None, user: str | None = None) -> Reason | None:
         """Why one more of `offer` would break a limit; None: it would not."""
         budget = self.snapshot.budget
         if budget.max_instances is not None and self.instances >= budget.max_instances:
@@ -52,24 +50,7 @@ class Ledger:
         if queue and queue.max_instances is not None and self.for_queue[queue.name] >= queue.max_instances:
             path = f"queues.{queue.name}"
             return _cap(f"queue {queue.name}", self.for_queue[queue.name], queue, path, queue.max_instances)
-        return self._money_refusal(offer)
-
-    def _money_refusal(self, offer: Offer) -> Reason | None:
-        cap = self.snapshot.budget.usd_per_hour
-        if cap is None:
-            return None
-        limit = f"budget.usd_per_hour={cap:g}"
-        price = known_price(offer)
-        if price is None or self.has_unknown_price:
-            text = f"the price of {offer.type} ({offer.resource}) is unknown, so a budget in dollars cannot be kept"
-            return Reason(code="price_unknown", text=text, limit=limit)
-        if self.usd_per_hour + price > cap + 1e-9:
-            text = (
-                f"{offer.type} costs ${price:.2f} an hour; ${self.usd_per_hour:.2f} of the "
-                f"${cap:.2f} that the budget allows are committed"
-            )
-            return Reason(code="usd_per_hour", text=text, limit=limit)
-        return None
+        return self.money.refusal(offer, queue.name if queue else None, user) if self.money else None
 
 
 def _cap(what: str, count: int, holder: Resource | Queue | Budget, path: str, limit: int) -> Reason:

@@ -6,7 +6,7 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from fleet.model import (
     Action,
     CancelDrain,
     Drain,
+    Instance,
     InstanceState,
     Launch,
     Plan,
@@ -28,9 +29,11 @@ from fleet.planner import headroom
 from fleet.planner.advice import advise
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, in_order, ranked
+from fleet.planner.enforce import Enforcement, enforce, may_order, staying
 from fleet.planner.idle import patience_s
 from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
+from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, soon_free, waits
 from fleet.planner.schedule import keep_to_windows, key_of, taken_back
@@ -45,12 +48,16 @@ def plan(snapshot: Snapshot) -> Plan:
     windows = keep_to_windows(snapshot, ending)
     if windows:
         snapshot = _with_windows(snapshot, windows)
-    belonging = Belonging(snapshot)
+    has_work = _has_work(snapshot)
+    money = Money(snapshot) if may_order(snapshot) or (has_work and has_budgets(snapshot)) else None
+    orders = enforce(snapshot, money, ending) if money else Enforcement()
+    belonging = Belonging(snapshot, money)
     # Most passes find nothing to do: then nobody need look at what there is.
-    draft = _Draft(snapshot, ending, belonging) if _has_work(snapshot) else None
+    draft = _Draft(snapshot, [*staying(snapshot.instances, orders, ending)], money, belonging) if has_work else None
     launches, waiting = draft.made() if draft else ((), ())
-    actions: tuple[Action, ...] = (*ends, *windows, *launches)
+    actions: tuple[Action, ...] = (*ends, *windows, *orders.all(), *launches)
     kept, notes = (frozenset(draft.kept), tuple(draft.notes)) if draft else (frozenset[str](), ())
+    wakes = [orders.wake_at, money.wake_at if money else None, draft.wake_at if draft else None]
     return Plan(
         pass_id=snapshot.pass_id,
         at=snapshot.at,
@@ -59,7 +66,7 @@ def plan(snapshot: Snapshot) -> Plan:
         kept=kept,
         notes=notes,
         standings=standings(snapshot, belonging),
-        wake_at=draft.wake_at if draft else None,
+        wake_at=min([at for at in wakes if at], default=None),
     )
 
 
@@ -84,22 +91,24 @@ def _with_windows(snapshot: Snapshot, orders: Iterable[Drain | CancelDrain]) -> 
 class _Draft:
     """The plan while it is made."""
 
-    def __init__(self, snapshot: Snapshot, ending: Container[str], belonging: Belonging) -> None:
+    def __init__(
+        self, snapshot: Snapshot, there: Sequence[Instance], money: Money | None, belonging: Belonging
+    ) -> None:
+        """`there`: what does not end now."""
         self.snapshot = snapshot
         self.belonging = belonging
-        self.rooms = rooms_of(
-            [i for i in snapshot.instances if i.id not in ending], snapshot.resources, snapshot.queues, belonging.above
-        )
+        self.rooms = rooms_of(there, snapshot.resources, snapshot.queues, belonging.above)
         self._coming_for = {task: r for rooms in self.rooms.values() for r in rooms for task in r.launched_for}
-        self.ledger = Ledger.of(snapshot)
+        self.ledger = Ledger.of(snapshot, money)
+        self.has_user_budgets = bool(snapshot.budget.per_user or snapshot.budget.users)
         self.queues = {q.name: q for q in snapshot.queues}
         self.choices = belonging.choices
         self.waiting: list[Waiting] = []
-        self.kept: set[str] = kept_by_minimum(snapshot.resources, [i for i in snapshot.instances if i.id not in ending])
+        self.kept: set[str] = kept_by_minimum(snapshot.resources, there)
         self.notes: list[Reason] = []
         self.new: list[tuple[Room, Reason]] = []
         self.wake_at: datetime | None = None
-        self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
+        self._demands: dict[tuple[str, float, str | None, float | None, str | None], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
         self._kinds = 0
         self._crowds: Counter[tuple[str, str]] | None = None
@@ -144,7 +153,7 @@ class _Draft:
         for queue in headroom.wanted_by(self.snapshot.queues):
             limits = (d.refusal.limit for d in self._demands.values() if d.refusal and d.refusal.limit)
             limit = headroom.yields_to(queue, limits)
-            demand = headroom.demand_of(self._demand(queue, headroom.wish_of(queue)), self.kept)
+            demand = headroom.demand_of(self._demand(queue, headroom.wish_of(queue), None), self.kept)
             found = [] if limit else [room.instance for room in headroom.place(demand, self._launch)]
             self.kept.update(found)
             if len(found) < queue.headroom:
@@ -154,27 +163,29 @@ class _Draft:
     def launches(self) -> Iterator[Launch]:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
-            why = launched_for(tasks, reason.queue) if tasks else reason
+            why = replace(launched_for(tasks, reason.queue), user=reason.user) if tasks else reason
             standing = Standing(above_gpus=tuple(sorted((room.above_gpus or {}).items())), meant_for=tasks)
             yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why, standing=standing)
 
     def _demand_of(self, task: Task) -> Demand:
-        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib)
+        user = task.user if self.has_user_budgets else None
+        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib, user)
         demand = self._demands.get(key)
         if demand is None:
-            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
+            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:4]), user)
         return demand
 
-    def _demand(self, queue: Queue, wish: Wish) -> Demand:
+    def _demand(self, queue: Queue, wish: Wish, user: str | None) -> Demand:
         fits = self._fits.setdefault(wish, Fits(wish))
         walks = [Walk(self.rooms[name]) for name in queue.resources]
-        reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
+        reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name, user=user)
         choices, ranks = ranked(fits, queue, self.choices)
         self._kinds += 1
         return Demand(self._kinds, queue, fits, reason, walks, choices, ranks)
 
     def _may_launch(self, choice: Choice, demand: Demand) -> bool:
-        return choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue)
+        user = demand.reason.user
+        return choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue, user)
 
     def _own_room(self, demand: Demand, task: Task) -> Room | None:
         """The room of the machine that is on its way for this very task: else it would wait for another, and others for this."""
@@ -248,7 +259,9 @@ class _Draft:
     def _refusal(self, demand: Demand) -> Reason:
         """Why this class gets no machine: what refused the offer that it would like best."""
         for choice in demand.choices:
-            refusal = choice.backoff or self.ledger.refusal(choice.offer, choice.resource, demand.queue)
+            refusal = choice.backoff or self.ledger.refusal(
+                choice.offer, choice.resource, demand.queue, demand.reason.user
+            )
             if refusal:
                 return kept_from(demand, refusal)
         return no_fit(demand.fits.wish, demand.queue, self.choices)
@@ -259,5 +272,5 @@ class _Draft:
         room = Room(instance, choice.offer, InstanceState.REQUESTED, choice.shape, gpus, tasks=[])
         self.rooms[choice.resource.name].append(room)
         self.new.append((room, reason))
-        self.ledger.add(choice.offer, reason.queue)
+        self.ledger.add(choice.offer, reason.queue, reason.user)
         return room

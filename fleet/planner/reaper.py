@@ -12,6 +12,8 @@ CONTACT_LOST_AFTER = timedelta(seconds=180)
 GOODBYE_GRACE = timedelta(seconds=60)
 # At its longest life the edge drains by itself; what still runs so much later is put back, so that the limit is one.
 LIFETIME_GRACE = timedelta(minutes=15)
+# One that is to drain before it has booted may never boot either.
+NOT_ENDING = (InstanceState.BOOTING, InstanceState.DRAINING)
 
 
 def reap(snapshot: Snapshot) -> tuple[Terminate, ...]:
@@ -28,7 +30,7 @@ def reap(snapshot: Snapshot) -> tuple[Terminate, ...]:
 
 def overdue(instance: Instance, resource: Resource | None, at: datetime, deaf_until: datetime) -> Reason | None:
     """The deadline that this instance missed, if any. No silence counts from before `deaf_until`."""
-    if instance.enrolled_at is None and instance.state is InstanceState.BOOTING:
+    if instance.enrolled_at is None and instance.launched_at and instance.state in NOT_ENDING:
         limit = resource.boot_timeout if resource else timedelta(minutes=15)
         if at - max(_booting_since(instance), deaf_until) > limit:
             text = f"no supervisor enrolled within {_words(limit)} of the launch; see its console log and first-boot script"
@@ -40,7 +42,8 @@ def overdue(instance: Instance, resource: Resource | None, at: datetime, deaf_un
         last = max(instance.heartbeat_at or instance.enrolled_at, deaf_until)
         if at - last > CONTACT_LOST_AFTER:
             return Reason(code="lost_contact", text=f"no heartbeat for {_words(at - last)}")
-    if resource and resource.max_lifetime and at - _booting_since(instance) > resource.max_lifetime + LIFETIME_GRACE:
+    # From the intent on: a launch may be confirmed late, and budgets reckon with this end.
+    if resource and resource.max_lifetime and at - _wanted_since(instance) > resource.max_lifetime + LIFETIME_GRACE:
         text = (
             f"older than {_words(resource.max_lifetime)}, the longest life that the fleet file allows, and not drained"
         )
@@ -50,6 +53,10 @@ def overdue(instance: Instance, resource: Resource | None, at: datetime, deaf_un
 
 def _booting_since(instance: Instance) -> datetime:
     return instance.launched_at or instance.requested_at
+
+
+def _wanted_since(instance: Instance) -> datetime:
+    return min(instance.requested_at, _booting_since(instance))
 
 
 def _words(span: timedelta) -> str:

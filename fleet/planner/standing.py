@@ -11,6 +11,7 @@ from fleet.planner.capacity import Fits, Wish
 from fleet.planner.demand import Choice, Demand, choices_of, ranked
 from fleet.planner.idle import idle_timeouts
 from fleet.planner.limits import Ledger
+from fleet.planner.money import Money
 from fleet.planner.worth import Alternative, above_gpus, steps_of
 
 # A new machine takes whom it was launched for, also when they are small, until it has had the time to take them.
@@ -20,8 +21,9 @@ SETTLES_IN = timedelta(minutes=2)
 class Belonging:
     """Which tasks belong on which machines, in one plan."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, money: Money | None) -> None:
         self._snapshot = snapshot
+        self._money = money
         self._known: dict[tuple[str, str, float | None, int], Mapping[str, float]] = {}
 
     @cached_property
@@ -32,7 +34,7 @@ class Belonging:
     @cached_property
     def _steps(self) -> dict[str, dict[str, Sequence[Alternative]]]:
         """By resource, then by queue that it serves: what may be launched now for plain tasks of the queue."""
-        ledger = Ledger.of(self._snapshot)
+        ledger = Ledger.of(self._snapshot, self._money)
         found: dict[str, dict[str, Sequence[Alternative]]] = {}
         for queue in self._snapshot.queues:
             steps = self._steps_of(queue, ledger)

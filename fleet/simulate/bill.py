@@ -20,7 +20,9 @@ NOTHING_USD = 1e-6
 class Billed:
     """A machine's time as the cloud bills it; one that runs still is billed until the end of the simulation."""
 
-    def __init__(self, life: Life, until: datetime) -> None:
+    def __init__(self, life: Life, until: datetime, queue: str | None = None, user: str | None = None) -> None:
+        """`queue` and `user`: that it was launched for."""
+        self.queue, self.user = queue, user
         self.gpus = life.offer.gpus
         self.usd_per_hour = life.offer.price_usd_per_hour or 0.0
         self.start = life.launched_at
@@ -31,7 +33,18 @@ class Billed:
 
 
 def overshoot_usd(budget: Budget, bills: Sequence[Billed]) -> float:
-    """US dollars beyond the cap that was exceeded most: above the rate, or in days or months above theirs."""
+    """US dollars beyond the cap that was exceeded most: above the rate, or in days or months above theirs; of the fleet, of
+    a queue or of a user, each with the machines that were launched for it."""
+    over = [_overshoot(budget, bills)]
+    for queue, part in budget.queues.items():
+        over.append(_overshoot(part, [bill for bill in bills if bill.queue == queue]))
+    for user in {bill.user for bill in bills if bill.user is not None}:
+        if own := budget.users.get(user) or budget.per_user:
+            over.append(_overshoot(own, [bill for bill in bills if bill.user == user]))
+    return max(over)
+
+
+def _overshoot(budget: Budget, bills: Sequence[Billed]) -> float:
     days = _by_day(bills)
     months: dict[tuple[int, int], float] = defaultdict(float)
     for day, usd in days.items():

@@ -17,7 +17,7 @@ from random import Random
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Gpu, Launch, Plan, Queue, Terminate
+from fleet.model import Action, Budget, Gpu, Launch, Plan, Queue, Terminate
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
@@ -82,6 +82,8 @@ class Simulation:
         self._unsubmitted = len(self._jobs)
         self._settled_until: datetime | None = None
         self._progress_at = EPOCH
+        self._finished = 0
+        self._patience = PATIENCE + 3 * self._longest + _longest_window(setting.policy.budget)
         self._made: Plan | None = None
         self._kept: frozenset[str] = frozenset()  # by the orders of the last plan
         # A fleet that keeps room free may have something to do whenever a task starts or ends.
@@ -187,7 +189,6 @@ class Simulation:
             self.request_pass(shown_at)
 
     def _on_queue_change(self) -> None:
-        self._progress_at = self.agenda.at
         # What changes while all look is seen when they look next.
         self._tick(self._soon if self._is_ticking else self.agenda.at)
         if self._has_levels:
@@ -378,7 +379,9 @@ class Simulation:
     def _is_over(self, next_at: datetime) -> bool:
         if self._settled_until is not None and next_at > self._settled_until:
             return True
-        return not self._unsubmitted and next_at - self._progress_at > PATIENCE + 3 * self._longest
+        if len(self.truth.completed) > self._finished:
+            self._finished, self._progress_at = len(self.truth.completed), self.agenda.at
+        return not self._unsubmitted and next_at - self._progress_at > self._patience
 
     def _outcome(self) -> Outcome:
         truth = self.truth
@@ -388,6 +391,7 @@ class Simulation:
             ended_at=self.agenda.at,
             states={task: self._state_of(task, queued) for task in self._jobs},
             gone_at={i.id: i.gone_at for i in map(self.store.instance, truth.lives) if i},
+            paid_by={i.id: (i.reason.queue, i.reason.user) for i in map(self.store.instance, truth.lives) if i},
             why_waiting=Counter(w.reason.text for w in self._made.waiting) if self._made else Counter(),
             passes=self._passes,
         )
@@ -400,6 +404,14 @@ class Simulation:
         if state and state.status is TaskStatus.FAILED:
             return "failed"
         return "waiting" if task in queued or self.truth.running[task] else "lost"
+
+
+def _longest_window(budget: Budget) -> timedelta:
+    """How long a fleet may do nothing because its money is spent."""
+    parts = (budget, *budget.queues.values(), *budget.users.values(), *filter(None, [budget.per_user]))
+    if any(part.usd_per_month is not None for part in parts):
+        return timedelta(days=31)
+    return timedelta(days=any(part.usd_per_day is not None for part in parts))
 
 
 def _queues_of(resource: str, queues: Sequence[Queue]) -> tuple[Queue, ...]:

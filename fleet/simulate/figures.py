@@ -42,7 +42,7 @@ class Figures:
 def figures_of(setting: Setting, outcome: Outcome, wall_s: float) -> Figures:
     """Every figure, rounded to where it means something."""
     truth = outcome.truth
-    bills = [Billed(life, outcome.ended_at) for life in truth.lives.values()]
+    bills = bills_of(outcome)
     waits = _waits(setting.workload, truth.first_start)
     states = list(outcome.states.values())
     return Figures(
@@ -65,6 +65,13 @@ def figures_of(setting: Setting, outcome: Outcome, wall_s: float) -> Figures:
         budget_overshoot_usd=round(overshoot_usd(setting.policy.budget, bills), 4),
         wall_s=round(wall_s, 3),
     )
+
+
+def bills_of(outcome: Outcome) -> list[Billed]:
+    """One for each machine."""
+    nobody = (None, None)
+    lives = outcome.truth.lives.values()
+    return [Billed(life, outcome.ended_at, *outcome.paid_by.get(life.instance, nobody)) for life in lives]
 
 
 def lower_bound_usd(setting: Setting) -> float:

@@ -22,6 +22,7 @@ from fleet.supervisor.decide import (
     Held,
     Instruction,
     Policy,
+    ResumePulling,
     State,
     StopPulling,
     StopTask,
@@ -31,8 +32,8 @@ from fleet.supervisor.decide import (
 
 # So long before the cloud takes a machine its tasks are stopped and put back.
 STOP_BEFORE_END = timedelta(seconds=30)
-# Ends of tasks that are no scale-down: the world did it, or a limit on lifetimes that the fleet file sets.
-NOT_SCALE_DOWN = ("contact_lost", "preempted", "lost_contact", "max_lifetime")
+# Ends of tasks that are no scale-down: the world did it, or a limit on lifetimes or money that the fleet file sets.
+NOT_SCALE_DOWN = ("contact_lost", "preempted", "lost_contact", "max_lifetime", "budget_stop", "budget_drain")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ class Machine:
         self._enrolled_at: datetime | None = None
         self._idle_since: datetime | None = None
         self._stopped_pulling: Reason | None = None
+        self._is_stopped_for_good = False
         self._notice: Reason | None = None
         self._is_out_of_time = False  # the cloud takes it any moment now
         self._cut_off_at: datetime | None = None
@@ -222,6 +224,7 @@ class Machine:
             drain=self._notice or draining,
             end=self._notice if self._is_out_of_time else ending,
             stopped_pulling=self._stopped_pulling,
+            is_stopped_for_good=self._is_stopped_for_good,
         )
 
     def _carry_out(self, instruction: Instruction) -> None:
@@ -232,6 +235,9 @@ class Machine:
                 self._stop(instruction)
             case StopPulling():
                 self._stopped_pulling = instruction.reason
+                self._is_stopped_for_good = instruction.is_for_good
+            case ResumePulling():
+                self._stopped_pulling = None
             case EndMachine():
                 self._say_goodbye(instruction.reason)
 

@@ -34,5 +34,6 @@ class Outcome:
     ended_at: datetime
     states: Mapping[str, str]  # of each task: completed, failed, waiting or lost
     gone_at: Mapping[str, datetime | None]  # of each machine, as the store has it; one that it never knew is missing
+    paid_by: Mapping[str, tuple[str | None, str | None]]  # queue and user that each machine was launched for
     why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's reason
     passes: int

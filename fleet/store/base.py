@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, View
 
 
 class DispatcherStore(Protocol):
@@ -41,8 +41,9 @@ class DispatcherStore(Protocol):
         """Level: stays until the instance is gone. Also sets `end_reason` unless there is one. Known ones keep their first."""
         ...
 
-    def cancel_drain(self, instance: str) -> None:
-        """Take a drain order back, if its machine has not stopped pulling yet; clears `end_reason` with it."""
+    def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
+        """Take a drain order back, unless its machine is ending; clears `end_reason` with it. A machine that has stopped
+        pulling because of it says in a later heartbeat that it pulls again."""
         ...
 
     def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
@@ -103,6 +104,7 @@ class EdgeStore(Protocol):
     ) -> Instance:
         """Store a heartbeat's facts: sets heartbeat_at, idle_since, allocations, gpus; the first time that it does not pull
         stopped_pulling_at, the first time that it is ending goodbye_at, with `reason` as end_reason unless there is one.
+        One that pulls (again) and is not ending clears stopped_pulling_at, and end_reason unless a drain is ordered.
 
         Runs are upserted by (task, instance, claimed_at). Returns the instance as it is now, orders included.
         """
@@ -142,6 +144,14 @@ class ReadStore(Protocol):
 
     def usd_since(self, cluster: str, since: datetime, at: datetime) -> float:
         """US dollars that this cluster's instances cost between the two times, by the second; unknown prices count 0."""
+        ...
+
+    def spent_by_gone(self, cluster: str, since: datetime) -> tuple[Spent, ...]:
+        """What instances that are gone have cost since then, by the queue and user of their launch; unknown prices count 0.
+
+        For budgets, so never too little: from the intent on, because a confirmation may come late, and at least
+        `LEAST_BILLED` from the confirmation on.
+        """
         ...
 
 

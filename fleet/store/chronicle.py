@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Spent, Standing, View
 from fleet.store.base import Store
 
 
@@ -42,8 +42,12 @@ class ChronicledStore:
         if before and before.drain_requested_at is None:
             self._tell("instance.draining", before, at, f"asked to drain: {reason}", reason)
 
-    def cancel_drain(self, instance: str) -> None:
-        self._store.cancel_drain(instance)
+    def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
+        before = self._store.instance(instance)
+        self._store.cancel_drain(instance, reason, at)
+        after = self._store.instance(instance)
+        if before and after and before.drain_requested_at and not after.drain_requested_at:
+            self._tell("instance.drain_cancelled", before, at, f"takes tasks again: {reason}", reason)
 
     def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None:
         before = self._store.instance(instance)
@@ -158,6 +162,9 @@ class ChronicledStore:
 
     def usd_since(self, cluster: str, since: datetime, at: datetime) -> float:
         return self._store.usd_since(cluster, since, at)
+
+    def spent_by_gone(self, cluster: str, since: datetime) -> tuple[Spent, ...]:
+        return self._store.spent_by_gone(cluster, since)
 
     def _tell(self, kind: str, instance: Instance, at: datetime, text: str, reason: Reason | None) -> None:
         self._store.append_events([_event(kind, instance, at, text, reason)])

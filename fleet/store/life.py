@@ -6,12 +6,15 @@ reopened: once `gone_at` is set, nothing changes an instance any more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run, Standing
 
+# Clouds bill by the second, but never less than this.
+LEAST_BILLED = timedelta(seconds=60)
 # Called after a commit with the kind of change: "enrolled", "beat", "goodbye", "runs_ended" or "orders". A hint to wake
 # a loop early, never the truth; it must return at once, and may be called from any thread.
 OnChange = Callable[[str], None]
@@ -36,9 +39,9 @@ def draining(instance: Instance, reason: Reason, at: datetime) -> Instance:
 
 
 def undrained(instance: Instance) -> Instance:
-    """The order to drain is taken back, if the machine still pulls and nothing stronger was ordered since."""
+    """The order to drain is taken back, if nothing stronger was ordered since. Whether the machine pulls, it says itself."""
     is_ending = instance.state in (InstanceState.GONE, InstanceState.TERMINATING)
-    if is_ending or not instance.drain_requested_at or instance.stopped_pulling_at:
+    if is_ending or not instance.drain_requested_at:
         return instance
     return replace(instance, drain_requested_at=None, end_reason=None)
 
@@ -89,6 +92,10 @@ def heard(
     if instance.gone_at:
         return instance
     stops = is_ending or not is_pulling
+    if not stops and instance.stopped_pulling_at and instance.state is InstanceState.DRAINING:
+        # It resumed, because the order to drain was taken back.
+        end_reason = instance.end_reason if instance.drain_requested_at else None
+        instance = replace(instance, stopped_pulling_at=None, end_reason=end_reason)
     return replace(
         instance,
         heartbeat_at=max(at, instance.heartbeat_at or at),
@@ -110,3 +117,13 @@ def changes_of_beat(before: Instance, after: Instance, has_ended_run: bool) -> t
     """What a heartbeat changed, for OnChange."""
     stops = (before.goodbye_at, before.stopped_pulling_at) != (after.goodbye_at, after.stopped_pulling_at)
     return ("beat", *(["goodbye"] if stops else []), *(["runs_ended"] if has_ended_run else []))
+
+
+def usd_for_budgets(instance: Instance, since: datetime) -> float:
+    """What one that is gone may have cost since then, US dollars, never too little: see `spent_by_gone`."""
+    price = instance.offer.price_usd_per_hour
+    if instance.gone_at is None or price is None or not 0 < price < math.inf:
+        return 0.0
+    least = instance.launched_at + LEAST_BILLED if instance.launched_at else instance.gone_at
+    billed = max(instance.gone_at, least) - max(instance.requested_at, since)
+    return max(billed.total_seconds(), 0.0) / 3600 * price

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, View
 from fleet.store import life
 
 RunKey = tuple[str, str, datetime]
@@ -73,7 +73,7 @@ class MemoryStore:
     def request_drain(self, instance: str, reason: Reason, at: datetime) -> None:
         self._order(instance, lambda i: life.draining(i, reason, at))
 
-    def cancel_drain(self, instance: str) -> None:
+    def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
         self._order(instance, life.undrained)
 
     def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
@@ -218,6 +218,10 @@ class MemoryStore:
             live = sum(_usd_between(i, since, at) for i in self._live[cluster].values())
             return live + self._gone[cluster].usd(self._all, since, at)
 
+    def spent_by_gone(self, cluster: str, since: datetime) -> tuple[Spent, ...]:
+        with self._lock:
+            return self._gone[cluster].spent(self._all, since)
+
     # --- what the verbs share
 
     def _order(self, instance: str, rule: Callable[[Instance], Instance]) -> None:
@@ -296,11 +300,14 @@ class _Ledger:
     def __init__(self) -> None:
         self._gone: list[tuple[datetime, str]] = []
         self._sums: dict[datetime, tuple[int, float]] = {}  # since -> how many of the gone are counted, US dollars
+        # The same for budgets, by queue and user.
+        self._spent: dict[datetime, tuple[int, dict[tuple[str | None, str | None], float]]] = {}
 
     def add(self, instance: Instance) -> None:
         assert instance.gone_at is not None
         if self._gone and self._gone[-1][0] > instance.gone_at:  # rare: it lands among those already counted
             self._sums.clear()
+            self._spent.clear()
         insort(self._gone, (instance.gone_at, instance.id), key=lambda gone: gone[0])
 
     def since(self, gone_after: datetime) -> list[str]:
@@ -317,6 +324,19 @@ class _Ledger:
         usd += sum(_usd_between(instances[name], since, at) for _, name in self._gone[counted:])
         self._sums[since] = (len(self._gone), usd)
         return usd
+
+    def spent(self, instances: dict[str, Instance], since: datetime) -> tuple[Spent, ...]:
+        if len(self._spent) > 8 and since not in self._spent:
+            self._spent.clear()
+        # The least that is billed may end after the machine has gone.
+        first = bisect_left(self._gone, since - life.LEAST_BILLED, key=lambda gone: gone[0])
+        counted, sums = self._spent.get(since, (first, {}))
+        for _, name in self._gone[counted:]:
+            instance = instances[name]
+            key = instance.reason.queue, instance.reason.user
+            sums[key] = sums.get(key, 0.0) + life.usd_for_budgets(instance, since)
+        self._spent[since] = len(self._gone), sums
+        return tuple(Spent(queue=queue, user=user, usd=usd) for (queue, user), usd in sums.items())
 
 
 def _age(instance: Instance) -> tuple[datetime, str]:

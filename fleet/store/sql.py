@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fleet.database import Database
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, View
 from fleet.store import life
 from fleet.store.tables import (
     EVENT,
@@ -37,6 +37,8 @@ from fleet.store.tables import (
     run_row,
 )
 
+# Databases hold infinity and what is no number to be more than this.
+NO_PRICE = 1e12
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 # Built once: a heartbeat of each of thousands of machines runs these.
@@ -89,7 +91,7 @@ class SqlStore:
     def request_drain(self, instance: str, reason: Reason, at: datetime) -> None:
         self._order(instance, lambda i: life.draining(i, reason, at))
 
-    def cancel_drain(self, instance: str) -> None:
+    def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
         self._order(instance, life.undrained)
 
     def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
@@ -260,6 +262,32 @@ class SqlStore:
         )
         with self._database.read() as connection:
             return float(connection.execute(query).scalar() or 0.0)
+
+    def spent_by_gone(self, cluster: str, since: datetime) -> tuple[Spent, ...]:
+        seconds: sa.Double[float] = sa.Double()
+        gone_at, launched_at, requested_at = (
+            sa.type_coerce(INSTANCE.c[name], seconds) for name in ("gone_at", "launched_at", "requested_at")
+        )
+        first, least = since.timestamp(), launched_at + life.LEAST_BILLED.total_seconds()
+        start = sa.case((requested_at > first, requested_at), else_=first)
+        end = sa.case((least > gone_at, least), else_=gone_at)
+        price = INSTANCE.c.price_usd_per_hour
+        usd = sa.func.sum((end - start) / 3600 * price)
+        queue, user = self._of_reason("queue"), self._of_reason("user")
+        is_priced = sa.and_(price > 0, price < NO_PRICE)
+        query = sa.select(queue, user, usd).where(
+            INSTANCE.c.cluster == cluster, is_priced, gone_at > first - life.LEAST_BILLED.total_seconds(), end > start
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query.group_by(queue, user)).all()
+        return tuple(Spent(queue=queue, user=user, usd=usd or 0.0) for queue, user, usd in rows)
+
+    def _of_reason(self, name: str) -> sa.ColumnElement[Any]:
+        """A text of the launch's reason, which is JSON."""
+        reason = sa.type_coerce(INSTANCE.c.reason, sa.Text)
+        if self._database.is_sqlite:
+            return sa.func.json_extract(reason, sa.literal_column(f"'$.{name}'"))
+        return sa.func.json_extract_path_text(sa.cast(reason, postgresql.JSON), sa.literal_column(f"'{name}'"))
 
     # --- what the verbs share
 

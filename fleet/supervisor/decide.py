@@ -3,6 +3,7 @@
 claim        what waits and fits, by priority of its queue, then by its place in it
 stop a task  its user asks, the server says that it is not ours any more, or this machine has to end
 stop pulling idle too long, ordered to drain, too old
+pull again   the order to drain was taken back
 end          nothing is held any more, and everything that the server has to know is told
 """
 
@@ -102,6 +103,7 @@ class State:
     drain: Reason | None = None  # ordered: pull no more, end when empty
     end: Reason | None = None  # ordered: end now
     stopped_pulling: Reason | None = None
+    is_stopped_for_good: bool = True  # False: an order to drain did it, which may be taken back
     failed_starts: Mapping[str, FailedStart] = field(default_factory=dict)
 
 
@@ -127,9 +129,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopPulling:
-    """Take no more tasks, for good."""
+    """Take no more tasks."""
 
     reason: Reason
+    is_for_good: bool = True  # False: until the order to drain is taken back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePulling:
+    """Take tasks again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,19 +156,24 @@ class EndMachine:
     reason: Reason
 
 
-Instruction = Claim | StopPulling | StopTask | EndMachine
+Instruction = Claim | StopPulling | ResumePulling | StopTask | EndMachine
 
 
 def decide(state: State, policy: Policy) -> tuple[Instruction, ...]:
     """What to do now. The same state gives the same instructions; what is under way already is not repeated."""
     end = _why_end(state, policy)
     instructions: list[Instruction] = [*_stops(state, end)]
-    claims = () if end or state.stopped_pulling else _claims(state, policy)
-    quit_pulling = state.stopped_pulling or end or _why_drain(state, policy, is_claiming=bool(claims))
+    stopped = state.stopped_pulling
+    claims = () if end or stopped else _claims(state, policy)
+    why = end or _why_drain(state, policy, is_claiming=bool(claims))
+    if stopped and why is None and not state.is_stopped_for_good:
+        return (*instructions, ResumePulling())
+    quit_pulling = stopped or why
     if quit_pulling is None:
         return (*instructions, *claims)
-    if state.stopped_pulling is None:
-        instructions.append(StopPulling(reason=quit_pulling))
+    is_for_good = why is not None and why is not state.drain
+    if stopped is None or (is_for_good and not state.is_stopped_for_good):
+        instructions.append(StopPulling(reason=why or quit_pulling, is_for_good=is_for_good))
     if not state.held and _has_told_all(state, policy):
         instructions.append(EndMachine(reason=end or quit_pulling))
     return tuple(instructions)

@@ -35,6 +35,7 @@ from fleet.supervisor.decide import (
     EndMachine,
     Instruction,
     Policy,
+    ResumePulling,
     State,
     StopPulling,
     StopTask,
@@ -143,6 +144,7 @@ class Supervisor:
         self._own_drain: Reason | None = None
         self._end: Reason | None = None
         self._stopped_pulling: Reason | None = None
+        self._is_stopped_for_good = False
         self._ending: Reason | None = None
         self._timetable = Timetable(("peek", "watch", "report", "beat", "bury", "meter"), now)
 
@@ -214,6 +216,7 @@ class Supervisor:
             drain=self._own_drain or self._drain,
             end=self._end,
             stopped_pulling=self._stopped_pulling,
+            is_stopped_for_good=self._is_stopped_for_good,
             failed_starts=self._work.failed_starts,
         )
 
@@ -381,8 +384,14 @@ class Supervisor:
                 self._work.stop(instruction)
             case StopPulling():
                 reason = self._stopped_pulling = instruction.reason
+                self._is_stopped_for_good = instruction.is_for_good
                 log.info("stopped pulling", extra={"code": reason.code, "why": reason.text})
                 self._moments.tell(Moment.DRAIN, {"FLEET_REASON": reason.text})
+                self._hurry("beat")
+            case ResumePulling():
+                self._stopped_pulling = None
+                log.info("pulls again: the order to drain was taken back")
+                self._hurry("peek")
                 self._hurry("beat")
             case EndMachine():
                 self._ending = instruction.reason

@@ -11,16 +11,25 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fleet.model import Instance, InstanceState, View
+from fleet.model import Budget, Instance, InstanceState, View
 from fleet.web.status import usd_per_hour
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+NO_BUDGET = Budget()
 
 
-def metrics_text(view: View | None, instances: Sequence[Instance], usd_today: float, at: datetime) -> bytes:
+def metrics_text(
+    view: View | None,
+    instances: Sequence[Instance],
+    usd_today: float,
+    at: datetime,
+    usd_month: float = 0.0,
+    budget: Budget = NO_BUDGET,
+) -> bytes:
     """The text format. `instances` are those that are not gone."""
     registry = CollectorRegistry()
-    registry.register(_Facts([*_of_instances(instances, at), *_of_view(view, at), *_of_money(instances, usd_today)]))
+    money = [*_of_money(instances, usd_today, usd_month), *_of_budget(budget)]
+    registry.register(_Facts([*_of_instances(instances, at), *_of_view(view, at), *money]))
     return generate_latest(registry)
 
 
@@ -70,12 +79,20 @@ def _of_view(view: View | None, at: datetime) -> Iterator[Metric]:
     yield _gauge("fleet_alerts", "Alerts of the last pass.", (), {(): float(len(view.alerts))})
 
 
-def _of_money(instances: Sequence[Instance], usd_today: float) -> Iterator[Metric]:
+def _of_money(instances: Sequence[Instance], usd_today: float, usd_month: float) -> Iterator[Metric]:
     now = {(): usd_per_hour(instances)}
     yield _gauge(
         "fleet_usd_per_hour", "US dollars an hour that the instances cost now; unknown prices count 0.", (), now
     )
     yield _gauge("fleet_usd_today", "US dollars spent since midnight UTC.", (), {(): usd_today})
+    yield _gauge("fleet_usd_month", "US dollars spent since the first of the month, UTC.", (), {(): usd_month})
+
+
+def _of_budget(budget: Budget) -> Iterator[Metric]:
+    """Only the caps that there are."""
+    caps = {"hour": budget.usd_per_hour, "day": budget.usd_per_day, "month": budget.usd_per_month}
+    rows = {(per,): cap for per, cap in caps.items() if cap is not None}
+    yield _gauge("fleet_budget_usd", "US dollars that the fleet may spend per hour, day or month.", ("per",), rows)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], rows: Mapping[Any, float]) -> Metric:

@@ -129,7 +129,9 @@ class OperatorApi:
         at, cluster = self._clock(), self._settings.cluster
         today = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         instances, usd_today = self._store.instances(cluster), self._store.usd_since(cluster, today, at)
-        return Response(metrics_text(self._store.view(), instances, usd_today, at), media_type=CONTENT_TYPE)
+        usd_month = self._store.usd_since(cluster, today.replace(day=1), at)
+        text = metrics_text(self._store.view(), instances, usd_today, at, usd_month, self._settings.budget)
+        return Response(text, media_type=CONTENT_TYPE)
 
     def _task(self, task: str) -> Response:
         data = task_data(

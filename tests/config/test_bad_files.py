@@ -92,6 +92,17 @@ TOP = [
         "budget: {when_spent: drian}",
         "budget.when_spent: expected hold, drain or stop, got 'drian'; did you mean drain?",
     ),
+    ("budget: {per_user: {usd_per_dya: 2}}", "budget.per_user.usd_per_dya: unknown key; did you mean usd_per_day?"),
+    ("budget: {per_user: 3}", "budget.per_user: expected keys, got a number"),
+    ("budget: {users: {ann: {usd_per_day: 0}}}", "budget.users.ann.usd_per_day: must be more than 0, got 0"),
+    (
+        "budget: {users: {ann: {when_spent: stop}}}",
+        "budget.users.ann.when_spent: unknown key; known are max_instances, usd_per_day, usd_per_hour, usd_per_month",
+    ),
+    (
+        "budget: {usd_per_day: 10, usd_per_month: 9}",
+        "budget.usd_per_month: is 9, less than one day of usd_per_day=10",
+    ),
     ("budget: {when_spent: 3}", "budget.when_spent: expected hold, drain or stop, got 3"),
     ("agent: docker", "agent: expected keys, got a text"),
     ("agent: {mode: dokcer}", "agent.mode: expected venv, interpreter or docker, got 'dokcer'; did you mean docker?"),
@@ -298,6 +309,21 @@ def test_a_key_that_is_given_twice_is_named_with_both_lines() -> None:
     text = GOOD + "  train: {resources: [cpu], gpus: 0, gpus: 1}\n"
     assert "fleet.yaml: queues.train: given twice, in lines 6 and 7; keep one" in problems(text)
     assert "fleet.yaml: queues.train.gpus: given twice, in lines 7 and 7; keep one" in problems(text)
+
+
+@pytest.mark.parametrize(
+    ("budget", "problem"),
+    [
+        ("{usd_per_dya: 2}", "usd_per_dya: unknown key; did you mean usd_per_day?"),
+        ("{usd_per_day: lots}", "usd_per_day: expected US dollars, as 80 or 2.50, got 'lots'"),
+        ("{when_spent: sotp}", "when_spent: expected hold, drain or stop, got 'sotp'; did you mean stop?"),
+        ("{per_user: {}}", "per_user: unknown key; did you mean usd_per_hour?"),
+        ("{usd_per_day: 2, usd_per_month: 1}", "usd_per_month: is 1, less than one day of usd_per_day=2"),
+    ],
+)
+def test_a_wrong_budget_of_a_queue_is_refused(budget: str, problem: str) -> None:
+    text = GOOD.replace("{resources: [gpu]}", f"{{resources: [gpu], budget: {budget}}}")
+    assert problems(text) == [f"fleet.yaml: queues.train.budget.{problem}"]
 
 
 def test_more_instances_kept_than_the_budget_allows_is_refused() -> None:

@@ -280,3 +280,27 @@ def config_or_problems(text: str) -> None:
     if not isinstance(outcome, Config):
         assert outcome
         assert [problem for problem in outcome if not problem.startswith("f: ") or "\n" in problem] == []
+
+
+def test_queues_and_users_have_budgets_of_their_own() -> None:
+    text = """
+        cluster: lab
+        budget:
+          usd_per_day: 80
+          when_spent: stop
+          per_user: {usd_per_day: $20, max_instances: 2}
+          users: {ann: {usd_per_month: 900}}
+        resources: {gpu: {provider: local, gpus: 4}}
+        queues:
+          train: {resources: [gpu], max_instances: 3, budget: {usd_per_hour: 8, usd_per_day: 40, when_spent: drain}}
+          sweep: {resources: [gpu]}
+    """
+    config = parse(text, "fleet.yaml", environment={})
+    assert config.budget == Budget(
+        usd_per_day=80,
+        when_spent=WhenSpent.STOP,
+        per_user=Budget(usd_per_day=20, max_instances=2, when_spent=WhenSpent.STOP),
+        users={"ann": Budget(usd_per_month=900, when_spent=WhenSpent.STOP)},
+        queues={"train": Budget(usd_per_hour=8, usd_per_day=40, when_spent=WhenSpent.DRAIN)},
+    )
+    assert [q.max_instances for q in config.queues] == [3, None]

@@ -4,12 +4,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 import pytest
 
 from fleet.errors import StoreError
-from fleet.model import InstanceState, RunResult
+from fleet.model import InstanceState, Reason, RunResult
 from fleet.store.base import Store
 from tests.store.nouns import (
     ALLOCATION,
@@ -131,25 +132,55 @@ def test_an_order_to_terminate_keeps_the_reason_of_the_drain_before_it(store: St
 
 def test_a_drain_can_be_taken_back_while_the_machine_still_pulls(store: Store) -> None:
     with_enrolled(store)
-    store.cancel_drain("i1")
+    store.cancel_drain("i1", DEMAND, at(63))
     store.request_drain("i1", IDLE, at(61))
-    store.cancel_drain("i1")
+    store.cancel_drain("i1", DEMAND, at(63))
     instance = store.instance("i1")
     assert instance
     assert (instance.drain_requested_at, instance.end_reason) == (None, None)
 
 
-@pytest.mark.parametrize("then", ["stopped pulling", "terminate", "gone"])
+def test_a_machine_whose_drain_was_taken_back_after_it_stopped_pulling_pulls_again(store: Store) -> None:
+    with_enrolled(store)
+    store.request_drain("i1", IDLE, at(61))
+    beat(store, when=at(62), is_pulling=False, reason=IDLE)
+    store.cancel_drain("i1", DEMAND, at(63))
+    ordered = beat(store, when=at(64), is_pulling=False, reason=IDLE)
+    assert (ordered.drain_requested_at, ordered.stopped_pulling_at) == (None, at(62)), "it has not heard of it yet"
+    resumed = beat(store, when=at(65), is_pulling=True)
+    assert (resumed.stopped_pulling_at, resumed.end_reason) == (None, None)
+    assert resumed.is_taking_tasks
+
+
+def test_a_machine_that_pulls_and_has_not_heard_yet_of_its_drain_keeps_the_order(store: Store) -> None:
+    with_enrolled(store)
+    beat(store, when=at(61), is_pulling=False, reason=LATE)
+    store.request_drain("i1", IDLE, at(62))
+    heard = beat(store, when=at(63), is_pulling=True)
+    assert (heard.drain_requested_at, heard.stopped_pulling_at, heard.end_reason) == (at(62), None, LATE)
+
+
+@pytest.mark.parametrize("then", ["goodbye", "terminate"])
+def test_a_machine_that_ends_does_not_pull_again(store: Store, then: str) -> None:
+    with_enrolled(store)
+    beat(store, when=at(61), is_pulling=False, is_ending=then == "goodbye", reason=IDLE)
+    if then == "terminate":
+        store.request_terminate("i1", LATE, at(62))
+    after = beat(store, when=at(63), is_pulling=True)
+    assert (after.stopped_pulling_at, after.end_reason) == (at(61), IDLE)
+
+
+@pytest.mark.parametrize("then", ["goodbye", "terminate", "gone"])
 def test_a_drain_cannot_be_taken_back_once_more_has_happened(store: Store, then: str) -> None:
     with_enrolled(store)
     store.request_drain("i1", IDLE, at(61))
-    if then == "stopped pulling":
-        beat(store, when=at(62), is_pulling=False)
+    if then == "goodbye":
+        beat(store, when=at(62), is_pulling=False, is_ending=True)
     elif then == "terminate":
         store.request_terminate("i1", LATE, at(62))
     else:
         store.note_gone("i1", LATE, at(62))
-    store.cancel_drain("i1")
+    store.cancel_drain("i1", DEMAND, at(63))
     instance = store.instance("i1")
     assert instance
     assert (instance.drain_requested_at, instance.end_reason) == (at(61), IDLE)
@@ -174,7 +205,7 @@ def test_an_unknown_instance_is_refused_by_name(store: Store) -> None:
     for verb in (
         lambda: store.note_launched("nobody", "x", T0),
         lambda: store.request_drain("nobody", IDLE, T0),
-        lambda: store.cancel_drain("nobody"),
+        lambda: store.cancel_drain("nobody", IDLE, T0),
         lambda: store.request_terminate("nobody", IDLE, T0),
         lambda: store.note_gone("nobody", IDLE, T0),
         lambda: store.close_run(a_run(instance="nobody")),
@@ -455,6 +486,45 @@ def test_money_adds_up_while_instances_come_and_go(store: Store) -> None:
         now = at(10 * n + 10)
         whole = sum((i.usd(now) or 0) - (i.usd(at(30)) or 0) for i in store.instances("c", gone_after=T0))
         assert store.usd_since("c", at(30), now) == pytest.approx(max(whole, 0.0))
+
+
+def test_what_is_gone_is_paid_by_the_queue_and_the_user_that_it_was_launched_for(store: Store) -> None:
+    ann, bob = (Reason(code="demand", text="a task waits", queue="train", user=user) for user in ("ann", "bob"))
+    for name, reason, start in (("a", ann, 0), ("b", bob, 0), ("c", ann, 3600), ("d", DEMAND, 0), ("lives", bob, 0)):
+        store.record_intents([replace(an_instance(name, requested_at=at(start)), reason=reason)])
+    for name, gone in (("a", 1800), ("b", 3600), ("c", 7200), ("d", 360)):
+        store.note_gone(name, IDLE, at(gone))
+    price = an_instance().offer.price_usd_per_hour or 0.0
+
+    def spent(since: datetime) -> dict[tuple[str | None, str | None], float]:
+        return {(s.queue, s.user): round(s.usd / price, 6) for s in store.spent_by_gone("c", since)}
+
+    whole = {("train", "ann"): 1.5, ("train", "bob"): 1.0, (DEMAND.queue, None): 0.1}
+    assert spent(T0) == spent(T0) == whole
+    assert spent(at(900)) == {("train", "ann"): 1.25, ("train", "bob"): 0.75}
+    assert store.spent_by_gone("other", T0) == ()
+    store.note_gone("lives", IDLE, at(3600))  # noted late
+    assert spent(T0) == whole | {("train", "bob"): 2.0}
+
+
+def test_budgets_count_from_the_intent_on_and_a_minute_from_the_confirmation_at_least(store: Store) -> None:
+    """A launch may be confirmed late; clouds bill a minute for what ends at once, and nothing for what never began."""
+    for name, usd in (
+        ("late", 3600.0),
+        ("failed", 3600.0),
+        ("unknown", None),
+        ("odd", -3600.0),
+        ("odder", float("nan")),
+    ):
+        store.record_intents([an_instance(name, usd=usd)])
+    store.note_launched("late", "cloud-1", at(10))
+    for name in ("late", "unknown", "odd", "odder"):
+        store.note_gone(name, IDLE, at(12))
+    store.note_gone("failed", IDLE, at(1))
+    (spent,) = store.spent_by_gone("c", T0)
+    assert spent.usd == pytest.approx(70 + 1)
+    (spent,) = store.spent_by_gone("c", at(50))
+    assert spent.usd == pytest.approx(20), "also beyond midnight"
 
 
 # --- who listens

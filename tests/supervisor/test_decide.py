@@ -15,6 +15,7 @@ from fleet.supervisor.decide import (
     Held,
     Overuse,
     Policy,
+    ResumePulling,
     Sighting,
     State,
     StopPulling,
@@ -228,12 +229,31 @@ def test_a_machine_with_a_task_is_not_idle():
 
 def test_a_drain_order_stops_pulling_and_ends_the_machine_when_it_is_empty():
     busy = a_state(drain=WHY, held=(held("a", 0),), waiting=(a_task("b"),))
-    assert decide(busy, POLICY) == (StopPulling(reason=WHY),)
+    assert decide(busy, POLICY) == (StopPulling(reason=WHY, is_for_good=False),)
     assert decide(replace(busy, stopped_pulling=WHY), POLICY) == ()
     assert decide(a_state(drain=WHY, stopped_pulling=WHY), POLICY) == (EndMachine(reason=WHY),)
 
 
-def test_who_has_stopped_pulling_does_not_begin_again():
+def test_a_drain_order_that_is_taken_back_lets_a_machine_pull_again():
+    drained = a_state(stopped_pulling=WHY, is_stopped_for_good=False, held=(held("a", 0),), waiting=(a_task("b"),))
+    assert decide(replace(drained, drain=WHY), POLICY) == ()
+    assert decide(drained, POLICY) == (ResumePulling(),)
+    assert claims(replace(drained, stopped_pulling=None)) == [("b", ("g1",))]
+
+
+def test_a_machine_that_grew_too_old_while_it_drained_does_not_pull_again():
+    drained = a_state(at=at(24 * 3600), stopped_pulling=WHY, is_stopped_for_good=False, held=(held("a", 0),))
+    (stop,) = decide(drained, POLICY)
+    assert (stop.reason.code, stop.is_for_good) == ("max_lifetime", True)
+    assert decide(replace(drained, stopped_pulling=stop.reason, is_stopped_for_good=True), POLICY) == ()
+
+
+def test_an_end_order_after_a_drain_is_for_good():
+    drained = a_state(end=WHY, stopped_pulling=WHY, is_stopped_for_good=False, held=(held("a", 0, is_stopping=True),))
+    assert decide(drained, POLICY) == (StopPulling(reason=WHY),)
+
+
+def test_who_has_stopped_pulling_for_good_does_not_begin_again():
     assert claims(a_state(stopped_pulling=WHY, drain=None, waiting=(a_task("a"),))) == []
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fleet.model import AgentSettings, GpuNeed, Queue, RunResult, ServerAccess
+from fleet.model import AgentSettings, GpuNeed, Queue, Reason, RunResult, ServerAccess
 from fleet.queues.base import TaskStatus
 from fleet.queues.tasks import records
 from fleet.wire import Enrolled
@@ -238,6 +238,22 @@ def test_a_task_that_takes_more_memory_than_its_part_of_a_gpu_is_ended_and_its_n
     assert clearml.ended(modest) == TaskStatus.COMPLETED
     (run,) = wait_for(lambda: here.centre.runs.get(greedy), 5)
     assert (run.result, run.gpus) == (RunResult.FAILED, ("GPU-aaaa",))
+
+
+def test_a_drain_that_is_taken_back_while_a_task_runs_lets_the_next_task_in(machine, clearml, tmp_path):
+    gate = tmp_path / "gate"
+    first = clearml.submit("train", f"until [ -e {gate} ]; do sleep 0.1; done\n")
+    here = machine('{"count": 2}')
+    wait_for(lambda: here.agents(), 20, "the first task runs")
+    here.centre.drain = Reason(code="budget_drain", text="the money does not last")
+    wait_for(lambda: not here.centre.heartbeats[-1].is_pulling, 20, "it pulls no more")
+    second = clearml.submit("train", "echo second\n")
+    here.centre.drain = None
+    assert clearml.ended(second) == TaskStatus.COMPLETED
+    beat = here.centre.heartbeats[-1]
+    assert (beat.is_pulling, beat.is_ending, beat.reason) == (True, False, None)
+    gate.touch()
+    assert clearml.ended(first) == TaskStatus.COMPLETED
 
 
 def test_a_task_of_two_gpus_runs_beside_tasks_of_one(machine, clearml, tmp_path):

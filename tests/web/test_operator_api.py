@@ -49,6 +49,9 @@ def test_status_is_that_of_the_store_now(busy: Web) -> None:
         "max_usd_per_hour": 20.0,
         "usd_today": pytest.approx(3.6),
         "usd_month": pytest.approx(3.6),
+        "max_usd_per_day": None,
+        "max_usd_per_month": None,
+        "when_spent": "hold",
     }
 
 
