@@ -24,6 +24,8 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
     "fleet/dispatcher/": [
         "fleet.errors",
         "fleet.model",
+        "fleet.planner.breaker",
+        "fleet.planner.market",
         "fleet.planner.plan",
         "fleet.providers.base",
         "fleet.queues.base",

@@ -10,6 +10,8 @@ from fleet.assemble.memory import open_database
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
 from fleet.config import Config
+from fleet.dispatcher.breakers import Breakers
+from fleet.dispatcher.history import History
 from fleet.model import Plan, Snapshot
 from fleet.planner.plan import plan
 from fleet.queues.client import ClearMLServer
@@ -27,6 +29,9 @@ def preview(config: Config) -> Plan:
     providers = providers_of(config, state)
     tasks = ClearMLServer(access_of(config, "fleet"), patience_s=PATIENCE_S).waiting(config.queues)
     store = SqlStore(open_database(config, "fleet"))
+    instances = store.instances(config.cluster)
+    history = History(store, config.cluster)
+    history.keep_up(instances, at, has_closed=False)
     return plan(
         Snapshot(
             pass_id=uuid.uuid4().hex[:8],
@@ -36,8 +41,10 @@ def preview(config: Config) -> Plan:
             queues=config.queues,
             resources=config.resources,
             offers=tuple(o for r in config.resources for o in providers[r.provider].offers(r, at)),
-            instances=store.instances(config.cluster),
+            instances=instances,
             budget=config.budget,
+            backoffs=Breakers(store, history).look(instances, at),
+            pools=history.pools,
             listening_since=at,  # silence that only this look has not heard is nobody's fault
         )
     )

@@ -108,7 +108,7 @@ def read_resource(name: str, part: Section) -> Resource:
     """One resource. What is wrong is noted in `part`."""
     part.require("provider")
     provider = part.text("provider", "")
-    market, market_settings = _market(part)
+    market, market_times = _market(part)
     resource = Resource(
         name=name,
         provider=provider,
@@ -122,7 +122,8 @@ def read_resource(name: str, part: Section) -> Resource:
         idle_timeout=part.read("idle_timeout", _idle_timeout, IDLE_TIMEOUT),
         boot_timeout=part.read("boot_timeout", _some_time, BOOT_TIMEOUT),
         max_lifetime=part.read("max_lifetime", _lifetime, None),
-        settings={**market_settings, **_own(provider, part)},
+        settings=_own(provider, part),
+        **market_times,
     )
     if resource.max_instances is not None and resource.min_instances > resource.max_instances:
         part.wrong("min_instances", f"{resource.min_instances} is more than max_instances, {resource.max_instances}")
@@ -136,7 +137,7 @@ def gpus_of(resource: Resource) -> int | None:
     return gpus if resource.provider == "local" and isinstance(gpus, int) else None
 
 
-def _market(part: Section) -> tuple[MarketPolicy, dict[str, object]]:
+def _market(part: Section) -> tuple[MarketPolicy, dict[str, timedelta]]:
     """A policy by name, or `{policy: spot_then_on_demand, fallback_after: 5m, blackout: 30m}`; the options may also stand beside it."""
     where, key, default = part, "market", MarketPolicy.ON_DEMAND
     if isinstance(part.anything("market"), dict):
@@ -145,16 +146,16 @@ def _market(part: Section) -> tuple[MarketPolicy, dict[str, object]]:
         where.require("policy")
     policy = where.choice(key, MarketPolicy, default)
     places = (part,) if where is part else (part, where)
-    settings: dict[str, object] = {}
+    times: dict[str, timedelta] = {}
     for option in ("fallback_after", "blackout"):
         for place in places:
             if (value := place.read(option, duration, None)) is not None:
-                settings[option] = value
+                times[option] = value
                 if policy is not MarketPolicy.SPOT_THEN_ON_DEMAND:
                     place.wrong(option, f"has a meaning only where market is {MarketPolicy.SPOT_THEN_ON_DEMAND}")
     if where is not part:
         where.no_more()
-    return policy, settings
+    return policy, times
 
 
 def _own(provider: str, part: Section) -> dict[str, object]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from fleet.dispatcher.backoff import Backoffs
+from fleet.dispatcher.breakers import Breakers
+from fleet.dispatcher.history import History
 from fleet.dispatcher.launching import launch, resume
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.reconcile import Reconciler, end
@@ -39,6 +41,8 @@ LEAD_FOR = timedelta(seconds=15)
 KEEP_EVENTS = timedelta(days=30)
 FORGET_EVERY = timedelta(days=1)
 SWEEP_EVERY = timedelta(seconds=15)
+# A launch that was refused is planned anew so often in one pass: a call takes a second or two, and the lead must not run out.
+MORE_ROUNDS = 3
 # While a machine whose cloud lists without lag is ending: its end is free to see, and a new one may have to wait for it.
 SHORT_PATIENCE_S = 0.2
 
@@ -59,10 +63,14 @@ class Dispatcher:
     seen_tasks: frozenset[str] = frozenset()
     reconciler: Reconciler = field(init=False)
     sweeper: Sweeper = field(init=False)
+    history: History = field(init=False)
+    breakers: Breakers = field(init=False)
 
     def __post_init__(self) -> None:
         self.sweeper = Sweeper(self.parts, self.policy)
         self.reconciler = Reconciler(self.parts, self.policy, self.backoffs)
+        self.history = History(self.parts.store, self.policy.cluster)
+        self.breakers = Breakers(self.parts.store, self.history)
 
     def run_pass(self) -> Plan:
         """Observe, plan, act once.
@@ -81,7 +89,15 @@ class Dispatcher:
         snapshot, is_server_ok = self.observe()
         made = plan(snapshot)
         self.remember(snapshot, made, is_server_ok)
-        self.act(made)
+        refused = self.act(made)
+        for again in range(1, MORE_ROUNDS + 1):
+            if not refused:
+                break
+            snapshot = self._after_refusals(snapshot, again)
+            more = plan(snapshot)
+            self.remember(snapshot, more, is_server_ok)
+            refused = self.act(more)
+            made = replace(more, pass_id=made.pass_id, actions=(*made.actions, *more.actions))
         return made
 
     @property
@@ -106,7 +122,10 @@ class Dispatcher:
         instances = store.instances(cluster)
         resume(instances, self.parts, self.policy, self.backoffs)
         self._repeat_terminations(instances)
-        self.alerts += self.backoffs.loud(self.parts.now())
+        at = self.parts.now()
+        self.history.keep_up(instances, at, has_closed=self.reconciler.has_closed)
+        pauses = self.breakers.run(instances, at)
+        self.alerts += [*self.backoffs.loud(at), *self.breakers.alerts]
         tasks, is_server_ok = self._demand()
         snapshot = Snapshot(
             pass_id=self.parts.new_id(),
@@ -118,13 +137,14 @@ class Dispatcher:
             offers=self._offers(),
             instances=store.instances(cluster),
             budget=Budget(max_instances=0) if self.is_closing else self.policy.budget,
-            backoffs=self.backoffs.at(self.parts.now()),
+            backoffs=(*self.backoffs.at(at), *pauses),
+            pools=self.history.pools,
             listening_since=self.listening_since,
         )
         return snapshot, is_server_ok
 
-    def act(self, made: Plan) -> None:
-        """Carry out a plan. Repeating it does no harm: ids and orders are the same."""
+    def act(self, made: Plan) -> int:
+        """Carry out a plan; how many of its launches were refused. Repeating it does no harm: ids and orders are the same."""
         store, at = self.parts.store, self.parts.now()
         for action in made.actions:
             if isinstance(action, Drain):
@@ -134,10 +154,22 @@ class Dispatcher:
             elif isinstance(action, Terminate):
                 log.info("instance ordered to end", extra={"instance": action.instance, "reason": action.reason.text})
                 store.request_terminate(action.instance, action.reason, at)
-        launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
+        refused = launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
         ordered = {a.instance for a in made.actions if isinstance(a, Terminate)}
         if ordered:
             self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
+        return refused
+
+    def _after_refusals(self, snapshot: Snapshot, again: int) -> Snapshot:
+        """The same world, but that some offers cannot be had: what they were for may get the next best at once."""
+        at = self.parts.now()
+        return replace(
+            snapshot,
+            pass_id=f"{snapshot.pass_id}r{again}",  # other ids than those that were refused
+            at=at,
+            instances=self.parts.store.instances(self.policy.cluster),
+            backoffs=(*self.backoffs.at(at), *self.breakers.run(snapshot.instances, at)),
+        )
 
     def remember(self, snapshot: Snapshot, made: Plan, is_server_ok: bool) -> None:
         """Keep what this pass saw and decided for the reading commands."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fleet.model import Backoff, Offer, Queue, Reason, Resource, Snapshot, Task
+from fleet.model import Offer, Queue, Reason, Resource, Snapshot, Task
 from fleet.planner.capacity import Fits, Shape, Walk, shape_of
+from fleet.planner.market import ordered, pools_of, with_known_price
+from fleet.planner.pauses import Pauses, SpotWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Demand:
     next_choice: int = 0
     refusal: Reason | None = None  # why it can get no machine
     refused_at: int = 0  # how many machines the plan launched when it found no room either
+    spot_wait: SpotWait | None = None  # for which on demand has to wait
 
 
 def in_order(snapshot: Snapshot) -> list[Task]:
@@ -41,19 +44,17 @@ def in_order(snapshot: Snapshot) -> list[Task]:
 
 
 def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:
-    """Every offer of a known resource, by resource, in its order."""
+    """Every offer of a known resource, by resource: its order, but what costs more for the same comes later."""
     resources = {r.name: r for r in snapshot.resources}
-    backoffs: dict[str, list[Backoff]] = {}
-    for backoff in snapshot.backoffs:
-        if backoff.until > snapshot.at:
-            backoffs.setdefault(backoff.resource, []).append(backoff)
+    pauses = Pauses([b for b in snapshot.backoffs if b.until > snapshot.at and not b.is_probing])
     found: dict[str, list[Choice]] = {}
-    for offer in snapshot.offers:
-        if resource := resources.get(offer.resource):
-            pause = next((b for b in backoffs.get(resource.name, ()) if b.covers(offer)), None)
+    for each in snapshot.offers:
+        if resource := resources.get(each.resource):
+            offer, pause = with_known_price(each), pauses.of(each)
             choice = Choice(offer, resource, shape_of(offer), pause.reason if pause else None)
             found.setdefault(resource.name, []).append(choice)
-    return found
+    pools = pools_of(snapshot.pools)
+    return {name: [several[n] for n in ordered([c.offer for c in several], pools)] for name, several in found.items()}
 
 
 def fitting(fits: Fits, queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> Iterator[Choice]:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from fleet.model import Offer, Queue, Reason, Resource, Snapshot
+from fleet.planner.pauses import Probes
 
 
 @dataclass(slots=True)
@@ -18,16 +19,20 @@ class Ledger:
     for_queue: Counter[str] = field(default_factory=Counter)  # instances launched for a queue, as their reasons say
     usd_per_hour: float = 0.0
     has_unknown_price: bool = False
+    probes: Probes | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Ledger:
         ledger = cls(snapshot)
         for instance in snapshot.instances:
             ledger.add(instance.offer, instance.reason.queue)
+        ledger.probes = Probes(snapshot.backoffs)
         return ledger
 
     def add(self, offer: Offer, queue: str | None) -> None:
         """Commit one more instance."""
+        if self.probes:
+            self.probes.note(offer)
         self.instances += 1
         self.by_resource[offer.resource] += 1
         if queue:
@@ -39,6 +44,8 @@ class Ledger:
 
     def refusal(self, offer: Offer, resource: Resource, queue: Queue | None) -> Reason | None:
         """Why one more of `offer` would break a limit; None: it would not."""
+        if self.probes and (probing := self.probes.refusal(offer)):
+            return probing
         budget = self.snapshot.budget
         if budget.max_instances is not None and self.instances >= budget.max_instances:
             return _cap("the fleet", self.instances, "budget.max_instances", budget.max_instances)

@@ -6,23 +6,27 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from dataclasses import replace
 
-from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Waiting
+from fleet.model import Action, Drain, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Terminate, Waiting
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
 from fleet.planner.limits import Ledger
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, waits
+from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
 
 
 def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
-    ends = reap(snapshot)
+    returns, look_at = return_to_spot(snapshot)
+    ends: tuple[Terminate | Drain, ...] = (*reap(snapshot), *returns)
     # Most passes find nothing to do: then nobody need look at what there is.
     draft = _Draft(snapshot, {e.instance for e in ends}) if _has_work(snapshot) else None
     launches, waiting = draft.made() if draft else ((), ())
     actions: tuple[Action, ...] = (*ends, *launches)
-    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting)
+    wake_at = min((at for at in (look_at, next_turn(snapshot)) if at), default=None)
+    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting, wake_at=wake_at)
 
 
 def _has_work(snapshot: Snapshot) -> bool:
@@ -42,7 +46,8 @@ class _Draft:
         self.choices = choices_of(snapshot)
         self.waiting: list[Waiting] = []
         self.new: list[tuple[Room, Reason]] = []
-        self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
+        self.spot_waits = SpotWaits(snapshot)
+        self._demands: dict[tuple[str, float, str | None, float | None, int], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
@@ -54,12 +59,15 @@ class _Draft:
 
     def place(self, task: Task) -> None:
         """Find room for a task that waits: free, coming, or launched for it; else say why not."""
-        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib)
+        patience = self.spot_waits.patience(task)
+        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib, patience)
         demand = self._demands.get(key)
         if demand is None:
-            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
+            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:4]), patience)
         found = self._room(demand, task.id)
         if isinstance(found, Reason):
+            if demand.spot_wait and found.code == "backoff":
+                found = demand.spot_wait.reason(task, self.snapshot.at)
             self.waiting.append(waits(found, task))
             return
         if found.tasks is not None:
@@ -81,13 +89,16 @@ class _Draft:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
             why = launched_for(tasks, reason.queue) if tasks else reason
+            if lost := self.spot_waits.lost(room.offer, self.choices):
+                why = replace(why, text=why.text + lost)
             yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why)
 
-    def _demand(self, queue: Queue, wish: Wish) -> Demand:
+    def _demand(self, queue: Queue, wish: Wish, patience: int) -> Demand:
         fits = self._fits.setdefault(wish, Fits(wish))
         walks = [Walk(self.rooms[name]) for name in queue.resources]
         reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
-        return Demand(queue, fits, reason, walks, tuple(fitting(fits, queue, self.choices)))
+        choices, spot_wait = self.spot_waits.apply(tuple(fitting(fits, queue, self.choices)), patience)
+        return Demand(queue, fits, reason, walks, choices, spot_wait=spot_wait)
 
     def _room(self, demand: Demand, task: str) -> Room | Reason:
         """Room for this task of the class, launched if need be, or why there is none."""

@@ -50,7 +50,7 @@ class Simulation:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.agenda = Agenda()
-        self.truth = Truth()
+        self.truth = Truth(checkpoint=setting.checkpoint)
         self.server = SimulatedServer(self.agenda.now, self._on_queue_change)
         self.store = MemoryStore(self._on_store_change)
         self._jobs = {task_id(n): job for n, job in enumerate(setting.workload)}
@@ -63,7 +63,7 @@ class Simulation:
             store=self.store,
             truth=self.truth,
             faults=setting.faults,
-            duration_of=self._durations.__getitem__,
+            duration_of=lambda task: self._durations[task] - self.truth.kept.get(task, timedelta(0)),
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
         self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
@@ -125,7 +125,7 @@ class Simulation:
         if resource.max_lifetime:
             self.request_pass(at + resource.max_lifetime + LIFETIME_GRACE, is_after=True)
         self._plan_silence(machine, at)
-        life = faults.spot_life_of(order.offer, order.instance)
+        life = faults.spot_life_of(order.offer, order.instance, at)
         if life is not None:
             taken_at = at + max(life, faults.notice)
             self.agenda.add(taken_at - faults.notice, partial(machine.take_notice, taken_at))

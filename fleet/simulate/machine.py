@@ -44,7 +44,7 @@ class World:
     store: MemoryStore
     truth: Truth
     faults: Faults
-    duration_of: Callable[[str], timedelta]  # of one undisturbed run of a task
+    duration_of: Callable[[str], timedelta]  # of an undisturbed run of a task from where it is
 
 
 @dataclass(slots=True, kw_only=True)
