@@ -146,6 +146,7 @@ def _past_of(instance: Instance, runs: Sequence[Run]) -> _Past:
         resource=instance.resource,
         requested_at=instance.requested_at,
         ended_at=instance.gone_at,
+        has_held=bool(runs),
         has_worked=any(map(_is_work, runs)),
         end_code="preempted" if is_interrupted else reason.code,
         end_text=reason.text,

@@ -37,6 +37,7 @@ class Trial:
     resource: str
     requested_at: datetime
     ended_at: datetime | None = None  # None: it is there
+    has_held: bool = False  # a task, if only for a moment
     has_worked: bool = False
     end_code: str = ""
     end_text: str = ""
@@ -114,7 +115,7 @@ def _end(trial: Trial) -> datetime:
 
 def _opened_at(failed: Sequence[Trial]) -> datetime | None:
     """When these failures, in the order of their ends, were too many."""
-    broken = [t for t in failed if t.end_code != UNUSED]
+    broken = [t for t in failed if t.has_held or t.end_code != UNUSED]
     opened = [_end(broken[FAILURES - 1])] if len(broken) >= FAILURES else []
     round_ended_at: datetime | None = None
     rounds = 0

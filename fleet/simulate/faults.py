@@ -40,6 +40,8 @@ class Faults:
     over_quota: float = 0.0  # share of the time, for each family, region and market
     refused: float = 0.0  # share of the time in which a provider does not accept our credentials
     dead_boots: float = 0.0  # share of machines whose supervisor never enrols
+    quitters: float = 0.0  # share of machines that enrol and end at once: a broken image
+    failing_agents: float = 0.0  # share of machines on which every task fails at once
     cut_off_every: timedelta | None = None  # mean time until a machine loses all contact
     cut_off_for: timedelta = timedelta(seconds=60)  # mean; often it comes back before anybody acts
     supervisor_life: timedelta | None = None  # mean time until a supervisor dies, and its tasks with it
