@@ -63,10 +63,9 @@ class History:
         return {name: tuple(trials) for name, trials in found.items()}
 
     def _trial_of_the_living(self, instance: Instance, at: datetime) -> Trial:
-        if instance.id not in self._worked and instance.enrolled_at:
-            is_working = any(at - a.started_at >= WORKED_AFTER for a in instance.allocations)
-            if is_working or any(map(_is_work, self.store.runs(instance=instance.id))):
-                self._worked.add(instance.id)
+        is_new = instance.id not in self._worked and instance.enrolled_at is not None
+        if is_new and any(_is_work(run, at) for run in self.store.runs(instance=instance.id)):
+            self._worked.add(instance.id)
         return Trial(
             instance=instance.id,
             resource=instance.resource,
@@ -147,7 +146,7 @@ def _past_of(instance: Instance, runs: Sequence[Run]) -> _Past:
         requested_at=instance.requested_at,
         ended_at=instance.gone_at,
         has_held=bool(runs),
-        has_worked=any(map(_is_work, runs)),
+        has_worked=any(_is_work(run, instance.gone_at) for run in runs),
         end_code="preempted" if is_interrupted else reason.code,
         end_text=reason.text,
     )
@@ -156,21 +155,23 @@ def _past_of(instance: Instance, runs: Sequence[Run]) -> _Past:
         pool=pool_of(instance.offer) if instance.offer.market is Market.SPOT else None,
         machine_h=(instance.gone_at - instance.launched_at) / HOUR,
         is_interrupted=is_interrupted,
-        lost_h=sum([_lost_h(run, instance) for run in runs]) if is_interrupted else 0.0,
+        lost_h=sum([_lost_h(run, instance, instance.gone_at) for run in runs]) if is_interrupted else 0.0,
     )
 
 
-def _is_work(run: Run) -> bool:
+def _is_work(run: Run, until: datetime) -> bool:
     """Whether the machine did something for this attempt: a broken one fails its tasks at once, or ends under them."""
-    if run.result is RunResult.COMPLETED:
-        return True
-    start = run.started_at or run.claimed_at
-    return run.ended_at is not None and run.ended_at - start >= WORKED_AFTER
+    return run.result is RunResult.COMPLETED or _lasted(run, until) >= WORKED_AFTER
 
 
-def _lost_h(run: Run, instance: Instance) -> float:
+def _lost_h(run: Run, instance: Instance, until: datetime) -> float:
     """Machine-hours of an attempt that has to begin again; a task that takes a quarter of the GPUs loses a quarter."""
-    if run.result is not RunResult.REQUEUED or run.ended_at is None:
+    if run.result not in (RunResult.REQUEUED, None):
         return 0.0
     share = len(run.gpus) / instance.offer.gpus if instance.offer.gpus else 1.0
-    return (run.ended_at - (run.started_at or run.claimed_at)) / HOUR * min(share, 1.0)
+    return _lasted(run, until) / HOUR * min(share, 1.0)
+
+
+def _lasted(run: Run, until: datetime) -> timedelta:
+    """How long, `until` at most: what went with its machine may be closed only later, by the sweep."""
+    return min(run.ended_at or until, until) - (run.started_at or run.claimed_at)

@@ -17,7 +17,7 @@ from random import Random
 from fleet.dispatcher.parts import Parts
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Gpu, Launch, Plan, Queue, Terminate
+from fleet.model import Action, Gpu, Launch, MarketPolicy, Plan, Queue, Terminate
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
@@ -72,6 +72,7 @@ class Simulation:
         self._order = Random(setting.faults.seed)
         self._tick_at: datetime | None = None
         self._is_ticking = False
+        self._is_mixed = any(r.market is MarketPolicy.SPOT_THEN_ON_DEMAND for r in setting.policy.resources)
         self._pass_at: datetime | None = None
         self._promised: set[datetime] = set()  # passes far off
         self._unswept: set[str] = set()  # machines that took tasks with them
@@ -191,7 +192,8 @@ class Simulation:
         if kind == "orders":
             self.request_pass(self.agenda.at)
         elif kind in ("enrolled", "goodbye", "runs_ended"):
-            self.request_pass(self.agenda.at + NO_HURRY)
+            # Where spot may take over, a machine that falls idle is soon asked to make way.
+            self.request_pass(self.agenda.at + (timedelta(0) if self._is_mixed else NO_HURRY))
 
     # --- the fleet's turn
 
