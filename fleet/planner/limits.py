@@ -26,7 +26,8 @@ class Ledger:
         ledger = cls(snapshot)
         for instance in snapshot.instances:
             ledger.add(instance.offer, instance.reason.queue)
-        ledger.probes = Probes(snapshot.backoffs)
+        if any(b.is_probing for b in snapshot.backoffs):
+            ledger.probes = Probes(snapshot.backoffs)
         return ledger
 
     def add(self, offer: Offer, queue: str | None) -> None:

@@ -120,20 +120,21 @@ def return_to_spot(snapshot: Snapshot) -> tuple[tuple[Drain, ...], datetime | No
 
     One of a resource at a time, none that is needed: what waits would have to boot what it ends.
     """
+    mixed = {r.name: r for r in snapshot.resources if r.market is MarketPolicy.SPOT_THEN_ON_DEMAND}
+    if not mixed:
+        return (), None
+    idle = [i for i in snapshot.instances if i.idle_since and i.offer.resource in mixed and _may_return(i)]
+    if not idle:
+        return (), None
+    wanted = {t.queue for t in snapshot.tasks}
+    needed = {r for q in snapshot.queues if q.name in wanted for r in q.resources}
     drains: list[Drain] = []
     looks: list[datetime] = []
-    for resource in snapshot.resources:
-        if resource.market is not MarketPolicy.SPOT_THEN_ON_DEMAND:
+    for name in dict.fromkeys(i.offer.resource for i in idle if i.offer.resource not in needed):
+        ours = [i for i in snapshot.instances if i.offer.resource == name]
+        if any(i.end_reason and i.end_reason.code == "return_to_spot" for i in ours):
             continue
-        ours = [i for i in snapshot.instances if i.offer.resource == resource.name]
-        is_wanted = any(
-            resource.name in q.resources for q in snapshot.queues for t in snapshot.tasks if t.queue == q.name
-        )
-        is_returning = any(i.end_reason and i.end_reason.code == "return_to_spot" for i in ours)
-        idle = [i for i in ours if i.offer.market is Market.ON_DEMAND and _is_idle(i)]
-        if not idle or is_wanted or is_returning:
-            continue
-        oldest = min(idle, key=lambda i: (i.requested_at, i.id))
+        oldest = min((i for i in idle if i.offer.resource == name), key=lambda i: (i.requested_at, i.id))
         proof = _proof(ours, oldest)
         if proof is None or not _is_cheaper(proof, oldest, snapshot):
             continue
@@ -142,12 +143,12 @@ def return_to_spot(snapshot: Snapshot) -> tuple[tuple[Drain, ...], datetime | No
         if due > snapshot.at:
             looks.append(due)
         else:
-            drains.append(Drain(instance=oldest.id, reason=_returning(oldest, proof, resource)))
+            drains.append(Drain(instance=oldest.id, reason=_returning(oldest, proof, mixed[name])))
     return tuple(drains), min(looks, default=None)
 
 
-def _is_idle(instance: Instance) -> bool:
-    return instance.state is InstanceState.READY and instance.idle_since is not None
+def _may_return(instance: Instance) -> bool:
+    return instance.offer.market is Market.ON_DEMAND and instance.state is InstanceState.READY
 
 
 def _proof(ours: Sequence[Instance], idle: Instance) -> Instance | None:
