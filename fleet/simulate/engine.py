@@ -260,7 +260,8 @@ class Simulation:
         if self._are_calls_due() or any(self._is_undone(action) for action in made.actions):
             self.request_pass(self._soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):
-            self.request_pass(pause.until)
+            if not pause.is_probing:
+                self.request_pass(pause.until)
         if made.wake_at is not None:
             self.request_pass(made.wake_at)
         if self.dispatcher.reconciler.orphans:
