@@ -209,6 +209,8 @@ class Resource:
     zones: tuple[str, ...] = ()
     instance_types: tuple[str, ...] = ()
     market: MarketPolicy = MarketPolicy.ON_DEMAND
+    fallback_after: timedelta = timedelta(minutes=5)  # so long a task waits for spot before it gets on-demand
+    blackout: timedelta = timedelta(minutes=10)  # so long no spot of a pool that had none or took a machine back; grows
     image: str | None = None
     max_instances: int | None = None
     min_instances: int = 0  # kept even when nothing waits
@@ -241,6 +243,23 @@ class Offer:
     region: str | None = None
     zone: str | None = None
     seen_at: datetime
+
+    @property
+    def family(self) -> str:
+        """What a quota counts together: `g5` of g5.xlarge (AWS), `a2-highgpu` of a2-highgpu-1g (GCP)."""
+        return self.type.partition(".")[0] if "." in self.type else self.type.rpartition("-")[0] or self.type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRecord:
+    """What became of our spot machines of one type in one zone, over the last days."""
+
+    provider: str
+    type: str
+    zone: str | None  # where an offer has no zone: its region
+    machine_h: float  # machine-hours lived
+    interruptions: int  # machines that the cloud took back
+    lost_h: float = 0.0  # machine-hours of work that was under way on those
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -413,6 +432,7 @@ class Snapshot:
     budget: Budget = Budget()
     backoffs: tuple[Backoff, ...] = ()
     habits: Habits = Habits()
+    pools: tuple[PoolRecord, ...] = ()
     listening_since: datetime | None = None  # the centre could not hear anybody before: no silence counts from earlier
     poll_interval: timedelta = timedelta(seconds=2)  # until the next pass, at the latest
     spent_today: tuple[Spent, ...] = ()  # by those that are gone, since midnight UTC
@@ -421,21 +441,29 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Do not launch from this resource (and type, zone, market where given) before `until`."""
+    """Do not launch before `until` what all that is given here describes."""
 
-    resource: str
+    provider: str | None = None
+    region: str | None = None
+    resource: str | None = None
+    family: str | None = None  # as `Offer.family`
     type: str | None = None
     zone: str | None = None
     market: Market | None = None
     until: datetime
     reason: Reason
+    times: int = 1  # failures in a row
+    is_probing: bool = False  # the pause is over: one machine may be launched, to find out
 
     def covers(self, offer: Offer) -> bool:
         return (
-            self.resource == offer.resource
+            self.resource in (None, offer.resource)
             and self.type in (None, offer.type)
             and self.zone in (None, offer.zone)
             and self.market in (None, offer.market)
+            and self.provider in (None, offer.provider)
+            and self.region in (None, offer.region)
+            and (self.family is None or self.family == offer.family)
         )
 
 

@@ -25,7 +25,9 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
     "fleet/dispatcher/": [
         "fleet.errors",
         "fleet.model",
+        "fleet.planner.breaker",
         "fleet.planner.habits",
+        "fleet.planner.market",
         "fleet.planner.plan",
         "fleet.planner.windows",
         "fleet.providers.base",

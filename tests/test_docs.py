@@ -185,7 +185,7 @@ def test_a_whole_fleet_file_in_the_docs_is_right_and_not_refused(text: str, tmp_
 
 
 def test_every_kind_of_event_has_its_row() -> None:
-    kinds = {text for text in texts() if re.fullmatch(r"(instance|task)\.[a-z_]+", text)}
+    kinds = {text for text in texts() if re.fullmatch(r"(instance|task|breaker|account)\.[a-z_]+", text)}
     rows = OPERATIONS.rows("Events")
     assert set(rows) == kinds
     codes = {name for row in rows.values() for name in names(row[2]) if "." not in name}

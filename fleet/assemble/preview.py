@@ -11,6 +11,8 @@ from fleet.assemble.memory import open_database
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
 from fleet.config import Config
+from fleet.dispatcher.breakers import Breakers
+from fleet.dispatcher.history import History
 from fleet.dispatcher.spending import spent
 from fleet.model import Plan, Snapshot
 from fleet.planner.plan import plan
@@ -31,6 +33,9 @@ def preview(config: Config) -> Plan:
     tasks = ClearMLServer(access_of(config, "fleet"), patience_s=PATIENCE_S).waiting(config.queues)
     store = SqlStore(open_database(config, "fleet"))
     limits = in_force(config.resources, config.queues, config.budget, at)
+    instances = store.instances(config.cluster)
+    history = History(store, config.cluster)
+    history.keep_up(instances, at, has_closed=False)
     made = plan(
         Snapshot(
             pass_id=uuid.uuid4().hex[:8],
@@ -40,8 +45,10 @@ def preview(config: Config) -> Plan:
             queues=limits.queues,
             resources=limits.resources,
             offers=tuple(o for r in config.resources for o in providers[r.provider].offers(r, at)),
-            instances=store.instances(config.cluster),
+            instances=instances,
             budget=limits.budget,
+            backoffs=Breakers(store, history).look(instances, at),
+            pools=history.pools,
             listening_since=at,  # silence that only this look has not heard is nobody's fault
             poll_interval=config.poll_interval,
             **spent(store, config.cluster, config.budget, at),

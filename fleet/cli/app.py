@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 from fleet.cli import (
+    breaker,
     centre,
     config,
     cost,
@@ -48,7 +49,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="fleet turns ClearML queues into GPU machines, and turns the machines off again.",
 )
-for room in (centre, supervise, submit, tasks, status, events, cost, instances, plan, simulate, config, doctor, demo):
+for room in (
+    centre,
+    supervise,
+    submit,
+    tasks,
+    status,
+    events,
+    cost,
+    instances,
+    breaker,
+    plan,
+    simulate,
+    config,
+    doctor,
+    demo,
+):
     room.add_to(app)
 
 

@@ -32,6 +32,10 @@ def simulate(
         str, typer.Option(help="none; spot: machines are taken back, zones sell out; chaos: everything fails at times.")
     ] = "none",
     seed: Annotated[int, typer.Option(help="Of the faults. The same seed gives the same figures.")] = 0,
+    checkpoint: Annotated[
+        str,
+        typer.Option(help="So often a task keeps what it has done. never: it begins anew when it loses its machine."),
+    ] = "never",
     as_json: JsonOption = False,
 ) -> None:
     """What a fleet file would have cost on a workload.
@@ -48,7 +52,7 @@ def simulate(
     logging.getLogger("fleet").addHandler(logging.NullHandler())
     logging.getLogger("fleet").propagate = False
     figures, notes = simulate_files(
-        load(config or default_path(), is_for_real=False), trace, prices, boot_time, faults, seed
+        load(config or default_path(), is_for_real=False), trace, prices, boot_time, faults, seed, checkpoint
     )
     for note in notes:
         typer.echo(f"note: {note}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from datetime import timedelta
 
 from fleet.config.quantities import duration, memory_gib, money
@@ -109,7 +110,7 @@ def read_resource(name: str, part: Section) -> Resource:
     """One resource. What is wrong is noted in `part`."""
     part.require("provider")
     provider = part.text("provider", "")
-    market, market_settings = _market(part)
+    market, market_times = _market(part)
     resource = Resource(
         name=name,
         provider=provider,
@@ -125,7 +126,12 @@ def read_resource(name: str, part: Section) -> Resource:
         boot_timeout=part.read("boot_timeout", _some_time, BOOT_TIMEOUT),
         max_lifetime=part.read("max_lifetime", _lifetime, None),
         schedule=read_schedule(part, "min_instances", "max_instances"),
-        settings={**market_settings, **_own(provider, part)},
+        settings=_own(provider, part),
+    )
+    resource = replace(
+        resource,
+        fallback_after=market_times.get("fallback_after", resource.fallback_after),
+        blackout=market_times.get("blackout", resource.blackout),
     )
     if resource.max_instances is not None and resource.min_instances > resource.max_instances:
         part.wrong("min_instances", f"{resource.min_instances} is more than max_instances, {resource.max_instances}")
@@ -140,7 +146,7 @@ def gpus_of(resource: Resource) -> int | None:
     return gpus if resource.provider == "local" and isinstance(gpus, int) else None
 
 
-def _market(part: Section) -> tuple[MarketPolicy, dict[str, object]]:
+def _market(part: Section) -> tuple[MarketPolicy, dict[str, timedelta]]:
     """A policy by name, or `{policy: spot_then_on_demand, fallback_after: 5m, blackout: 30m}`; the options may also stand beside it."""
     where, key, default = part, "market", MarketPolicy.ON_DEMAND
     if isinstance(part.anything("market"), dict):
@@ -149,16 +155,16 @@ def _market(part: Section) -> tuple[MarketPolicy, dict[str, object]]:
         where.require("policy")
     policy = where.choice(key, MarketPolicy, default)
     places = (part,) if where is part else (part, where)
-    settings: dict[str, object] = {}
+    times: dict[str, timedelta] = {}
     for option in ("fallback_after", "blackout"):
         for place in places:
             if (value := place.read(option, duration, None)) is not None:
-                settings[option] = value
+                times[option] = value
                 if policy is not MarketPolicy.SPOT_THEN_ON_DEMAND:
                     place.wrong(option, f"has a meaning only where market is {MarketPolicy.SPOT_THEN_ON_DEMAND}")
     if where is not part:
         where.no_more()
-    return policy, settings
+    return policy, times
 
 
 def _own(provider: str, part: Section) -> dict[str, object]:

@@ -12,16 +12,16 @@ from datetime import datetime
 from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.errors import BadRequest, NotAuthorised, ProviderError
-from fleet.model import Event, Instance, Launch, Reason
+from fleet.model import Event, Instance, Launch, Offer, Reason
 from fleet.providers.base import FirstBoot, Launched, LaunchFailed, LaunchOrder
 
 log = logging.getLogger(__name__)
 
 
-def launch(actions: Sequence[Launch], parts: Parts, policy: Policy, backoffs: Backoffs) -> None:
-    """Write the intents of a plan, then ask the clouds."""
+def launch(actions: Sequence[Launch], parts: Parts, policy: Policy, backoffs: Backoffs) -> int:
+    """Write the intents of a plan, then ask the clouds. How many of them were refused: another offer may do."""
     if not actions:
-        return
+        return 0
     at = parts.now()
     intents = [
         Instance(
@@ -35,12 +35,17 @@ def launch(actions: Sequence[Launch], parts: Parts, policy: Policy, backoffs: Ba
         for a in actions
     ]
     parts.store.record_intents(intents)
-    _ask(intents, parts, policy, backoffs)
+    return _ask(intents, parts, policy, backoffs)
 
 
 def resume(instances: Iterable[Instance], parts: Parts, policy: Policy, backoffs: Backoffs) -> None:
     """Ask again for every intent that no cloud has answered: after a crash, a time-out, a throttled call."""
-    unanswered = [i for i in instances if i.cloud_id is None and i.terminate_requested_at is None]
+    at = parts.now()
+    unanswered = [
+        i
+        for i in instances
+        if i.cloud_id is None and i.terminate_requested_at is None and not backoffs.is_paused(i.offer.provider, at)
+    ]
     if unanswered:
         log.info("launches repeated", extra={"instances": [i.id for i in unanswered]})
     _ask(unanswered, parts, policy, backoffs)
@@ -51,7 +56,7 @@ def join_token(secret: bytes, instance: str) -> str:
     return hmac.new(secret, f"join:{instance}".encode(), hashlib.sha256).hexdigest()
 
 
-def _ask(intents: Sequence[Instance], parts: Parts, policy: Policy, backoffs: Backoffs) -> None:
+def _ask(intents: Sequence[Instance], parts: Parts, policy: Policy, backoffs: Backoffs) -> int:
     resources = {r.name: r for r in policy.resources}
     by_provider: dict[str, list[LaunchOrder]] = {}
     for intent in intents:
@@ -67,11 +72,10 @@ def _ask(intents: Sequence[Instance], parts: Parts, policy: Policy, backoffs: Ba
             instance=intent.id, cluster=policy.cluster, resource=resource, offer=intent.offer, first_boot=boot
         )
         by_provider.setdefault(resource.provider, []).append(order)
-    for provider, orders in by_provider.items():
-        _ask_one(provider, orders, parts, backoffs)
+    return sum([_ask_one(provider, orders, parts, backoffs) for provider, orders in by_provider.items()])
 
 
-def _ask_one(provider: str, orders: Sequence[LaunchOrder], parts: Parts, backoffs: Backoffs) -> None:
+def _ask_one(provider: str, orders: Sequence[LaunchOrder], parts: Parts, backoffs: Backoffs) -> int:
     try:
         answers = parts.providers[provider].launch(orders)
     except (BadRequest, NotAuthorised) as error:
@@ -79,16 +83,40 @@ def _ask_one(provider: str, orders: Sequence[LaunchOrder], parts: Parts, backoff
         answers = [LaunchFailed(instance=o.instance, error=error) for o in orders]
     except ProviderError as error:
         log.warning("launch not answered; it will be repeated", extra={"provider": provider, "error": str(error)})
+        at = parts.now()
         for order in orders:
-            backoffs.fail(order.offer, error, parts.now())
-        return
-    offers = {o.instance: o.offer for o in orders}
-    for answer in answers:
+            backoffs.fail(order.offer, error, at, order.resource)
+        return 0
+    at, refused = parts.now(), 0
+    _tell_of_credentials(provider, answers, orders[0].offer, parts, backoffs)
+    for answer, order in zip(answers, orders, strict=True):
         if isinstance(answer, Launched):
             parts.store.note_launched(answer.instance, answer.cloud_id, parts.now())
+            backoffs.answered(order.offer.provider)
         else:
-            backoffs.fail(offers[answer.instance], answer.error, parts.now())
+            refused += 1
+            backoffs.fail(order.offer, answer.error, at, order.resource)
             _close(answer.instance, Reason(code=_code(answer.error), text=str(answer.error)), parts)
+    return refused
+
+
+def _tell_of_credentials(
+    provider: str,
+    answers: Sequence[Launched | LaunchFailed],
+    offer: Offer,
+    parts: Parts,
+    backoffs: Backoffs,
+) -> None:
+    """Nobody but an operator can mend them, so it is told when a cloud begins to refuse them, and when it takes them again."""
+    refusals = [a.error for a in answers if isinstance(a, LaunchFailed) and isinstance(a.error, NotAuthorised)]
+    was_refused = backoffs.is_refused(offer.provider)
+    if refusals and not was_refused:
+        text = f"{provider} refuses our credentials, nothing is launched there until they work: {refusals[0]}"
+        log.error("credentials refused", extra={"provider": provider, "error": str(refusals[0])})
+        parts.store.append_events([Event(at=parts.now(), kind="account.refused", text=text)])
+    elif was_refused and any(isinstance(a, Launched) for a in answers):
+        text = f"{provider} takes our credentials again"
+        parts.store.append_events([Event(at=parts.now(), kind="account.accepted", text=text)])
 
 
 def _close(instance: str, reason: Reason, parts: Parts) -> None:

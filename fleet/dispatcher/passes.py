@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from fleet.dispatcher.backoff import Backoffs
+from fleet.dispatcher.breakers import Breakers
+from fleet.dispatcher.history import History
 from fleet.dispatcher.launching import launch, resume
 from fleet.dispatcher.learning import Learner
 from fleet.dispatcher.parts import Parts, Policy
@@ -42,6 +44,8 @@ LEAD_FOR = timedelta(seconds=15)
 KEEP_EVENTS = timedelta(days=30)
 FORGET_EVERY = timedelta(days=1)
 SWEEP_EVERY = timedelta(seconds=15)
+# A launch that was refused is planned anew so often in one pass: a call takes a second or two, and the lead must not run out.
+MORE_ROUNDS = 3
 # While a machine whose cloud lists without lag is ending: its end is free to see, and a new one may have to wait for it.
 SHORT_PATIENCE_S = 0.2
 
@@ -67,11 +71,15 @@ class Dispatcher:
     reconciler: Reconciler = field(init=False)
     sweeper: Sweeper = field(init=False)
     learner: Learner = field(init=False)
+    history: History = field(init=False)
+    breakers: Breakers = field(init=False)
 
     def __post_init__(self) -> None:
         self.sweeper = Sweeper(self.parts, self.policy)
         self.learner = Learner(self.parts, self.policy)
         self.reconciler = Reconciler(self.parts, self.policy, self.backoffs)
+        self.history = History(self.parts.store, self.policy.cluster)
+        self.breakers = Breakers(self.parts.store, self.history)
 
     def run_pass(self) -> Plan:
         """Observe, plan, act once.
@@ -89,11 +97,21 @@ class Dispatcher:
         self.listening_since = self.listening_since or at
         self._forget(at)
         snapshot, is_server_ok = self.observe()
+        made, refused = self._carry_out(snapshot, is_server_ok)
+        for again in range(1, MORE_ROUNDS + 1):
+            if not refused:
+                break
+            snapshot = self._after_refusals(snapshot, again)
+            more, refused = self._carry_out(snapshot, is_server_ok)
+            made = replace(more, pass_id=made.pass_id, actions=(*made.actions, *more.actions))
+        return made
+
+    def _carry_out(self, snapshot: Snapshot, is_server_ok: bool) -> tuple[Plan, int]:
+        """Plan, remember, act; and how many launches were refused."""
         made = self._with_schedule(plan(snapshot))
         self.is_standby, self.kept = False, made.kept
         self.remember(snapshot, made, is_server_ok)
-        self.act(made)
-        return made
+        return made, self.act(made)
 
     @property
     def patience_s(self) -> float:
@@ -117,7 +135,10 @@ class Dispatcher:
         instances = store.instances(cluster)
         resume(instances, self.parts, self.policy, self.backoffs)
         self._repeat_terminations(instances)
-        self.alerts += self.backoffs.loud(self.parts.now())
+        at = self.parts.now()
+        self.history.keep_up(instances, at, has_closed=self.reconciler.has_closed)
+        pauses = self.breakers.run(instances, at)
+        self.alerts += [*self.backoffs.loud(at), *self.breakers.alerts]
         tasks, is_server_ok = self._demand()
         limits = self.limits()
         snapshot = Snapshot(
@@ -130,16 +151,17 @@ class Dispatcher:
             offers=self._offers(),
             instances=store.instances(cluster),
             budget=Budget(max_instances=0) if self.is_closing else limits.budget,
-            backoffs=self.backoffs.at(self.parts.now()),
-            habits=self.learner.look(self.parts.now()),
+            backoffs=(*self.backoffs.at(at), *pauses),
+            pools=self.history.pools,
+            habits=self.learner.look(at),
             listening_since=self.listening_since,
             poll_interval=self.policy.poll_interval,
             **spent(store, cluster, self.policy.budget, self.parts.now()),
         )
         return snapshot, is_server_ok
 
-    def act(self, made: Plan) -> None:
-        """Carry out a plan. Repeating it does no harm: ids and orders are the same."""
+    def act(self, made: Plan) -> int:
+        """Carry out a plan; how many of its launches were refused. Repeating it does no harm: ids and orders are the same."""
         store, at = self.parts.store, self.parts.now()
         for action in made.actions:
             if isinstance(action, Drain):
@@ -150,10 +172,22 @@ class Dispatcher:
                 log.info("instance ordered to end", extra={"instance": action.instance, "reason": action.reason.text})
                 store.request_terminate(action.instance, action.reason, at)
         store.stand(made.standings)
-        launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
+        refused = launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
         ordered = {a.instance for a in made.actions if isinstance(a, Terminate)}
         if ordered:
             self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
+        return refused
+
+    def _after_refusals(self, snapshot: Snapshot, again: int) -> Snapshot:
+        """The same world, but that some offers cannot be had: what they were for may get the next best at once."""
+        at = self.parts.now()
+        return replace(
+            snapshot,
+            pass_id=f"{snapshot.pass_id}r{again}",  # other ids than those that were refused
+            at=at,
+            instances=self.parts.store.instances(self.policy.cluster),
+            backoffs=(*self.backoffs.at(at), *self.breakers.run(snapshot.instances, at)),
+        )
 
     def remember(self, snapshot: Snapshot, made: Plan, is_server_ok: bool) -> None:
         """Keep what this pass saw and decided for the reading commands."""

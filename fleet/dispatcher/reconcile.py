@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from fleet.dispatcher.backoff import Backoffs
+from fleet.dispatcher.history import is_interruption
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.errors import ProviderError, UnknownProviderFault
 from fleet.model import Event, Instance, InstanceState, Reason
@@ -74,8 +75,11 @@ class Reconciler:
             )
             self.parts.store.note_gone(instance.id, reason, at)
             self.has_closed = True
+            resource = next((r for r in self.policy.resources if r.name == instance.resource), None)
             if failure := _boot_failure(instance, reason):
                 self.backoffs.fail(instance.offer, failure, at)
+            elif is_interruption(instance, reason):
+                self.backoffs.interrupted(instance.offer, resource, reason.text, at)
             log.info("instance gone", extra={"instance": instance.id, "reason": reason.text})
 
     def _adopt(self, ours: Sequence[Instance], listed: Mapping[str, Machine]) -> None:

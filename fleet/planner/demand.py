@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleet.model import Backoff, Offer, Order, Queue, Reason, Resource, Snapshot, Task
+from fleet.model import Offer, Order, Queue, Reason, Resource, Snapshot, Task
 from fleet.planner.capacity import Fits, Shape, Walk, shape_of
-from fleet.planner.price import known_price
+from fleet.planner.market import effective_price, pools_of, with_known_price
+from fleet.planner.pauses import Pauses, SpotWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Demand:
     refusal: Reason | None = None  # why it can get no machine
     refused_at: int = 0  # how many machines the plan launched when it found no room either
     sharing: Sequence[Walk] = ()  # where each further task that finds no room keeps parts of GPUs
+    spot_wait: SpotWait | None = None  # for which on demand has to wait
 
 
 def in_order(snapshot: Snapshot) -> list[Task]:
@@ -50,19 +52,19 @@ def in_order(snapshot: Snapshot) -> list[Task]:
 
 
 def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:
-    """Every offer of a known resource, by resource, in its order."""
+    """Every offer of a known resource, by resource: its order, but what costs more for the same comes later."""
     resources = {r.name: r for r in snapshot.resources}
-    backoffs: dict[str, list[Backoff]] = {}
-    for backoff in snapshot.backoffs:
-        if backoff.until > snapshot.at:
-            backoffs.setdefault(backoff.resource, []).append(backoff)
+    pauses = Pauses([b for b in snapshot.backoffs if b.until > snapshot.at and not b.is_probing])
     found: dict[str, list[Choice]] = {}
-    for place, offer in enumerate(snapshot.offers):
-        if resource := resources.get(offer.resource):
-            pause = next((b for b in backoffs.get(resource.name, ()) if b.covers(offer)), None)
+    pools = pools_of(snapshot.pools)
+    for place, each in enumerate(snapshot.offers):
+        if resource := resources.get(each.resource):
+            offer, pause = with_known_price(each), pauses.of(each)
             why = pause.reason if pause else None
-            choice = Choice(place, offer, resource, shape_of(offer), known_price(offer), why)
+            choice = Choice(place, offer, resource, shape_of(offer), effective_price(offer, pools), why)
             found.setdefault(resource.name, []).append(choice)
+    for several in found.values():
+        several.sort(key=lambda c: (c.usd is None, c.usd or 0.0, c.place))
     return found
 
 

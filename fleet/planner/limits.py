@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fleet.model import Budget, Offer, Queue, Reason, Resource, Snapshot
 from fleet.planner.money import Money
+from fleet.planner.pauses import Probes
 from fleet.planner.schedule import key_of, next_window
 
 
@@ -19,6 +20,7 @@ class Ledger:
     instances: int = 0
     by_resource: Counter[str] = field(default_factory=Counter)
     for_queue: Counter[str] = field(default_factory=Counter)  # instances launched for a queue, as their reasons say
+    probes: Probes | None = None
 
     @classmethod
     def of(cls, snapshot: Snapshot, money: Money | None = None) -> Ledger:
@@ -27,10 +29,14 @@ class Ledger:
         for instance in snapshot.instances:
             ledger.add(instance.offer, instance.reason.queue)
         ledger.money = money
+        if any(b.is_probing for b in snapshot.backoffs):
+            ledger.probes = Probes(snapshot.backoffs)
         return ledger
 
     def add(self, offer: Offer, queue: str | None, user: str | None = None) -> None:
         """Commit one more instance."""
+        if self.probes:
+            self.probes.note(offer)
         self.instances += 1
         self.by_resource[offer.resource] += 1
         if queue:
@@ -40,6 +46,8 @@ class Ledger:
 
     def refusal(self, offer: Offer, resource: Resource, queue: Queue | None, user: str | None = None) -> Reason | None:
         """Why one more of `offer` would break a limit; None: it would not."""
+        if self.probes and (probing := self.probes.refusal(offer)):
+            return probing
         budget = self.snapshot.budget
         if budget.max_instances is not None and self.instances >= budget.max_instances:
             return _cap("the fleet", self.instances, budget, "budget", budget.max_instances)

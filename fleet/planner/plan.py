@@ -23,6 +23,7 @@ from fleet.model import (
     Snapshot,
     Standing,
     Task,
+    Terminate,
     Waiting,
 )
 from fleet.planner import headroom
@@ -37,13 +38,15 @@ from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, soon_free, waits
 from fleet.planner.schedule import keep_to_windows, key_of, taken_back
+from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
 from fleet.planner.standing import Belonging, standings
 from fleet.planner.stretch import mean_s
 
 
 def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
-    ends = reap(snapshot)
+    returns, look_at = return_to_spot(snapshot)
+    ends: tuple[Terminate | Drain, ...] = (*reap(snapshot), *returns)
     ending = {e.instance for e in ends}
     windows = keep_to_windows(snapshot, ending)
     if windows:
@@ -57,7 +60,7 @@ def plan(snapshot: Snapshot) -> Plan:
     launches, waiting = draft.made() if draft else ((), ())
     actions: tuple[Action, ...] = (*ends, *windows, *orders.all(), *launches)
     kept, notes = (frozenset(draft.kept), tuple(draft.notes)) if draft else (frozenset[str](), ())
-    wakes = [orders.wake_at, money.wake_at if money else None, draft.wake_at if draft else None]
+    wakes = [look_at, next_turn(snapshot), orders.wake_at, money and money.wake_at, draft and draft.wake_at]
     return Plan(
         pass_id=snapshot.pass_id,
         at=snapshot.at,
@@ -108,7 +111,8 @@ class _Draft:
         self.notes: list[Reason] = []
         self.new: list[tuple[Room, Reason]] = []
         self.wake_at: datetime | None = None
-        self._demands: dict[tuple[str, float, str | None, float | None, str | None], Demand] = {}
+        self.spot_waits = SpotWaits(snapshot)
+        self._demands: dict[tuple[str, float, str | None, float | None, str | None, int], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
         self._kinds = 0
         self._crowds: Counter[tuple[str, str]] | None = None
@@ -130,6 +134,8 @@ class _Draft:
         own = self._own_room(demand, task) if task.id in self._coming_for else None
         found = own or self._room(demand, task)
         if isinstance(found, Reason):
+            if demand.spot_wait and found.code == "backoff":
+                found = demand.spot_wait.reason(task, self.snapshot.at)
             self.waiting.append(waits(found, task))
             return
         if found.tasks is not None:
@@ -153,7 +159,7 @@ class _Draft:
         for queue in headroom.wanted_by(self.snapshot.queues):
             limits = (d.refusal.limit for d in self._demands.values() if d.refusal and d.refusal.limit)
             limit = headroom.yields_to(queue, limits)
-            demand = headroom.demand_of(self._demand(queue, headroom.wish_of(queue), None), self.kept)
+            demand = headroom.demand_of(self._demand(queue, headroom.wish_of(queue)), self.kept)
             found = [] if limit else [room.instance for room in headroom.place(demand, self._launch)]
             self.kept.update(found)
             if len(found) < queue.headroom:
@@ -164,24 +170,27 @@ class _Draft:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
             why = replace(launched_for(tasks, reason.queue), user=reason.user) if tasks else reason
+            if lost := self.spot_waits.lost(room.offer, self.choices):
+                why = replace(why, text=why.text + lost)
             standing = Standing(above_gpus=tuple(sorted((room.above_gpus or {}).items())), meant_for=tasks)
             yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why, standing=standing)
 
     def _demand_of(self, task: Task) -> Demand:
         user = task.user if self.has_user_budgets else None
-        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib, user)
+        key = (task.queue, task.need.at_least, task.gpu_type, task.gpu_memory_gib, user, self.spot_waits.patience(task))
         demand = self._demands.get(key)
         if demand is None:
-            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:4]), user)
+            demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:4]), *key[4:])
         return demand
 
-    def _demand(self, queue: Queue, wish: Wish, user: str | None) -> Demand:
+    def _demand(self, queue: Queue, wish: Wish, user: str | None = None, patience: int = 0) -> Demand:
         fits = self._fits.setdefault(wish, Fits(wish))
         walks = [Walk(self.rooms[name]) for name in queue.resources]
         reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name, user=user)
         choices, ranks = ranked(fits, queue, self.choices)
+        able, spot_wait = self.spot_waits.apply(choices, patience)
         self._kinds += 1
-        return Demand(self._kinds, queue, fits, reason, walks, choices, ranks)
+        return Demand(self._kinds, queue, fits, reason, walks, able, ranks, spot_wait=spot_wait)
 
     def _may_launch(self, choice: Choice, demand: Demand) -> bool:
         user = demand.reason.user

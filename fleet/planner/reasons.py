@@ -100,4 +100,5 @@ def lacks(wish: Wish, shape: Shape) -> list[str]:
     found = ["too few"] if wish.at_least > shape.gpus else []
     found += ["another type"] if not is_gpu_type(wish.gpu_type, shape.gpu_model) else []
     memory = Wish(0.0 if not wish.at_least else 1.0, None, wish.gpu_memory_gib)
-    return found + (["too little memory"] if shape.gpus and not is_fit(memory, shape) else [])
+    short = bool(shape.gpus) and not is_fit(memory._replace(at_least=min(wish.at_least, 1.0)), shape)
+    return found + (["too little memory"] if short else [])

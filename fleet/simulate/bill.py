@@ -1,4 +1,8 @@
-"""What machines cost, as a cloud bills them, and by how much a budget was exceeded."""
+"""What machines cost, as a cloud bills them, and by how much a budget was exceeded.
+
+A spot machine is billed at the price of its launch until its end: so the store counts it, and so the budgets. AWS
+bills the spot price of each second, which may come to more or less than that of the launch.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from fleet.errors import NoCapacity, UnknownProviderFault
+from fleet.errors import NoCapacity, NotAuthorised, ProviderError, QuotaExceeded, UnknownProviderFault
 from fleet.model import Offer, Resource
 from fleet.providers.base import Launched, LaunchFailed, LaunchOrder, Machine
 from fleet.providers.fake import FakeCloud
@@ -46,10 +47,15 @@ class SimulatedCloud:
     # --- the contract
 
     def offers(self, resource: Resource, at: object) -> Sequence[Offer]:
-        return self._offers[resource.name]
+        at, faults = self._agenda.at, self._faults
+        if not faults.prices_move:
+            return self._offers[resource.name]
+        return [replace(o, price_usd_per_hour=faults.price_of(o, at)) for o in self._offers[resource.name]]
 
     def launch(self, orders: Sequence[LaunchOrder]) -> Sequence[Launched | LaunchFailed]:
         call = self._call("launch")
+        if any(self._faults.is_refused(order.offer.provider, self._agenda.at) for order in orders):
+            raise NotAuthorised(f"{orders[0].offer.provider}: the key is not valid")
         answers = [self._launch_one(order) for order in orders]
         if self._faults.has(self._faults.killed_calls, "killed", call):
             raise DispatcherKilled(call)
@@ -80,11 +86,7 @@ class SimulatedCloud:
 
     def _launch_one(self, order: LaunchOrder) -> Launched | LaunchFailed:
         is_new = f"fake-{order.instance}" not in self._fake.machines
-        if is_new and self._faults.is_sold_out(order.offer, self._agenda.at):
-            offer = order.offer
-            error = NoCapacity(
-                f"{offer.type} ({offer.market}) is sold out in {offer.zone or offer.region or 'this zone'}"
-            )
+        if is_new and (error := self._refusal(order.offer)):
             return LaunchFailed(instance=order.instance, error=error)
         (answer,) = self._fake.launch([order])
         if is_new:
@@ -92,6 +94,14 @@ class SimulatedCloud:
             self._truth.lives[order.instance] = life
             self._on_launch(order, self)
         return answer
+
+    def _refusal(self, offer: Offer) -> ProviderError | None:
+        at, where = self._agenda.at, offer.zone or offer.region or "this zone"
+        if self._faults.is_over_quota(offer, at):
+            return QuotaExceeded(f"the account may not have more {offer.family} ({offer.market}) in {where}")
+        if self._faults.is_sold_out(offer, at):
+            return NoCapacity(f"{offer.type} ({offer.market}) is sold out in {where}")
+        return None
 
     def _call(self, verb: str) -> str:
         """The name of this call; raises if it is one of those that get lost on their way there."""

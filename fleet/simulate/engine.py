@@ -17,7 +17,7 @@ from random import Random
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Budget, Gpu, Launch, Plan, Queue, Terminate
+from fleet.model import Action, Budget, Gpu, Launch, MarketPolicy, Plan, Queue, Terminate
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
@@ -50,7 +50,7 @@ class Simulation:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.agenda = Agenda()
-        self.truth = Truth()
+        self.truth = Truth(checkpoint=setting.checkpoint)
         self.server = SimulatedServer(self.agenda.now, self._on_queue_change)
         self.store = MemoryStore(self._on_store_change)
         self._jobs = {task_id(n): job for n, job in enumerate(setting.workload)}
@@ -63,7 +63,7 @@ class Simulation:
             store=self.store,
             truth=self.truth,
             faults=setting.faults,
-            duration_of=self._durations.__getitem__,
+            duration_of=lambda task: self._durations[task] - self.truth.kept.get(task, timedelta(0)),
             is_kept=lambda instance: instance in self._kept,
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
@@ -73,6 +73,7 @@ class Simulation:
         self._order = Random(setting.faults.seed)
         self._tick_at: datetime | None = None
         self._is_ticking = False
+        self._is_mixed = any(r.market is MarketPolicy.SPOT_THEN_ON_DEMAND for r in setting.policy.resources)
         self._pass_at: datetime | None = None
         self._promised: set[datetime] = set()  # passes far off
         self._unswept: set[str] = set()  # machines that took tasks with them
@@ -132,7 +133,7 @@ class Simulation:
         if resource.max_lifetime:
             self.request_pass(at + resource.max_lifetime + LIFETIME_GRACE, is_after=True)
         self._plan_silence(machine, at)
-        life = faults.spot_life_of(order.offer, order.instance)
+        life = faults.spot_life_of(order.offer, order.instance, at)
         if life is not None:
             taken_at = at + max(life, faults.notice)
             self.agenda.add(taken_at - faults.notice, partial(machine.take_notice, taken_at))
@@ -201,7 +202,8 @@ class Simulation:
         elif kind == "runs_ended" and self._is_idle_auto:
             self.request_pass(self.agenda.at)  # how long its machine stays depends on how many others are idle
         elif kind in ("enrolled", "goodbye", "runs_ended"):
-            self.request_pass(self.agenda.at + NO_HURRY)
+            # Where spot may take over, a machine that falls idle is soon asked to make way.
+            self.request_pass(self.agenda.at + (timedelta(0) if self._is_mixed else NO_HURRY))
 
     # --- the fleet's turn
 
@@ -271,7 +273,8 @@ class Simulation:
         if self._are_calls_due() or any(self._is_undone(action) for action in made.actions):
             self.request_pass(self._soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):
-            self.request_pass(pause.until)
+            if not pause.is_probing:
+                self.request_pass(pause.until)
         self._give_levels(made)
         if made.wake_at is not None:
             self.request_pass(made.wake_at)

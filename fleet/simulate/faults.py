@@ -11,10 +11,18 @@ from datetime import datetime, timedelta
 
 from fleet.errors import ConfigError
 from fleet.model import Market, Offer
-from fleet.simulate.agenda import seconds
+from fleet.simulate.agenda import EPOCH, seconds
 
 # Sold out or not is drawn anew so often, for each type, zone and market.
 WEATHER_LASTS_S = 1800.0
+# A quota or credentials fail for so long at a time.
+SPELL_LASTS_S = 6 * 3600.0
+# A storm takes this share of the spot machines of a zone within minutes, and then nothing is left to be had there.
+STORM_TAKES = 0.7
+STORM_LASTS_S = 600.0
+CALM_AFTER_S = 1800.0
+# Spot prices turn so often; between the turns they move evenly.
+PRICES_TURN_S = 6 * 3600.0
 # Zones differ: where machines are taken back seldom they live so much longer than the mean, and the other way round.
 ZONES_DIFFER = 3.0
 
@@ -25,9 +33,15 @@ class Faults:
 
     seed: int = 0
     spot_life: timedelta | None = None  # mean time until a spot machine is taken back, in a zone of average weather
+    storms_every: timedelta | None = None  # mean time between two waves of interruptions in one zone
+    prices_move: float = 0.0  # 0.3 = spot costs up to 30 % more or less than listed, by type, zone and time
     notice: timedelta = timedelta(seconds=120)  # before it is
     sold_out: Mapping[Market, float] = field(default_factory=dict)  # share of the time
+    over_quota: float = 0.0  # share of the time, for each family, region and market
+    refused: float = 0.0  # share of the time in which a provider does not accept our credentials
     dead_boots: float = 0.0  # share of machines whose supervisor never enrols
+    quitters: float = 0.0  # share of machines that enrol and end at once: a broken image
+    failing_agents: float = 0.0  # share of machines on which every task fails at once
     cut_off_every: timedelta | None = None  # mean time until a machine loses all contact
     cut_off_for: timedelta = timedelta(seconds=60)  # mean; often it comes back before anybody acts
     supervisor_life: timedelta | None = None  # mean time until a supervisor dies, and its tasks with it
@@ -51,15 +65,62 @@ class Faults:
 
     def is_sold_out(self, offer: Offer, at: datetime) -> bool:
         """Whether the cloud has none of these now."""
+        if offer.market is Market.SPOT and self._is_after_storm(offer, seconds(at)):
+            return True
         weather = int(seconds(at) // WEATHER_LASTS_S)
         return self.has(self.sold_out.get(offer.market, 0.0), "sold out", *_pool(offer), weather)
 
-    def spot_life_of(self, offer: Offer, machine: str) -> timedelta | None:
-        """How long the cloud leaves us this machine; None: as long as we want."""
-        if self.spot_life is None or offer.market is not Market.SPOT:
+    def is_over_quota(self, offer: Offer, at: datetime) -> bool:
+        """Whether the account may not have more of this family."""
+        spell = int(seconds(at) // SPELL_LASTS_S)
+        return self.has(self.over_quota, "quota", offer.family, offer.region or "", offer.market, spell)
+
+    def is_refused(self, provider: str, at: datetime) -> bool:
+        """Whether this provider does not accept our credentials."""
+        return self.has(self.refused, "refused", provider, int(seconds(at) // SPELL_LASTS_S))
+
+    def price_of(self, offer: Offer, at: datetime) -> float | None:
+        """US dollars an hour now: as listed, but that spot moves."""
+        usd = offer.price_usd_per_hour
+        if usd is None or not self.prices_move or offer.market is not Market.SPOT:
+            return usd
+        turn, part = divmod(seconds(at) // 60 * 60 / PRICES_TURN_S, 1)
+        before, after = (self.lot("price", *_pool(offer), int(turn) + n) for n in (0, 1))
+        return usd * (1 + self.prices_move * (2 * (before + (after - before) * part) - 1))
+
+    def spot_life_of(self, offer: Offer, machine: str, at: datetime = EPOCH) -> timedelta | None:
+        """How long the cloud leaves us this machine, which is launched at `at`; None: as long as we want."""
+        if offer.market is not Market.SPOT:
             return None
-        weather = ZONES_DIFFER ** (2 * self.lot("weather", *_pool(offer)) - 1)
-        return self.wait(self.spot_life * weather, "taken back", machine)
+        own = None
+        if self.spot_life is not None:
+            weather = ZONES_DIFFER ** (2 * self.lot("weather", *_pool(offer)) - 1)
+            own = self.wait(self.spot_life * weather, "taken back", machine)
+        storm = self._taken_by_storm(offer, machine, seconds(at))
+        return min((life for life in (own, storm) if life is not None), default=None)
+
+    def _storm_in(self, zone: str, window: int) -> float:
+        """When the one storm of this window begins, seconds after the start."""
+        assert self.storms_every
+        return (window + self.lot("storm", zone, window)) * self.storms_every.total_seconds()
+
+    def _is_after_storm(self, offer: Offer, now_s: float) -> bool:
+        if self.storms_every is None:
+            return False
+        window = int(now_s // self.storms_every.total_seconds())
+        storms = [self._storm_in(_zone(offer), n) for n in (window - 1, window)]
+        return any(0 <= now_s - storm_s < STORM_LASTS_S + CALM_AFTER_S for storm_s in storms)
+
+    def _taken_by_storm(self, offer: Offer, machine: str, launched_s: float) -> timedelta | None:
+        """The first storm of its zone that does not spare it."""
+        if self.storms_every is None:
+            return None
+        window = int(launched_s // self.storms_every.total_seconds())
+        while True:
+            storm_s = self._storm_in(_zone(offer), window) + STORM_LASTS_S * self.lot("in storm", machine, window)
+            if storm_s > launched_s and self.has(STORM_TAKES, "storm takes", machine, window):
+                return timedelta(seconds=storm_s - launched_s)
+            window += 1
 
 
 def faults_of(name: str, seed: int) -> Faults:
@@ -72,12 +133,22 @@ def faults_of(name: str, seed: int) -> Faults:
         return Faults(seed=seed)
     if name == "spot":
         # Dearer than the calm pools of the large clouds (5 to 20 % a month), kinder than their worst.
-        return Faults(seed=seed, spot_life=timedelta(days=5), sold_out={Market.SPOT: 0.15, Market.ON_DEMAND: 0.01})
+        return Faults(
+            seed=seed,
+            spot_life=timedelta(days=5),
+            storms_every=timedelta(days=7),
+            prices_move=0.2,
+            sold_out={Market.SPOT: 0.15, Market.ON_DEMAND: 0.01},
+        )
     if name == "chaos":
         return Faults(
             seed=seed,
             spot_life=timedelta(hours=6),
+            storms_every=timedelta(hours=12),
+            prices_move=0.4,
             sold_out={Market.SPOT: 0.2, Market.ON_DEMAND: 0.05},
+            over_quota=0.05,
+            refused=0.02,
             dead_boots=0.03,
             cut_off_every=timedelta(hours=12),
             supervisor_life=timedelta(days=2),
@@ -89,5 +160,9 @@ def faults_of(name: str, seed: int) -> Faults:
     raise ConfigError(f"--faults {name}: there are none, spot and chaos")
 
 
+def _zone(offer: Offer) -> str:
+    return offer.zone or offer.region or ""
+
+
 def _pool(offer: Offer) -> tuple[str, str, str]:
-    return offer.type, offer.zone or offer.region or "", offer.market
+    return offer.type, _zone(offer), offer.market

@@ -32,6 +32,8 @@ from fleet.supervisor.decide import (
 
 # So long before the cloud takes a machine its tasks are stopped and put back.
 STOP_BEFORE_END = timedelta(seconds=30)
+# How long a task lasts where every agent dies.
+FAILS_AFTER = timedelta(seconds=2)
 # Ends of tasks that are no scale-down: the world did it, or a limit on lifetimes or money that the fleet file sets.
 NOT_SCALE_DOWN = ("contact_lost", "preempted", "lost_contact", "max_lifetime", "budget_stop", "budget_drain")
 
@@ -46,7 +48,7 @@ class World:
     store: MemoryStore
     truth: Truth
     faults: Faults
-    duration_of: Callable[[str], timedelta]  # of one undisturbed run of a task
+    duration_of: Callable[[str], timedelta]  # of an undisturbed run of a task from where it is
     is_kept: Callable[[str], bool]  # whether the centre wants this machine to stay, idle or not
 
 
@@ -110,6 +112,9 @@ class Machine:
             self._end(self.id)
             return
         self._enrolled_at = self._idle_since = at
+        if world.faults.has(world.faults.quitters, "quits", self.id):
+            self._stopped_pulling = Reason(code="hook_failed", text="a startup hook failed")
+            self._say_goodbye(self._stopped_pulling)
         self.step()
 
     def lose_contact_at(self, at: datetime) -> None:
@@ -266,7 +271,17 @@ class Machine:
         self._count_free()
         self._idle_since = None
         world.truth.start(attempt)
+        if world.faults.has(world.faults.failing_agents, "agents fail", self.id):
+            world.agenda.add(at + FAILS_AFTER, partial(self._fail, job))
+            return
         world.agenda.add(at + world.duration_of(task.id), partial(self._finish, job))
+
+    def _fail(self, job: Job) -> None:
+        """Its agent died, if the task is still here."""
+        if self._jobs.get(job.held.task.id) is job:
+            self._world.truth.end(job.attempt, self._world.agenda.at)
+            self._release(job, RunResult.FAILED)
+            self.step()
 
     def _finish(self, job: Job) -> None:
         """The task came to its own end, if it is still here."""
@@ -310,6 +325,8 @@ class Machine:
         for task, result in untold:
             if result is RunResult.REQUEUED:
                 self._world.server.put_back(task.id, task.queue, "its machine ends")
+            elif result is RunResult.FAILED:
+                self._world.server.failed(task.id, "its agent died")
             else:
                 self._world.server.completed(task.id, "it ended by itself")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from fleet.config import Config
@@ -18,7 +19,7 @@ from fleet.simulate.trace import read_trace
 
 
 def simulate_files(
-    config: Config, trace: Path, prices: Path | None, boot_time: str, faults: str, seed: int
+    config: Config, trace: Path, prices: Path | None, boot_time: str, faults: str, seed: int, checkpoint: str = "never"
 ) -> tuple[Figures, tuple[str, ...]]:
     """The figures, and what a reader of them should know.
 
@@ -26,19 +27,24 @@ def simulate_files(
         ConfigError: a flag, the trace or the prices cannot be read, or a shape or price is not known.
     """
     started = time.perf_counter()
-    try:
-        boot = duration(boot_time)
-    except ValueError as error:
-        raise ConfigError(f"--boot-time {boot_time}: {error}") from error
+    boot = _time("--boot-time", boot_time)
     setting = Setting(
         policy=policy_of(config),
         offers=offers_of(config.resources, prices),
         workload=read_trace(trace, config.queues),
         boot_time=boot,
+        checkpoint=None if checkpoint == "never" else _time("--checkpoint", checkpoint) or None,
         faults=faults_of(faults, seed),
     )
     outcome = Simulation(setting).run()
     return figures_of(setting, outcome, time.perf_counter() - started), tuple(_notes(outcome))
+
+
+def _time(flag: str, text: str) -> timedelta:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{flag} {text}: {error}") from error
 
 
 def policy_of(config: Config) -> Policy:

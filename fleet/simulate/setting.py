@@ -23,6 +23,7 @@ class Setting:
     workload: Sequence[Submission]  # in the order of submission
     boot_time: timedelta = timedelta(seconds=180)
     faults: Faults = field(default_factory=Faults)
+    checkpoint: timedelta | None = None  # so often a task keeps what it has done; None: it begins anew each time
     is_dense: bool = False
 
 

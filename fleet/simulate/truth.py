@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fleet.model import Offer
 
@@ -35,6 +35,8 @@ class Attempt:
 class Truth:
     """All that happened."""
 
+    checkpoint: timedelta | None = None  # so often a task keeps what it has done; None: it loses all with its machine
+    kept: dict[str, timedelta] = field(default_factory=dict)  # by task: what it need not do again
     lives: dict[str, Life] = field(default_factory=dict)  # by the intent's id
     attempts: list[Attempt] = field(default_factory=list)
     first_start: dict[str, datetime] = field(default_factory=dict)  # by task
@@ -55,5 +57,8 @@ class Truth:
         if not self.running[attempt.task]:
             del self.running[attempt.task]
         attempt.ended_at, attempt.is_complete = at, is_complete
+        if self.checkpoint and not is_complete:
+            done = (at - attempt.started_at) // self.checkpoint * self.checkpoint
+            self.kept[attempt.task] = self.kept.get(attempt.task, timedelta(0)) + done
         if is_complete:
             self.completed.add(attempt.task)

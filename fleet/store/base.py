@@ -133,9 +133,14 @@ class ReadStore(Protocol):
     def append_events(self, events: Sequence[Event]) -> None: ...
 
     def events(
-        self, after: int = 0, limit: int = 1000, instance: str | None = None, task: str | None = None
+        self,
+        after: int = 0,
+        limit: int = 1000,
+        instance: str | None = None,
+        task: str | None = None,
+        kind: str | None = None,
     ) -> tuple[Event, ...]:
-        """Oldest first, with seq > after; the newest `limit` of them when after is 0."""
+        """Oldest first, with seq > after; the newest `limit` of them when after is 0. Only of this instance, task, kind."""
         ...
 
     def view(self) -> View | None:

@@ -150,9 +150,14 @@ class ChronicledStore:
         self._store.append_events(events)
 
     def events(
-        self, after: int = 0, limit: int = 1000, instance: str | None = None, task: str | None = None
+        self,
+        after: int = 0,
+        limit: int = 1000,
+        instance: str | None = None,
+        task: str | None = None,
+        kind: str | None = None,
     ) -> tuple[Event, ...]:
-        return self._store.events(after, limit, instance, task)
+        return self._store.events(after, limit, instance, task, kind)
 
     def view(self) -> View | None:
         return self._store.view()

@@ -200,7 +200,12 @@ class MemoryStore:
             self._last_seq += len(events)
 
     def events(
-        self, after: int = 0, limit: int = 1000, instance: str | None = None, task: str | None = None
+        self,
+        after: int = 0,
+        limit: int = 1000,
+        instance: str | None = None,
+        task: str | None = None,
+        kind: str | None = None,
     ) -> tuple[Event, ...]:
         with self._lock:
             found = self._events[bisect_left(self._events, after + 1, key=lambda event: event.seq) :]
@@ -208,6 +213,8 @@ class MemoryStore:
             found = [event for event in found if event.instance == instance]
         if task is not None:
             found = [event for event in found if event.task == task]
+        if kind is not None:
+            found = [event for event in found if event.kind == kind]
         return tuple(found[:limit] if after else found[max(len(found) - limit, 0) :])
 
     def view(self) -> View | None:

@@ -233,7 +233,12 @@ class SqlStore:
             connection.execute(sa.insert(EVENT), [event_row(event) for event in events])
 
     def events(
-        self, after: int = 0, limit: int = 1000, instance: str | None = None, task: str | None = None
+        self,
+        after: int = 0,
+        limit: int = 1000,
+        instance: str | None = None,
+        task: str | None = None,
+        kind: str | None = None,
     ) -> tuple[Event, ...]:
         query = sa.select(*EVENT_COLUMNS).limit(limit)
         query = query.where(EVENT.c.seq > after).order_by(EVENT.c.seq) if after else query.order_by(EVENT.c.seq.desc())
@@ -241,6 +246,8 @@ class SqlStore:
             query = query.where(EVENT.c.instance == instance)
         if task is not None:
             query = query.where(EVENT.c.task == task)
+        if kind is not None:
+            query = query.where(EVENT.c.kind == kind)
         with self._database.read() as connection:
             events = [Event(**row) for row in connection.execute(query).mappings()]
         return tuple(events if after else reversed(events))

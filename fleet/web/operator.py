@@ -1,4 +1,4 @@
-"""The operator API: what people and commands ask, and the two orders that they may give."""
+"""The operator API: what people and commands ask, and the orders that they may give."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class OperatorApi:
             Route("/api/v1/instances", self._guarded(self.instances)),
             Route("/api/v1/instances/{instance}/drain", self._guarded(self.drain), methods=["POST"]),
             Route("/api/v1/instances/{instance}/terminate", self._guarded(self.terminate), methods=["POST"]),
+            Route("/api/v1/resources/{resource}/breaker/reset", self._guarded(self.reset_breaker), methods=["POST"]),
             Route("/metrics", self._guarded(self.metrics)),
         )
 
@@ -105,6 +106,20 @@ class OperatorApi:
         self._known(instance)
         verb(instance, Reason(code="operator", text=text), self._clock())
         return Json({"instance": instance, "state": self._known(instance).state})
+
+    async def reset_breaker(self, request: Request) -> Response:
+        text = _reason_text(await read_body(request))
+        return await run_in_threadpool(self._reset_breaker, request.path_params["resource"], text)
+
+    def _reset_breaker(self, resource: str, text: str) -> Response:
+        """An event is the order: the dispatcher asks for the last one when a breaker would be open."""
+        known = {name for queue in self._settings.queues for name in queue.resources}
+        if resource not in known:
+            raise HTTPException(404, f"no queue uses a resource {resource!r}; there are {', '.join(sorted(known))}")
+        reason = Reason(code="operator", text=text, limit=f"resources.{resource}")
+        event = Event(at=self._clock(), kind="breaker.reset", text=f"resource {resource}: {text}", reason=reason)
+        self._store.append_events([event])
+        return Json({"resource": resource})
 
     # --- how it is answered
 

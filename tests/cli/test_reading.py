@@ -192,3 +192,10 @@ def test_a_dispatcher_that_wants_a_token_says_where_it_is(shell: Shell) -> None:
         assert "operator_token" in shell.refusal("status", "--url", web.url)
         assert "does not take this token" in shell.refusal("status", "--url", web.url, FLEET_TOKEN="wrong")
         assert shell.fleet("status", "--url", web.url, FLEET_TOKEN="secret").returncode == 0
+
+
+def test_a_breaker_is_closed_by_the_name_of_its_resource(busy: Web, shell: Shell) -> None:
+    name = busy.settings.queues[0].resources[0]
+    assert shell.fleet("breaker", "reset", name, "--url", busy.url).stdout.startswith(f"{name} is launched again")
+    assert [e.kind for e in busy.store.events(kind="breaker.reset")] == ["breaker.reset"]
+    assert "no queue uses a resource 'nothing'" in shell.refusal("breaker", "reset", "nothing", "--url", busy.url)

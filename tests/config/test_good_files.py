@@ -77,7 +77,8 @@ def test_the_example_of_the_design_is_read_whole() -> None:
             image="ami-0abc",
             max_instances=8,
             idle_timeout=timedelta(minutes=10),
-            settings={"fallback_after": timedelta(minutes=5), "blackout": timedelta(minutes=30)},
+            fallback_after=timedelta(minutes=5),
+            blackout=timedelta(minutes=30),
         ),
         Resource(
             name="p4d",

@@ -143,7 +143,10 @@ def test_parts_of_a_gpu_share_it_on_one_machine() -> None:
 
 def test_a_part_that_no_gpu_of_its_resources_can_give_says_so() -> None:
     made = plan(a_snapshot(tasks=(a_task(gpus=0.5, gpu_memory_gib=30),)))  # of GPUs of 40 GiB
-    assert why(made) == "no_fit: needs 0.5 of a GPU with 30 GiB; none of its resources (gpu) has such GPUs"
+    assert why(made) == (
+        "no_fit: needs 0.5 of a GPU with 30 GiB; "
+        "the nearest, fake-4gpu of gpu, has 4 GPUs Fake A100 with 40 GiB: too little memory"
+    )
     assert len(launches(a_snapshot(tasks=(a_task(gpus=0.5, gpu_memory_gib=20),)))) == 1
 
 

@@ -77,6 +77,7 @@ def test_a_task_that_never_starts_is_explained_in_one_line(files: list[str], tmp
     [
         (["--faults", "some"], "--faults some: there are none, spot and chaos"),
         (["--boot-time", "3"], "--boot-time 3: a duration has a unit"),
+        (["--checkpoint", "often"], "--checkpoint often: a duration has a unit"),
         (["--trace", "nowhere.csv"], "nowhere.csv: cannot be read as a trace"),
         (["--prices", "nowhere.csv"], "nowhere.csv: cannot be read as prices"),
     ],

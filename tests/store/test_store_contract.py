@@ -425,6 +425,7 @@ def test_events_are_read_in_pieces_of_at_most_the_limit(store: Store) -> None:
     assert [e.seq for e in store.events(limit=2, instance="i1")] == [7, 9]
     assert [e.seq for e in store.events(after=1, limit=2, instance="i1")] == [3, 5]
     assert [e.seq for e in store.events(task="t0")] == [3, 6, 9]
+    assert [e.seq for e in store.events(kind="7")] == [7]
 
 
 def test_old_events_can_be_forgotten_and_their_numbers_are_not_given_again(store: Store) -> None:

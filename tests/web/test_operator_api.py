@@ -134,6 +134,16 @@ def test_an_operator_orders_a_drain_and_an_end(busy: Web) -> None:
     assert busy.post("/api/v1/instances/i0/terminate").json() == {"instance": "i0", "state": "gone"}
 
 
+def test_an_operator_closes_the_breaker_of_a_resource_and_no_other(busy: Web) -> None:
+    known = sorted({name for queue in busy.settings.queues for name in queue.resources})
+    done = busy.post(f"/api/v1/resources/{known[0]}/breaker/reset", {"reason": "a new image"})
+    assert (done.status_code, done.json()) == (200, {"resource": known[0]})
+    (event,) = busy.store.events(kind="breaker.reset")
+    assert event.reason
+    assert (event.reason.limit, event.reason.text) == (f"resources.{known[0]}", "a new image")
+    assert error(busy.post("/api/v1/resources/nothing/breaker/reset"))[0] == 404
+
+
 def test_an_order_for_nobody_is_refused(busy: Web) -> None:
     busy.store.record_intents([replace(an_instance("foreign"), cluster="other")])
     for name in ("i9", "foreign"):
