@@ -34,6 +34,13 @@ class MarketPolicy(StrEnum):
     SPOT_THEN_ON_DEMAND = "spot_then_on_demand"
 
 
+class Fairness(StrEnum):
+    """How queues of the same priority share the fleet. A queue of higher priority goes before them all."""
+
+    PRIORITY = "priority"  # in the order of the fleet file
+    SHARES = "shares"  # by weight: who holds the fewest GPUs for his weight goes next
+
+
 class WhenSpent(StrEnum):
     """What happens at the cap of a money budget."""
 
@@ -123,6 +130,9 @@ class Task:
     user: str = ""
     gpu_type: str | None = None  # "a100": only GPUs whose model contains this word
     gpu_memory_gib: float | None = None  # at least so much on each GPU
+    instances: int = 1  # more: a gang, which starts on so many instances at once or not at all
+    is_one_zone: bool = False  # of a gang: all its instances in one zone
+    gang: str | None = None  # a node of the gang that this running task (of rank 0) has started
     notes: tuple[str, ...] = ()  # wishes of the task that were ignored, each with its cause, for people
 
 
@@ -136,6 +146,8 @@ class Queue:
     priority: int = 0  # higher goes first
     slots: int | None = None  # tasks without GPUs at once on one instance; None = one for each CPU
     max_instances: int | None = None
+    weight: float = 1.0  # its part among queues of the same priority, where the fleet shares
+    is_shared_by_users: bool = False  # its users take turns, instead of first come, first served
 
 
 # --- what may be had
@@ -204,6 +216,8 @@ class Allocation:
     worker: str  # what ClearML sees: "<cluster>:<resource>:<instance>:gpu0,1"
     gpus: tuple[str, ...]  # uuids; empty for a CPU task
     started_at: datetime
+    user: str = ""
+    gang: str | None = None  # as the task's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +286,40 @@ class Budget:
     when_spent: WhenSpent = WhenSpent.HOLD
 
 
+# --- whose turn it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """The GPUs that the tasks of one user in one queue hold. A CPU task counts as a thousandth of one."""
+
+    queue: str
+    user: str
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What gets free on this instance is kept for this task, and for nothing behind it."""
+
+    task: str  # of a gang: its task of rank 0, also for the machines of the others
+    instance: str
+    since: datetime
+    is_first: bool = False  # nothing goes before it here either: it has waited too long, or is a gang
+    gang_gpus: float | None = None  # what one node of the gang takes here; None: not of a gang
+    may_start: bool = False  # of a gang: all its machines are free and held, and this one takes the task of rank 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """Whose turn it is, as the last pass saw it. A level: supervisors follow it until they hear the next."""
+
+    fairness: Fairness = Fairness.PRIORITY
+    uses: tuple[Use, ...] = ()  # empty where nobody shares
+    holds: tuple[Hold, ...] = ()
+    gangs: tuple[str, ...] = ()  # whose nodes go to the machines held for them, and to no other
+
+
 # --- what the planner sees and says
 
 
@@ -290,6 +338,9 @@ class Snapshot:
     budget: Budget = Budget()
     backoffs: tuple[Backoff, ...] = ()
     listening_since: datetime | None = None  # the centre could not hear anybody before: no silence counts from earlier
+    fairness: Fairness = Fairness.PRIORITY
+    starvation_after: timedelta | None = None  # a large task that waits longer goes first; None: never
+    holds: tuple[Hold, ...] = ()  # of the last plan, so that the next one does not hop from machine to machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,6 +421,7 @@ class Plan:
     # When the passing of time alone will next change this plan; None: never. A dispatcher polls anyway; the simulator,
     # which passes only when something can come out differently, needs to be told.
     wake_at: datetime | None = None
+    turns: Turns = Turns()  # for the supervisors
 
 
 # --- what is remembered

@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from fleet.errors import WireError
-from fleet.model import AgentSettings, Allocation, Gpu, Queue, Reason, Run, ServerAccess
+from fleet.model import AgentSettings, Allocation, Gpu, Queue, Reason, Run, ServerAccess, Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,7 @@ class Enrolled:
     heartbeat_interval: timedelta
     contact_timeout: timedelta  # without any contact so long: end the tasks, then the machine (fencing)
     max_lifetime: timedelta | None
+    turns: Turns | None = None  # as in Orders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,8 @@ class Orders:
     idle_timeout: timedelta | None  # replaces the one of Enrolled; None while `min_instances` keeps this machine
     runs_seen: tuple[str, ...]  # tasks whose ended run is in the ledger
     hint: int  # the newest hint, to listen after
+    # Whose turn it is, without what this machine holds itself. None: a dispatcher that does not know, so by priority alone.
+    turns: Turns | None = None
 
 
 T = TypeVar("T")

@@ -38,6 +38,9 @@ def preview(config: Config) -> Plan:
             offers=tuple(o for r in config.resources for o in providers[r.provider].offers(r, at)),
             instances=store.instances(config.cluster),
             budget=config.budget,
+            fairness=config.fairness,
+            starvation_after=config.starvation_after,
+            holds=store.turns().holds,
             listening_since=at,  # silence that only this look has not heard is nobody's fault
         )
     )

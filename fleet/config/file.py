@@ -9,15 +9,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from fleet.config.agent import read_agent
-from fleet.config.quantities import address, duration, money, url
+from fleet.config.quantities import address, duration, money, number, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.section import Section
 from fleet.config.settings import Address, Config, Embedded, Front
 from fleet.config.text import MAX_CHARS, plain
 from fleet.errors import ConfigError
-from fleet.model import Budget, GpuNeed, Queue, Resource, ServerAccess, WhenSpent
+from fleet.model import Budget, Fairness, GpuNeed, Queue, Resource, ServerAccess, WhenSpent
 
 LISTEN = Address(host="127.0.0.1", port=8765)
+# Longer than a boot and a short task, shorter than a working day: who waits so long has been passed.
+STARVATION_AFTER: timedelta | None = timedelta(minutes=30)
 LONGEST_PROBLEM = 500
 SHORTEST_QUEUE_NAME = 3  # the server refuses shorter ones
 ONE_GPU = GpuNeed(at_least=1, at_most=1)
@@ -100,6 +102,8 @@ def _config(top: Section, origin: str) -> Config:
         agent=read_agent(top.section("agent")),
         resources=resources,
         queues=queues,
+        fairness=top.choice("fairness", Fairness, Fairness.PRIORITY),
+        starvation_after=top.read("starvation_after", _starvation_after, STARVATION_AFTER),
     )
     top.no_more()
     _check_names(top, config)
@@ -199,6 +203,8 @@ def _queue(name: str, part: Section) -> Queue:
         priority=part.read("priority", _priority, 0),
         slots=part.whole("slots", None, at_least=1),
         max_instances=part.whole("max_instances", None, at_least=1),
+        weight=part.read("weight", _weight, 1.0),
+        is_shared_by_users=part.flag("user_shares", False),
     )
     if part.has("resources") and part.anything("resources") == []:
         part.wrong("resources", "names no resource")
@@ -286,6 +292,22 @@ def _priority(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 1_000_000:
         raise ValueError("a priority is a whole number; higher goes first")
     return value
+
+
+def _weight(value: object) -> float:
+    weight = number(value)
+    if not 0.001 <= weight <= 1_000_000:
+        raise ValueError("a weight is a number above 0: a queue of weight 2 gets twice the GPUs of one of weight 1")
+    return weight
+
+
+def _starvation_after(value: object) -> timedelta | None:
+    if value == "never":
+        return None
+    after = duration(value)
+    if after < timedelta(minutes=1):
+        raise ValueError("must be 1m or more; or never")
+    return after
 
 
 def _poll_interval(value: object) -> timedelta:

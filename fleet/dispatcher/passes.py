@@ -120,6 +120,9 @@ class Dispatcher:
             budget=Budget(max_instances=0) if self.is_closing else self.policy.budget,
             backoffs=self.backoffs.at(self.parts.now()),
             listening_since=self.listening_since,
+            fairness=self.policy.fairness,
+            starvation_after=self.policy.starvation_after,
+            holds=store.turns().holds,
         )
         return snapshot, is_server_ok
 
@@ -140,7 +143,9 @@ class Dispatcher:
             self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
 
     def remember(self, snapshot: Snapshot, made: Plan, is_server_ok: bool) -> None:
-        """Keep what this pass saw and decided for the reading commands."""
+        """Keep what this pass saw and decided, for supervisors and the reading commands."""
+        if is_server_ok:  # who cannot see what waits does not know whose turn it is
+            self.parts.store.remember_turns(made.turns)
         self.parts.store.remember_view(
             View(
                 at=snapshot.at,

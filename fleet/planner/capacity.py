@@ -60,7 +60,7 @@ class Room:
     free_gpus: float
     shared_cpu_tasks: int = 0  # of queues without slots of their own: they share one slot for each CPU
     own_cpu_tasks: Mapping[str, int] | None = None  # of queues with slots, by name
-    kept_gpus: float = 0  # of those that were free, for a task that is ahead and needs more
+    kept_gpus: float = 0  # of those that were free, for a task that has this instance held
     kept_for: str | None = None
     tasks: list[str] | None = None  # for which this plan launches it; None: it is there
 
@@ -72,6 +72,10 @@ class Room:
             return False
         self.free_gpus -= at_least
         return True
+
+    def keep_for(self, task: str) -> None:
+        """All that is free, and what gets free, is for this task."""
+        self.kept_gpus, self.kept_for, self.free_gpus = self.free_gpus, task, 0
 
     def _take_slot(self, queue: Queue) -> bool:
         """As `fleet.supervisor.allocation.free_cpu_slots` counts them."""
@@ -94,7 +98,6 @@ class Walk:
 
     rooms: Sequence[Room]  # grows at its end while the plan adds machines
     place: int = 0
-    kept: int = 0  # so many of them keep what they have free for it
 
     def take(self, fits: Fits, queue: Queue) -> Room | None:
         """Room for one more task; None: these rooms, as far as there are any yet, have none."""
@@ -108,14 +111,6 @@ class Walk:
                 return room
         self.place = len(self.rooms)
         return None
-
-    def keep(self, fits: Fits, task: str) -> None:
-        """What is free is too little for this task, and kept for it: so do supervisors (`fleet.supervisor.allocation`),
-        lest small tasks starve large ones. Those behind it must not be told to wait there."""
-        for room in self.rooms[self.kept :]:
-            if room.free_gpus > 0 and fits.wish.at_least and fits[room.shape]:
-                room.kept_gpus, room.kept_for, room.free_gpus = room.free_gpus, task, 0
-        self.kept = len(self.rooms)
 
 
 def shape_of(offer: Offer) -> Shape:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fleet.model import Backoff, Offer, Queue, Reason, Resource, Snapshot, Task
+from fleet.model import Backoff, Offer, Queue, Reason, Resource, Snapshot
 from fleet.planner.capacity import Fits, Shape, Walk, shape_of
+from fleet.planner.fairness import Order, is_fair, uses_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,10 @@ class Demand:
     refused_at: int = 0  # how many machines the plan launched when it found no room either
 
 
-def in_order(snapshot: Snapshot) -> list[Task]:
-    """What waits, the most urgent first: queues by priority, then as the fleet file has them, then their own order."""
-    by_priority = sorted(snapshot.queues, key=lambda q: -q.priority)
-    rank = {queue.name: place for place, queue in enumerate(by_priority)}
-    return sorted(snapshot.tasks, key=lambda t: (rank[t.queue], t.position, t.id))
+def in_order(snapshot: Snapshot) -> Order:
+    """What waits, one task after the other, whoever's turn it is."""
+    uses = uses_of(snapshot.instances) if is_fair(snapshot.queues, snapshot.fairness) else ()
+    return Order(snapshot.tasks, snapshot.queues, snapshot.fairness, uses)
 
 
 def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:

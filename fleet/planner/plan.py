@@ -6,10 +6,13 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from datetime import datetime
 
-from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Waiting
+from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snapshot, Task, Turns, Waiting
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
+from fleet.planner.fairness import share_words, uses_of
+from fleet.planner.holds import Holds
 from fleet.planner.limits import Ledger
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, waits
@@ -22,7 +25,10 @@ def plan(snapshot: Snapshot) -> Plan:
     draft = _Draft(snapshot, {e.instance for e in ends}) if _has_work(snapshot) else None
     launches, waiting = draft.made() if draft else ((), ())
     actions: tuple[Action, ...] = (*ends, *launches)
-    return Plan(pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting)
+    turns, wake_at = draft.turns() if draft else (Turns(fairness=snapshot.fairness), None)
+    return Plan(
+        pass_id=snapshot.pass_id, at=snapshot.at, actions=actions, waiting=waiting, turns=turns, wake_at=wake_at
+    )
 
 
 def _has_work(snapshot: Snapshot) -> bool:
@@ -42,12 +48,15 @@ class _Draft:
         self.choices = choices_of(snapshot)
         self.waiting: list[Waiting] = []
         self.new: list[tuple[Room, Reason]] = []
+        self.order = in_order(snapshot)
+        self.share_words = share_words(self.order)
+        self.holds = Holds(snapshot, self.rooms)
         self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
         """What to launch, and what becomes of every task that waits."""
-        for task in in_order(self.snapshot):
+        for task in self.order:
             self.place(task)
         self.keep_minimum()
         return tuple(self.launches()), tuple(self.waiting)
@@ -58,12 +67,15 @@ class _Draft:
         demand = self._demands.get(key)
         if demand is None:
             demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
-        found = self._room(demand, task.id)
+        found = self.holds.room_for(task) or self._room(demand)
         if isinstance(found, Reason):
-            self.waiting.append(waits(found, task))
+            self.holds.refused(task, demand)
+            self.waiting.append(waits(found, task, self.share_words.get(task.queue, "")))
             return
         if found.tasks is not None:
             found.tasks.append(task.id)
+        self.holds.placed(task, found)
+        self.order.gave(task, task.need.at_least)
         self.waiting.append(goes_to(found, task))
 
     def keep_minimum(self) -> None:
@@ -77,6 +89,12 @@ class _Draft:
                     break
                 self._add(choice, reason)
 
+    def turns(self) -> tuple[Turns, datetime | None]:
+        """What supervisors are told, and when time alone will change it."""
+        uses = uses_of(self.snapshot.instances) if self.order.is_fair else ()
+        turns = Turns(fairness=self.snapshot.fairness, uses=uses, holds=tuple(self.holds.made))
+        return turns, self.holds.wake_at
+
     def launches(self) -> Iterator[Launch]:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
@@ -89,7 +107,7 @@ class _Draft:
         reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name)
         return Demand(queue, fits, reason, walks, tuple(fitting(fits, queue, self.choices)))
 
-    def _room(self, demand: Demand, task: str) -> Room | Reason:
+    def _room(self, demand: Demand) -> Room | Reason:
         """Room for this task of the class, launched if need be, or why there is none."""
         # If no machine was added since all refused this class, the next of it need not look.
         if demand.refusal and demand.refused_at == len(self.new):
@@ -101,8 +119,6 @@ class _Draft:
             if launched := self._launch(demand):
                 return launched
             demand.refusal = self._refusal(demand)
-        for walk in demand.walks:
-            walk.keep(demand.fits, task)
         demand.refused_at = len(self.new)
         return demand.refusal
 

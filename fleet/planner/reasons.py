@@ -32,9 +32,9 @@ def goes_to(room: Room, task: Task) -> Waiting:
     return Waiting(task=task.id, queue=task.queue, reason=reason, instance=room.instance)
 
 
-def waits(why: Reason, task: Task) -> Waiting:
-    """Why a task gets no machine now."""
-    reason = Reason(code=why.code, text=why.text, queue=task.queue, task=task.id, limit=why.limit)
+def waits(why: Reason, task: Task, share: str = "") -> Waiting:
+    """Why a task gets no machine now; `share`: of its queue, where queues share."""
+    reason = Reason(code=why.code, text=why.text + share, queue=task.queue, task=task.id, limit=why.limit)
     return Waiting(task=task.id, queue=task.queue, reason=reason)
 
 

@@ -17,7 +17,8 @@ from random import Random
 from fleet.dispatcher.parts import Parts
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Gpu, Launch, Plan, Queue, Terminate
+from fleet.model import Action, Gpu, Launch, Plan, Queue, Task, Terminate
+from fleet.planner.fairness import is_fair
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
@@ -64,6 +65,7 @@ class Simulation:
             truth=self.truth,
             faults=setting.faults,
             duration_of=self._durations.__getitem__,
+            on_start=self._on_start,
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
         self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
@@ -76,6 +78,9 @@ class Simulation:
         self._promised: set[datetime] = set()  # passes far off
         self._unswept: set[str] = set()  # machines that took tasks with them
         self._is_at_a_limit = False  # a task waits for something to go
+        self._is_fair = is_fair(setting.policy.queues, setting.policy.fairness)
+        self._is_anybody_waiting = False
+        self._held: frozenset[str] = frozenset()  # tasks for which machines are held
         self._peeked = 0
         self._unsubmitted = len(self._jobs)
         self._settled_until: datetime | None = None
@@ -170,6 +175,10 @@ class Simulation:
         cloud.end(instance)
         self._bury(instance, "shutdown")
 
+    def _on_start(self, task: Task) -> None:
+        if task.id in self._held:
+            self.request_pass(self.agenda.at)  # its machine may be held for the next
+
     def _bury(self, instance: str, why: str) -> None:
         self._machines.pop(instance).killed(why)
         if any(run.ended_at is None for run in self.store.runs(instance=instance)):
@@ -183,12 +192,19 @@ class Simulation:
 
     def _on_queue_change(self) -> None:
         self._progress_at = self.agenda.at
+        if self._is_fair and self._is_anybody_waiting:
+            self.request_pass(self.agenda.at)
         # What changes while all look is seen when they look next.
         self._tick(self._soon if self._is_ticking else self.agenda.at)
 
     def _on_store_change(self, kind: str) -> None:
         """As the centre's loop is woken by its store."""
         if kind == "orders":
+            self.request_pass(self.agenda.at)
+        elif kind == "turns":
+            self._peeked = -1  # all look again
+            self._tick(self._soon if self._is_ticking else self.agenda.at)
+        elif kind == "runs_ended" and self._is_fair and self._is_anybody_waiting:
             self.request_pass(self.agenda.at)
         elif kind in ("enrolled", "goodbye", "runs_ended"):
             self.request_pass(self.agenda.at + NO_HURRY)
@@ -251,6 +267,8 @@ class Simulation:
         except DispatcherKilled:
             self._restart()
             return
+        self._is_anybody_waiting = bool(made.waiting)
+        self._held = frozenset(hold.task for hold in made.turns.holds)
         self._is_at_a_limit = any(not w.instance and w.reason.code != "no_fit" for w in made.waiting)
         for action in made.actions:
             if not isinstance(action, Launch) and action.instance in self._machines:

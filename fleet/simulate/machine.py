@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from fleet.model import Allocation, Gpu, Reason, Run, RunResult, Task
+from fleet.planner.fairness import turns_for
 from fleet.providers.base import LaunchOrder
 from fleet.simulate.agenda import NEVER, Agenda
 from fleet.simulate.faults import Faults
@@ -45,6 +46,7 @@ class World:
     truth: Truth
     faults: Faults
     duration_of: Callable[[str], timedelta]  # of one undisturbed run of a task
+    on_start: Callable[[Task], None]  # a task starts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -171,6 +173,7 @@ class Machine:
         self._tell_server()
         while self._is_working:
             state = self._state()
+            self._hear_turns()
             instructions = decide(state, self._policy)
             for instruction in instructions:
                 self._carry_out(instruction)
@@ -204,6 +207,14 @@ class Machine:
             stopped_pulling=self._stopped_pulling,
         )
 
+    def _hear_turns(self) -> None:
+        """As the centre tells its supervisors."""
+        known = None if self._cut_off_at else self._world.store.instance(self.id)
+        if known:
+            turns = turns_for(self._world.store.turns(), known)
+            if turns is not self._policy.turns:
+                self._policy = replace(self._policy, turns=turns)
+
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case Claim():
@@ -231,7 +242,15 @@ class Machine:
             claimed_at=at,
             started_at=at,
         )
-        held = Allocation(task=task.id, queue=task.queue, worker=worker, gpus=claim.gpus, started_at=at)
+        held = Allocation(
+            task=task.id,
+            queue=task.queue,
+            worker=worker,
+            gpus=claim.gpus,
+            started_at=at,
+            user=task.user,
+            gang=task.gang,
+        )
         attempt = Attempt(task=task.id, instance=self.id, gpus=len(claim.gpus), started_at=at)
         job = Job(held=Held(task=task, gpus=claim.gpus), allocation=held, run=run, attempt=attempt)
         self._jobs[task.id] = job
@@ -240,6 +259,7 @@ class Machine:
         self._idle_since = None
         world.truth.start(attempt)
         world.agenda.add(at + world.duration_of(task.id), partial(self._finish, job))
+        world.on_start(task)
 
     def _finish(self, job: Job) -> None:
         """The task came to its own end, if it is still here."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Turns, View
 
 
 class DispatcherStore(Protocol):
@@ -57,6 +57,10 @@ class DispatcherStore(Protocol):
 
     def remember_view(self, view: View) -> None:
         """What this pass saw and decided; replaces the last."""
+        ...
+
+    def remember_turns(self, turns: Turns) -> None:
+        """Whose turn it is, for every supervisor; replaces the last."""
         ...
 
     def forget_events(self, before: datetime) -> int:
@@ -130,6 +134,10 @@ class ReadStore(Protocol):
         self, after: int = 0, limit: int = 1000, instance: str | None = None, task: str | None = None
     ) -> tuple[Event, ...]:
         """Oldest first, with seq > after; the newest `limit` of them when after is 0."""
+        ...
+
+    def turns(self) -> Turns:
+        """As the last pass said; by priority alone before the first."""
         ...
 
     def view(self) -> View | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Turns, View
 from fleet.store.base import Store
 
 
@@ -119,6 +119,9 @@ class ChronicledStore:
     def remember_view(self, view: View) -> None:
         self._store.remember_view(view)
 
+    def remember_turns(self, turns: Turns) -> None:
+        self._store.remember_turns(turns)
+
     def expect(self, instance: str, join_hash: str, expires_at: datetime) -> None:
         self._store.expect(instance, join_hash, expires_at)
 
@@ -146,6 +149,9 @@ class ChronicledStore:
         self, after: int = 0, limit: int = 1000, instance: str | None = None, task: str | None = None
     ) -> tuple[Event, ...]:
         return self._store.events(after, limit, instance, task)
+
+    def turns(self) -> Turns:
+        return self._store.turns()
 
     def view(self) -> View | None:
         return self._store.view()

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Turns, View
 from fleet.store import life
 
 RunKey = tuple[str, str, datetime]
@@ -44,6 +44,7 @@ class MemoryStore:
         self._events: list[Event] = []
         self._last_seq = 0
         self._view: View | None = None
+        self._turns = Turns()
 
     # --- the dispatcher's verbs
 
@@ -90,6 +91,11 @@ class MemoryStore:
 
     def remember_view(self, view: View) -> None:
         self._view = view
+
+    def remember_turns(self, turns: Turns) -> None:
+        before, self._turns = self._turns, turns
+        if life.is_told_at_once(before, turns):
+            self._on_change("turns")
 
     def forget_events(self, before: datetime) -> int:
         with self._lock:
@@ -204,6 +210,9 @@ class MemoryStore:
         if task is not None:
             found = [event for event in found if event.task == task]
         return tuple(found[:limit] if after else found[max(len(found) - limit, 0) :])
+
+    def turns(self) -> Turns:
+        return self._turns
 
     def view(self) -> View | None:
         return self._view

@@ -1,6 +1,6 @@
 """PURE: everything that a supervisor decides. State in, instructions out; the loop and the simulator carry them out.
 
-claim        what waits and fits, by priority of its queue, then by its place in it
+claim        what waits and fits, whoever's turn it is (`fleet.supervisor.turns`)
 stop a task  its user asks, the server says that it is not ours any more, or this machine has to end
 stop pulling idle too long, ordered to drain, too old
 end          nothing is held any more, and everything that the server has to know is told
@@ -8,13 +8,14 @@ end          nothing is held any more, and everything that the server has to kno
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleet.model import Gpu, Queue, Reason, RunResult, Task
+from fleet.model import Gpu, Queue, Reason, RunResult, Task, Turns
 from fleet.queues.base import TaskState, TaskStatus
 from fleet.supervisor import allocation
+from fleet.supervisor.turns import Turn, is_out_of_sight
 
 # How long an idle machine waits past its deadline for one last look into the queues: a task that came in the
 # last moment is cheaper to run here than on a machine that has to boot.
@@ -100,6 +101,7 @@ class Policy:
     idle_timeout: timedelta | None
     contact_timeout: timedelta
     max_lifetime: timedelta | None
+    turns: Turns | None = None  # None: the dispatcher has not said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,11 @@ def depth_to_look(state: State, policy: Policy, depth: int) -> int:
         shown = [task for task in state.waiting if task.queue == queue.name]
         if len(shown) >= depth and all(allocation.why_never(task, state.gpus, queue) for task in shown):
             return min(4 * depth, DEEPEST_LOOK)
+    if policy.turns and policy.turns.holds:
+        is_cut = any(sum(task.queue == queue.name for task in state.waiting) >= depth for queue in policy.queues)
+        if is_cut and is_out_of_sight(state.waiting, policy.turns):
+            return min(4 * depth, DEEPEST_LOOK)
+        return depth
     heads = (t for t in state.waiting if t.position < FIRST_LOOK)
     queues = {queue.name: queue for queue in policy.queues}
     is_head_usable = any(t.queue in queues and not allocation.why_never(t, state.gpus, queues[t.queue]) for t in heads)
@@ -285,7 +292,7 @@ def _abort_deadline(seen: Sighting, at: datetime) -> datetime:
 
 
 def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
-    """Strict priority of queues, then the order in each. What fits this machine but not now keeps its GPUs free."""
+    """Whoever's turn it is. What fits this machine but not now keeps its GPUs free, if this machine is held for it."""
     queues = {queue.name: queue for queue in policy.queues}
     taken = {uuid for held in state.held for uuid in held.gpus}
     free = [gpu for gpu in state.gpus if gpu.uuid not in taken]
@@ -294,7 +301,9 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
         if not held.gpus:
             cpu_tasks[held.task.queue] = cpu_tasks.get(held.task.queue, 0) + 1
     claims = []
-    for task in _in_order(state, policy.queues):
+    turn = Turn(_claimable(state, queues), policy.queues, policy.turns, [(h.task, len(h.gpus)) for h in state.held])
+    free = turn.without_kept(free)
+    for task in turn:
         if task.need.at_least and not free:
             continue  # nothing is left to give or to keep; only CPU tasks may follow
         queue = queues[task.queue]
@@ -303,22 +312,21 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
         slots = allocation.free_cpu_slots(queue, policy.queues, cpu_tasks, state.cpus)
         chosen = allocation.choose(task, free, slots)
         if chosen is None:
-            kept = allocation.reserve(task, free)
+            kept = allocation.reserve(task, free) if turn.is_held_for(task) else ()
             free = [gpu for gpu in free if gpu not in kept]
             continue
         free = [gpu for gpu in free if gpu not in chosen]
         if not chosen:
             cpu_tasks[queue.name] = cpu_tasks.get(queue.name, 0) + 1
+        turn.gave(task, len(chosen))
         claims.append(Claim(task=task, gpus=tuple(gpu.uuid for gpu in chosen)))
     return tuple(claims)
 
 
-def _in_order(state: State, queues: Sequence[Queue]) -> list[Task]:
-    """What may be claimed at all, most urgent first. A task that is still held or unsent here has to wait for that."""
-    rank = {queue.name: (-queue.priority, place) for place, queue in enumerate(queues)}
+def _claimable(state: State, queues: Container[str]) -> list[Task]:
+    """What may be claimed at all. A task that is still held or unsent here has to wait for that."""
     busy = {held.task.id for held in state.held} | state.unsent
-    tasks = [t for t in state.waiting if t.queue in rank and t.id not in busy and _may_start(t, state)]
-    return sorted(tasks, key=lambda task: (rank[task.queue], task.position))
+    return [t for t in state.waiting if t.queue in queues and t.id not in busy and _may_start(t, state)]
 
 
 def _may_start(task: Task, state: State) -> bool:

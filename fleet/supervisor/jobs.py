@@ -58,6 +58,8 @@ class Job:
             worker=self.worker,
             gpus=tuple(gpu.uuid for gpu in self.gpus),
             started_at=self.claimed_at,
+            user=self.task.user,
+            gang=self.task.gang,
         )
 
     @property

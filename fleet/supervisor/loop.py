@@ -126,6 +126,7 @@ class Supervisor:
             idle_timeout=enrolled.idle_timeout,
             contact_timeout=enrolled.contact_timeout,
             max_lifetime=enrolled.max_lifetime,
+            turns=enrolled.turns,
         )
         self._gpus, self._cpus = self._calls.sense(), cpus()
         self._host: HostReading | None = None
@@ -334,6 +335,9 @@ class Supervisor:
         self._end = self._end or orders.end
         if orders.idle_timeout != self._policy.idle_timeout:
             self._policy = replace(self._policy, idle_timeout=orders.idle_timeout)
+        if orders.turns != self._policy.turns:
+            self._policy = replace(self._policy, turns=orders.turns)
+            self._hurry("peek")
         if orders.queues != self._policy.queues:
             self._policy = replace(self._policy, queues=orders.queues)
             self._own = replace(self._own, queues=tuple(q.name for q in orders.queues))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fleet.config import Config, Embedded, load, parse, peek, starter
 from fleet.errors import ConfigError
-from fleet.model import Budget, GpuNeed, MarketPolicy, Queue, Resource, ServerAccess, WhenSpent
+from fleet.model import Budget, Fairness, GpuNeed, MarketPolicy, Queue, Resource, ServerAccess, WhenSpent
 
 DESIGN = """\
 cluster: research
@@ -279,3 +279,23 @@ def config_or_problems(text: str) -> None:
     if not isinstance(outcome, Config):
         assert outcome
         assert [problem for problem in outcome if not problem.startswith("f: ") or "\n" in problem] == []
+
+
+SMALL = """\
+cluster: lab
+resources: {gpu: {provider: local, gpus: 4}}
+queues: {train: {resources: [gpu]}}
+"""
+
+
+def test_a_fleet_goes_by_priority_and_lets_nobody_starve_unless_it_says_so() -> None:
+    config = parse(SMALL, "fleet.yaml")
+    assert (config.fairness, config.starvation_after) == (Fairness.PRIORITY, timedelta(minutes=30))
+    assert [(q.weight, q.is_shared_by_users) for q in config.queues] == [(1.0, False)]
+
+
+def test_shares_have_weights_and_users() -> None:
+    text = SMALL.replace("[gpu]}", "[gpu], weight: 2.5, user_shares: true}")
+    config = parse(f"{text}fairness: shares\nstarvation_after: never\n", "fleet.yaml")
+    assert (config.fairness, config.starvation_after) == (Fairness.SHARES, None)
+    assert [(q.weight, q.is_shared_by_users) for q in config.queues] == [(2.5, True)]
