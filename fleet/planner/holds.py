@@ -136,5 +136,5 @@ class Holds:
 
 
 def _most_idle(task: Task) -> float:
-    """How many GPUs stand idle at most while it waits beside them for the last that it needs."""
-    return task.need.at_least - 1
+    """How many GPUs stand idle at most while it waits beside them for the last that it needs. Gangs are counted elsewhere."""
+    return task.need.at_least - 1 if task.instances == 1 else 0.0

@@ -12,6 +12,7 @@ from fleet.model import Action, InstanceState, Launch, Plan, Queue, Reason, Snap
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, choices_of, fitting, in_order
 from fleet.planner.fairness import share_words, uses_of
+from fleet.planner.gangs import Gangs
 from fleet.planner.holds import Holds
 from fleet.planner.limits import Ledger
 from fleet.planner.reaper import reap
@@ -32,7 +33,7 @@ def plan(snapshot: Snapshot) -> Plan:
 
 
 def _has_work(snapshot: Snapshot) -> bool:
-    return bool(snapshot.tasks) or any(r.min_instances for r in snapshot.resources)
+    return bool(snapshot.tasks or snapshot.holds) or any(r.min_instances for r in snapshot.resources)
 
 
 class _Draft:
@@ -51,6 +52,7 @@ class _Draft:
         self.order = in_order(snapshot)
         self.share_words = share_words(self.order)
         self.holds = Holds(snapshot, self.rooms)
+        self.gangs = Gangs(snapshot, self.rooms)
         self._demands: dict[tuple[str, float, str | None, float | None], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
 
@@ -67,7 +69,10 @@ class _Draft:
         demand = self._demands.get(key)
         if demand is None:
             demand = self._demands[key] = self._demand(self.queues[task.queue], Wish(*key[1:]))
-        found = self.holds.room_for(task) or self._room(demand)
+        if task.instances > 1 and not task.gang:
+            self._place_gang(task, demand)
+            return
+        found = self.holds.room_for(task) or (task.gang and self.gangs.node_room(task)) or self._room(demand)
         if isinstance(found, Reason):
             self.holds.refused(task, demand)
             self.waiting.append(waits(found, task, self.share_words.get(task.queue, "")))
@@ -77,6 +82,14 @@ class _Draft:
         self.holds.placed(task, found)
         self.order.gave(task, task.need.at_least)
         self.waiting.append(goes_to(found, task))
+
+    def _place_gang(self, task: Task, demand: Demand) -> None:
+        is_starving = self.holds.is_starving(task)
+        room, reason = self.gangs.place(task, demand, self.ledger, self._add, is_starving=is_starving)
+        if room:
+            self.order.gave(task, task.instances * task.need.at_least)
+        instance = room.instance if room else None
+        self.waiting.append(Waiting(task=task.id, queue=task.queue, reason=reason, instance=instance))
 
     def keep_minimum(self) -> None:
         """Launch what `min_instances` asks for beyond what demand has brought."""
@@ -92,8 +105,10 @@ class _Draft:
     def turns(self) -> tuple[Turns, datetime | None]:
         """What supervisors are told, and when time alone will change it."""
         uses = uses_of(self.snapshot.instances) if self.order.is_fair else ()
-        turns = Turns(fairness=self.snapshot.fairness, uses=uses, holds=tuple(self.holds.made))
-        return turns, self.holds.wake_at
+        holds = (*self.holds.made, *self.gangs.holds)
+        turns = Turns(fairness=self.snapshot.fairness, uses=uses, holds=holds, gangs=self.gangs.running)
+        times = [at for at in (self.holds.wake_at, self.gangs.wake_at) if at]
+        return turns, min(times, default=None)
 
     def launches(self) -> Iterator[Launch]:
         for room, reason in self.new:

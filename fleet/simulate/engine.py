@@ -80,6 +80,8 @@ class Simulation:
         self._is_at_a_limit = False  # a task waits for something to go
         self._is_fair = is_fair(setting.policy.queues, setting.policy.fairness)
         self._is_anybody_waiting = False
+        self._is_gang_waiting = False
+        self._nodes = 0  # launches of nodes so far
         self._held: frozenset[str] = frozenset()  # tasks for which machines are held
         self._peeked = 0
         self._unsubmitted = len(self._jobs)
@@ -176,8 +178,20 @@ class Simulation:
         self._bury(instance, "shutdown")
 
     def _on_start(self, task: Task) -> None:
-        if task.id in self._held:
+        job = self._jobs.get(task.id)
+        if job and job.instances > 1:
+            self._launch_nodes(task, job)
+        if task.id in self._held or task.gang in self._held:
             self.request_pass(self.agenda.at)  # its machine may be held for the next
+
+    def _launch_nodes(self, task: Task, job: Submission) -> None:
+        """As `Task.launch_multi_node` of the SDK does: the first task puts clones of itself into its own queue."""
+        self._nodes += 1
+        for rank in range(1, job.instances):
+            node = f"{task.id}.{self._nodes}.{rank}"
+            self._durations[node] = timedelta(seconds=job.duration_s)
+            self.server.add(node, id=node, tags=job.tags, user=job.user, gang=task.id)
+            self.server.enqueue(node, job.queue)
 
     def _bury(self, instance: str, why: str) -> None:
         self._machines.pop(instance).killed(why)
@@ -204,7 +218,7 @@ class Simulation:
         elif kind == "turns":
             self._peeked = -1  # all look again
             self._tick(self._soon if self._is_ticking else self.agenda.at)
-        elif kind == "runs_ended" and self._is_fair and self._is_anybody_waiting:
+        elif self._is_gang_waiting or (kind == "runs_ended" and self._is_fair and self._is_anybody_waiting):
             self.request_pass(self.agenda.at)
         elif kind in ("enrolled", "goodbye", "runs_ended"):
             self.request_pass(self.agenda.at + NO_HURRY)
@@ -268,6 +282,7 @@ class Simulation:
             self._restart()
             return
         self._is_anybody_waiting = bool(made.waiting)
+        self._is_gang_waiting = any(w.reason.code == "gang" for w in made.waiting)
         self._held = frozenset(hold.task for hold in made.turns.holds)
         self._is_at_a_limit = any(not w.instance and w.reason.code != "no_fit" for w in made.waiting)
         for action in made.actions:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from fleet.model import Fairness, Hold, Turns, Use
-from fleet.supervisor.decide import FIRST_LOOK, depth_to_look
+from fleet.model import Fairness, Hold, Task, Turns, Use
+from fleet.supervisor.decide import FIRST_LOOK, Held, depth_to_look
 from tests.supervisor.test_decide import POLICY, T0, a_queue, a_state, a_task, claims, held
 
 
@@ -81,3 +81,46 @@ def test_a_task_for_which_the_machine_is_held_is_looked_for_deeper_in_its_queue(
     assert depth_to_look(state, POLICY, FIRST_LOOK) == FIRST_LOOK
     assert depth_to_look(state, replace(POLICY, turns=told(a_hold("large"))), FIRST_LOOK) == 4 * FIRST_LOOK
     assert depth_to_look(state, replace(POLICY, turns=told(a_hold("large"))), 4 * FIRST_LOOK) == 4 * FIRST_LOOK
+
+
+def a_node(id: str, gang: str, **changes: Any) -> Task:
+    return replace(a_task(id, gpus=4, position=9), gang=gang, instances=2, **changes)
+
+
+GANG = replace(a_task("gang", gpus=4), instances=2)
+KEPT = a_hold("gang", is_first=True, gang_gpus=4.0)
+
+
+def test_a_gang_starts_where_the_dispatcher_says_that_all_its_machines_are_free_and_nowhere_else() -> None:
+    state = a_state(waiting=(GANG,))
+    assert claimed(state, None) == []
+    assert claimed(state, told()) == []
+    assert claimed(state, told(KEPT, gangs=("gang",))) == []
+    assert claimed(state, told(replace(KEPT, may_start=True), gangs=("gang",))) == ["gang"]
+
+
+def test_a_machine_that_is_held_for_a_node_keeps_its_gpus_until_the_node_comes() -> None:
+    turns = told(KEPT, gangs=("gang",))
+    assert claimed(a_state(waiting=(a_task("small"),)), turns) == []
+    assert claimed(a_state(waiting=(a_task("small"), a_node("node", "gang"))), turns) == ["node"]
+
+
+def test_a_machine_takes_one_node_of_a_gang() -> None:
+    two = replace(KEPT, gang_gpus=2.0)
+    nodes = [replace(a_node(f"n{n}", "gang"), need=a_task("x", gpus=2).need) for n in range(2)]
+    turns = told(two, gangs=("gang",))
+    assert claimed(a_state(waiting=tuple(nodes)), turns) == ["n0"]
+    running = Held(task=nodes[0], gpus=("g0", "g1"))
+    assert claimed(a_state(waiting=(nodes[1],), held=(running,)), turns) == []
+
+
+def test_nodes_go_to_no_machine_that_is_not_held_for_them_while_others_are() -> None:
+    state = a_state(waiting=(a_node("node", "gang"),))
+    assert claimed(state, told(gangs=("gang",))) == []
+    assert claimed(state, told()) == ["node"]  # its machine was lost, or its gang was never one for fleet
+    assert claimed(state, None) == ["node"]
+
+
+def test_gpus_that_a_node_does_not_need_are_used() -> None:
+    turns = told(replace(KEPT, gang_gpus=3.0), gangs=("gang",))
+    assert claimed(a_state(waiting=(a_task("a"), a_task("b", position=1))), turns) == ["a"]
