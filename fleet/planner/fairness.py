@@ -76,6 +76,7 @@ class _Line:
         self.tasks = tasks
         self.held = sum(held.values())
         self.is_shared = is_shared
+        self._urgency, self._weight = -queue.priority, queue.weight
         tasks.sort(key=lambda task: (task.position, task.id))
         self._users: list[tuple[float, int, str, list[Task]]] | None = None
         self._place = 0
@@ -90,8 +91,8 @@ class _Line:
 
     def key(self) -> tuple[int, float, int]:
         """The smallest goes next."""
-        share = round(self.held / self.queue.weight, 6) if self.is_shared else 0.0
-        return -self.queue.priority, share, self.rank
+        share = round(self.held / self._weight, 6) if self.is_shared else 0.0
+        return self._urgency, share, self.rank
 
     def has_more(self) -> bool:
         self._put_user_back()

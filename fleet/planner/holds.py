@@ -17,6 +17,8 @@ from fleet.planner.demand import Demand
 # Of a resource's GPUs no more than this part may stand idle for holds (a task of four waits beside three at most), but
 # one machine may always be held.
 PART_HELD = 0.25
+# Of all holds of a plan: every heartbeat is answered from them.
+MOST_HOLDS = 256
 
 
 class Holds:
@@ -49,11 +51,12 @@ class Holds:
         """A starving task found room: nobody shall be faster there."""
         if task.id in self._starving:
             self._starving_left -= self._starving[task.id]
-            self._hold(task, room)
+            if room.tasks is None and len(self.made) < MOST_HOLDS:
+                self._hold(task, room)
 
     def refused(self, task: Task, demand: Demand) -> None:
         """Hold a machine for a task that has to wait, if it needs more than what gets free by itself."""
-        if task.need.at_least <= 1:
+        if task.need.at_least <= 1 or len(self.made) >= MOST_HOLDS:
             return
         self._starving_left -= self._starving.get(task.id, 0)
         room = self._aside.get(task.id)
