@@ -36,6 +36,13 @@ class MarketPolicy(StrEnum):
     SPOT_THEN_ON_DEMAND = "spot_then_on_demand"
 
 
+class Fairness(StrEnum):
+    """How queues of the same priority share the fleet. A queue of higher priority goes before them all."""
+
+    PRIORITY = "priority"  # in the order of the fleet file
+    SHARES = "shares"  # by weight: who holds the fewest GPUs for his weight goes next
+
+
 class WhenSpent(StrEnum):
     """What happens at the cap of a money budget."""
 
@@ -44,7 +51,7 @@ class WhenSpent(StrEnum):
     STOP = "stop"  # also end what runs, by a deadline
 
 
-class Order(StrEnum):
+class Preference(StrEnum):
     """Which of a queue's resources is launched first, where several can hold a task."""
 
     AUTO = "auto"  # by price among those with the same GPUs, else as the fleet file lists them
@@ -174,6 +181,9 @@ class Task:
     user: str = ""
     gpu_type: str | None = None  # "a100|h100": only GPUs whose model contains one of these words (`is_gpu_type`)
     gpu_memory_gib: float | None = None  # at least so much on each GPU; of a part of one: in its part
+    instances: int = 1  # more: a gang, which starts on so many instances at once or not at all
+    is_one_zone: bool = False  # of a gang: all its instances in one zone
+    gang: str | None = None  # a node of the gang that this running task (of rank 0) has started
     notes: tuple[str, ...] = ()  # wishes of the task that were ignored, each with its cause, for people
 
 
@@ -187,13 +197,15 @@ class Queue:
     priority: int = 0  # higher goes first
     slots: int | None = None  # tasks without GPUs at once on one instance; None = one for each CPU
     max_instances: int | None = None
-    order: Order = Order.AUTO
+    order: Preference = Preference.AUTO
     gpu_type: str | None = None  # of its tasks, unless they say otherwise; as Task.gpu_type
     gpu_memory_gib: float | None = None  # likewise
     headroom: int = 0  # room for so many more of its tasks is kept free or coming at all times
     schedule: tuple[Window, ...] = ()  # as Resource.schedule, and so are the next two
     open_windows: tuple[int, ...] = ()
     opens_at: datetime | None = None
+    weight: float = 1.0  # its part among queues of the same priority, where the fleet shares
+    is_shared_by_users: bool = False  # its users take turns, instead of first come, first served
 
 
 # --- what may be had
@@ -288,6 +300,8 @@ class Allocation:
     gpus: tuple[str, ...]  # uuids; empty for a CPU task
     started_at: datetime
     share: float | None = None  # of its one GPU, which others may hold parts of too; None: its GPUs are its own
+    user: str = ""
+    gang: str | None = None  # as the task's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,6 +407,40 @@ def in_parts(gpus: float) -> int:
     return round(gpus * PARTS_OF_A_GPU)
 
 
+# --- whose turn it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """The GPUs that the tasks of one user in one queue hold. A CPU task counts as a thousandth of one."""
+
+    queue: str
+    user: str
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """What gets free on this instance is kept for this task, and for nothing behind it."""
+
+    task: str  # of a gang: its task of rank 0, also for the machines of the others
+    instance: str
+    since: datetime
+    is_first: bool = False  # nothing goes before it here either: it has waited too long, or is a gang
+    gang_gpus: float | None = None  # what one node of the gang takes here; None: not of a gang
+    may_start: bool = False  # of a gang: all its machines are free and held, and this one takes the task of rank 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """Whose turn it is, as the last pass saw it. A level: supervisors follow it until they hear the next."""
+
+    fairness: Fairness = Fairness.PRIORITY
+    uses: tuple[Use, ...] = ()  # empty where nobody shares
+    holds: tuple[Hold, ...] = ()
+    gangs: tuple[str, ...] = ()  # whose nodes go to the machines held for them, and to no other
+
+
 # --- what the planner sees and says
 
 
@@ -437,6 +485,9 @@ class Snapshot:
     poll_interval: timedelta = timedelta(seconds=2)  # until the next pass, at the latest
     spent_today: tuple[Spent, ...] = ()  # by those that are gone, since midnight UTC
     spent_this_month: tuple[Spent, ...] = ()  # since the first of the month, UTC
+    fairness: Fairness = Fairness.PRIORITY
+    starvation_after: timedelta | None = None  # a large task that waits longer goes first; None: never
+    holds: tuple[Hold, ...] = ()  # of the last plan, so that the next one does not hop from machine to machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -529,6 +580,7 @@ class Plan:
     wake_at: datetime | None = None
     kept: frozenset[str] = frozenset()  # instances that a minimum or headroom needs: they do not end for idleness
     notes: tuple[Reason, ...] = ()  # what else people should know: open windows, headroom that cannot be kept
+    turns: Turns = Turns()  # for the supervisors
 
 
 # --- what is remembered

@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from fleet.errors import WireError
-from fleet.model import AgentSettings, Allocation, Gpu, Queue, Reason, Run, ServerAccess
+from fleet.model import AgentSettings, Allocation, Gpu, Queue, Reason, Run, ServerAccess, Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,7 @@ class Enrolled:
     contact_timeout: timedelta  # without any contact so long: end the tasks, then the machine (fencing)
     max_lifetime: timedelta | None
     above_gpus: Mapping[str, float] = field(default_factory=dict)  # as in Orders
+    turns: Turns | None = None  # as in Orders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,8 @@ class Orders:
     hint: int  # the newest hint, to listen after
     # By queue: take only tasks of more GPUs than so many, because smaller ones have cheaper machines.
     above_gpus: Mapping[str, float] = field(default_factory=dict)
+    # Whose turn it is, without what this machine holds itself. None: a dispatcher that does not know, so by priority alone.
+    turns: Turns | None = None
 
 
 T = TypeVar("T")

@@ -128,7 +128,7 @@ class Centre:
             self.loop.wake()
 
     def _on_change(self, kind: str) -> None:
-        if kind == "orders":
+        if kind in ("orders", "turns"):
             self.hints.bump()  # a supervisor that listens asks at once what is ordered
         if self.loop and kind in WAKING_CHANGES:
             self.loop.wake()
@@ -144,6 +144,8 @@ class Centre:
             server_url=self.access.api_url,
             server_kind="embedded" if self.server else "clearml",
             poll_interval=config.poll_interval,
+            fairness=config.fairness,
+            starvation_after=config.starvation_after,
         )
         parts = Parts(
             store=self.store,

@@ -49,6 +49,9 @@ def preview(config: Config) -> Plan:
             budget=limits.budget,
             backoffs=Breakers(store, history).look(instances, at),
             pools=history.pools,
+            fairness=config.fairness,
+            starvation_after=config.starvation_after,
+            holds=store.turns().holds,
             listening_since=at,  # silence that only this look has not heard is nobody's fault
             poll_interval=config.poll_interval,
             **spent(store, config.cluster, config.budget, at),

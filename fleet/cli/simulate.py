@@ -21,7 +21,10 @@ def add_to(app: typer.Typer) -> None:
 
 def simulate(
     trace: Annotated[
-        Path, typer.Option(help="A CSV file: submit_s,gpus,duration_s and, if you like, queue, gpu_type, user.")
+        Path,
+        typer.Option(
+            help="A CSV file: submit_s,gpus,duration_s and, if you like, queue, gpu_type, user, instances, same_zone."
+        ),
     ],
     config: ConfigOption = None,
     prices: Annotated[

@@ -11,16 +11,18 @@ from pathlib import Path
 
 from fleet.config.agent import read_agent
 from fleet.config.budget import check_budgets, read_budget, read_limits
-from fleet.config.quantities import address, duration, memory_gib, url
+from fleet.config.quantities import address, duration, memory_gib, number, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.schedule import read_schedule
 from fleet.config.section import Section
 from fleet.config.settings import Address, Config, Embedded, Front
 from fleet.config.text import MAX_CHARS, plain
 from fleet.errors import ConfigError
-from fleet.model import GpuNeed, Order, Queue, Resource, ServerAccess, read_gpu_type
+from fleet.model import Fairness, GpuNeed, Preference, Queue, Resource, ServerAccess, read_gpu_type
 
 LISTEN = Address(host="127.0.0.1", port=8765)
+# Longer than a boot and a short task, shorter than a working day: who waits so long has been passed.
+STARVATION_AFTER: timedelta | None = timedelta(minutes=30)
 LONGEST_PROBLEM = 500
 SHORTEST_QUEUE_NAME = 3  # the server refuses shorter ones
 ONE_GPU = GpuNeed(at_least=1, at_most=1)
@@ -105,6 +107,8 @@ def _config(top: Section, origin: str) -> Config:
         agent=read_agent(top.section("agent")),
         resources=resources,
         queues=queues,
+        fairness=top.choice("fairness", Fairness, Fairness.PRIORITY),
+        starvation_after=top.read("starvation_after", _starvation_after, STARVATION_AFTER),
     )
     top.no_more()
     _check_names(top, config)
@@ -192,11 +196,13 @@ def _queue(name: str, part: Section) -> Queue:
         priority=part.read("priority", _priority, 0),
         slots=part.whole("slots", None, at_least=1),
         max_instances=part.whole("max_instances", None, at_least=1),
-        order=part.choice("order", Order, Order.AUTO),
+        order=part.choice("order", Preference, Preference.AUTO),
         gpu_type=part.read("gpu_type", _gpu_type, None),
         gpu_memory_gib=part.positive("gpu_memory", memory_gib, None),
         headroom=part.whole("headroom", 0),
         schedule=read_schedule(part, "headroom", "max_instances"),
+        weight=part.read("weight", _weight, 1.0),
+        is_shared_by_users=part.flag("user_shares", False),
     )
     part.anything("budget")  # `_config` reads it: the budgets stand together
     if part.has("resources") and part.anything("resources") == []:
@@ -290,6 +296,22 @@ def _priority(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 1_000_000:
         raise ValueError("a priority is a whole number; higher goes first")
     return value
+
+
+def _weight(value: object) -> float:
+    weight = number(value)
+    if not 0.001 <= weight <= 1_000_000:
+        raise ValueError("a weight is a number above 0: a queue of weight 2 gets twice the GPUs of one of weight 1")
+    return weight
+
+
+def _starvation_after(value: object) -> timedelta | None:
+    if value == "never":
+        return None
+    after = duration(value)
+    if after < timedelta(minutes=1):
+        raise ValueError("must be 1m or more; or never")
+    return after
 
 
 def _poll_interval(value: object) -> timedelta:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from fleet.model import AgentSettings, Budget, Queue, Resource, ServerAccess
+from fleet.model import AgentSettings, Budget, Fairness, Queue, Resource, ServerAccess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +67,5 @@ class Config:
     agent: AgentSettings
     resources: tuple[Resource, ...]
     queues: tuple[Queue, ...]  # in the order of the file
+    fairness: Fairness = Fairness.PRIORITY
+    starvation_after: timedelta | None = timedelta(minutes=30)  # None: never

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleet.model import Budget, Queue, Resource
+from fleet.model import Budget, Fairness, Queue, Resource
 from fleet.providers.base import Provider
 from fleet.queues.base import Demand
 from fleet.store.base import Store
@@ -26,6 +26,8 @@ class Policy:
     poll_interval: timedelta = timedelta(seconds=2)
     # A task that lost this many machines is given up, so that one that kills its machine cannot burn money for ever.
     max_attempts: int = 3
+    fairness: Fairness = Fairness.PRIORITY
+    starvation_after: timedelta | None = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

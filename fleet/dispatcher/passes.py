@@ -157,6 +157,9 @@ class Dispatcher:
             listening_since=self.listening_since,
             poll_interval=self.policy.poll_interval,
             **spent(store, cluster, self.policy.budget, self.parts.now()),
+            fairness=self.policy.fairness,
+            starvation_after=self.policy.starvation_after,
+            holds=store.turns().holds,
         )
         return snapshot, is_server_ok
 
@@ -190,7 +193,9 @@ class Dispatcher:
         )
 
     def remember(self, snapshot: Snapshot, made: Plan, is_server_ok: bool) -> None:
-        """Keep what this pass saw and decided for the reading commands."""
+        """Keep what this pass saw and decided, for supervisors and the reading commands."""
+        if is_server_ok:  # who cannot see what waits does not know whose turn it is
+            self.parts.store.remember_turns(made.turns)
         self.parts.store.remember_view(
             View(
                 at=snapshot.at,

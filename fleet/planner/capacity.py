@@ -76,7 +76,7 @@ class Room:
     parts: list[int] | None = None  # free ten-thousandths of each GPU that is shared, fewest first; None: of none
     shared_cpu_tasks: int = 0  # of queues without slots of their own: they share one slot for each CPU
     own_cpu_tasks: Mapping[str, int] | None = None  # of queues with slots, by name
-    kept_gpus: float = 0  # of what was free, for a task that is ahead and needs more
+    kept_gpus: float = 0  # of those that were free, for a task that has this instance held
     kept_for: str | None = None
     tasks: list[str] | None = None  # for which this plan launches it; None: it is there
     above_gpus: Mapping[str, float] | None = None  # by queue: smaller tasks have cheaper machines (see `worth`)
@@ -85,21 +85,24 @@ class Room:
 
     def take(self, wish: Wish, queue: Queue, kind: int) -> bool:
         """Reserve room for one task of class `kind`, which fits the shape; False: there is none left for it."""
-        if not wish.at_least:
-            return not self.is_above(wish, queue.name) and self._take_slot(queue)
-        if wish.at_least > self.free_gpus and wish.at_least >= 1:
-            return False
-        if self.seats is not None and not self.seats.get(kind):
-            return False
-        if self.seats is None and self.above_gpus and self.is_above(wish, queue.name):
-            return False
-        if wish.at_least < 1:
-            if not self._take_part(in_parts(wish.at_least)):
+        if self.seats is not None and wish.at_least:
+            if not self.seats.get(kind) or not self.seat(wish.at_least, queue):
                 return False
-        else:
-            self.free_gpus -= wish.at_least
-        if self.seats is not None:
             self.seats[kind] -= 1
+            return True
+        if self.above_gpus and self.is_above(wish, queue.name):
+            return False
+        return self.seat(wish.at_least, queue)
+
+    def seat(self, at_least: float, queue: Queue) -> bool:
+        """The same for any task that fits the shape, whomever the machine is for."""
+        if not at_least:
+            return self._take_slot(queue)
+        if at_least < 1:
+            return self._take_part(in_parts(at_least))
+        if at_least > self.free_gpus:
+            return False
+        self.free_gpus -= at_least
         return True
 
     def is_above(self, wish: Wish, queue: str) -> bool:
@@ -123,16 +126,9 @@ class Room:
             insort(parts, left)
         return True
 
-    def keep(self, at_least: float, task: str) -> None:
-        """Keep for a task that found too little free what `fleet.supervisor.allocation.reserve` keeps for it: whole GPUs,
-        then the emptiest of those that are shared."""
-        whole = min(self.free_gpus, max(at_least, 1))
-        kept = whole
-        for _ in range(min(int(max(at_least, 1) - whole), len(self.parts or ()))):
-            kept += (self.parts or []).pop() / PARTS_OF_A_GPU
-        self.free_gpus -= whole
-        if kept:
-            self.kept_gpus, self.kept_for = self.kept_gpus + kept, self.kept_for or task
+    def keep_for(self, task: str) -> None:
+        """All that is free, and what gets free, is for this task."""
+        self.kept_gpus, self.kept_for, self.free_gpus, self.parts = self.free_gpus, task, 0, None
 
     def _take_slot(self, queue: Queue) -> bool:
         """As `fleet.supervisor.allocation.free_cpu_slots` counts them."""
@@ -155,8 +151,6 @@ class Walk:
 
     rooms: Sequence[Room]  # grows at its end while the plan adds machines
     place: int = 0
-    kept: int = 0  # so many of them keep what they have free for it
-    shared: Sequence[Room] = ()  # those of them that have parts of GPUs left, to keep for the next of the class
 
     def take(self, fits: Fits, queue: Queue, kind: int) -> Room | None:
         """Room for one more task of class `kind`; None: these rooms, as far as there are any yet, have none."""
@@ -175,19 +169,6 @@ class Walk:
                 return room
         self.place = len(self.rooms)
         return None
-
-    def keep(self, fits: Fits, task: str) -> None:
-        """What is free is too little for this task, and kept for it: so do supervisors (`fleet.supervisor.allocation`),
-        lest small tasks starve large ones. Those behind it must not be told to wait there."""
-        if not fits.wish.at_least:
-            return
-        shared = []
-        for room in (*self.shared, *self.rooms[self.kept :]):
-            if (room.free_gpus > 0 or room.parts) and room.seats is None and fits[room.shape]:
-                room.keep(fits.wish.at_least, task)
-                if room.parts:
-                    shared.append(room)
-        self.kept, self.shared = len(self.rooms), shared
 
 
 def shape_of(offer: Offer) -> Shape:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleet.model import Offer, Order, Queue, Reason, Resource, Snapshot, Task
+from fleet.model import Offer, Preference, Queue, Reason, Resource, Snapshot
 from fleet.planner.capacity import Fits, Shape, Walk, shape_of
+from fleet.planner.fairness import Order, is_fair, uses_of
 from fleet.planner.market import effective_price, pools_of, with_known_price
 from fleet.planner.pauses import Pauses, SpotWait
 
@@ -40,15 +41,13 @@ class Demand:
     )  # machines advised for it, the next one last
     refusal: Reason | None = None  # why it can get no machine
     refused_at: int = 0  # how many machines the plan launched when it found no room either
-    sharing: Sequence[Walk] = ()  # where each further task that finds no room keeps parts of GPUs
     spot_wait: SpotWait | None = None  # for which on demand has to wait
 
 
-def in_order(snapshot: Snapshot) -> list[Task]:
-    """What waits, the most urgent first: queues by priority, then as the fleet file has them, then their own order."""
-    by_priority = sorted(snapshot.queues, key=lambda q: -q.priority)
-    rank = {queue.name: place for place, queue in enumerate(by_priority)}
-    return sorted(snapshot.tasks, key=lambda t: (rank[t.queue], t.position, t.id))
+def in_order(snapshot: Snapshot) -> Order:
+    """What waits, one task after the other, whoever's turn it is."""
+    uses = uses_of(snapshot.instances) if is_fair(snapshot.queues, snapshot.fairness) else ()
+    return Order(snapshot.tasks, snapshot.queues, snapshot.fairness, uses)
 
 
 def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:
@@ -69,13 +68,13 @@ def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:
 
 
 def ranked(fits: Fits, queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> tuple[list[Choice], list[int]]:
-    """What a queue may launch for this wish, the best first, and the rank of each: see `fleet.model.Order`."""
+    """What a queue may launch for this wish, the best first, and the rank of each: see `fleet.model.Preference`."""
     first: dict[str | None, int] = {}  # GPU model -> the first of the queue's resources that has it
     found: list[tuple[int, bool, float, int, int, Choice]] = []
     for place, name in enumerate(queue.resources):
         for choice in choices.get(name, ()):
-            rank = 0 if queue.order is Order.PRICE else place
-            if queue.order is Order.AUTO:
+            rank = 0 if queue.order is Preference.PRICE else place
+            if queue.order is Preference.AUTO:
                 rank = first.setdefault(choice.shape.gpu_model, place)
             if fits[choice.shape]:
                 is_unknown, usd = choice.usd is None, choice.usd or 0.0

@@ -24,6 +24,7 @@ from fleet.model import (
     Standing,
     Task,
     Terminate,
+    Turns,
     Waiting,
 )
 from fleet.planner import headroom
@@ -31,6 +32,9 @@ from fleet.planner.advice import advise
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, in_order, ranked
 from fleet.planner.enforce import Enforcement, enforce, may_order, staying
+from fleet.planner.fairness import share_words, uses_of
+from fleet.planner.gangs import Gangs
+from fleet.planner.holds import Holds
 from fleet.planner.idle import patience_s
 from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
@@ -60,7 +64,8 @@ def plan(snapshot: Snapshot) -> Plan:
     launches, waiting = draft.made() if draft else ((), ())
     actions: tuple[Action, ...] = (*ends, *windows, *orders.all(), *launches)
     kept, notes = (frozenset(draft.kept), tuple(draft.notes)) if draft else (frozenset[str](), ())
-    wakes = [look_at, next_turn(snapshot), orders.wake_at, money and money.wake_at, draft and draft.wake_at]
+    turns, holds_at = draft.turns() if draft else (Turns(fairness=snapshot.fairness), None)
+    times = [look_at, next_turn(snapshot), orders.wake_at, money and money.wake_at, draft and draft.wake_at, holds_at]
     return Plan(
         pass_id=snapshot.pass_id,
         at=snapshot.at,
@@ -69,13 +74,14 @@ def plan(snapshot: Snapshot) -> Plan:
         kept=kept,
         notes=notes,
         standings=standings(snapshot, belonging),
-        wake_at=min([at for at in wakes if at], default=None),
+        turns=turns,
+        wake_at=min([at for at in times if at], default=None),
     )
 
 
 def _has_work(snapshot: Snapshot) -> bool:
     return (
-        bool(snapshot.tasks)
+        bool(snapshot.tasks or snapshot.holds)
         or any(r.min_instances for r in snapshot.resources)
         or any(q.headroom for q in snapshot.queues)
     )
@@ -111,6 +117,10 @@ class _Draft:
         self.notes: list[Reason] = []
         self.new: list[tuple[Room, Reason]] = []
         self.wake_at: datetime | None = None
+        self.order = in_order(snapshot)
+        self.share_words = share_words(self.order)
+        self.holds = Holds(snapshot, self.rooms)
+        self.gangs = Gangs(snapshot, self.rooms)
         self.spot_waits = SpotWaits(snapshot)
         self._demands: dict[tuple[str, float, str | None, float | None, str | None, int], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
@@ -119,28 +129,47 @@ class _Draft:
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
         """What to launch, and what becomes of every task that waits."""
-        tasks = in_order(self.snapshot)
-        demands = [self._demand_of(task) for task in tasks]
-        counts = Counter(demand.kind for demand in demands)
+        counts = Counter(self._demand_of(task).kind for task in self.snapshot.tasks if not _is_of_a_gang(task))
         advise(tuple(self._demands.values()), counts, self.rooms, self.snapshot.habits, self._may_launch)
-        for task, demand in zip(tasks, demands, strict=True):
-            self.place(task, demand)
+        for task in self.order:
+            self.place(task, self._demand_of(task))
         self.keep_minimum()
         self.keep_headroom()
         return tuple(self.launches()), tuple(self.waiting)
 
     def place(self, task: Task, demand: Demand) -> None:
         """Find room for a task that waits: free, coming, or launched for it; else say why not."""
-        own = self._own_room(demand, task) if task.id in self._coming_for else None
-        found = own or self._room(demand, task)
+        if task.instances > 1 and not task.gang:
+            self._place_gang(task, demand)
+            return
+        found = self._held_room(demand, task) or self._room(demand, task)
         if isinstance(found, Reason):
+            self.holds.refused(task, demand)
             if demand.spot_wait and found.code == "backoff":
                 found = demand.spot_wait.reason(task, self.snapshot.at)
-            self.waiting.append(waits(found, task))
+            self.waiting.append(waits(found, task, self.share_words.get(task.queue, "")))
             return
         if found.tasks is not None:
             found.tasks.append(task.id)
+        self.holds.placed(task, found)
+        self.order.gave(task, task.need.at_least)
         self.waiting.append(goes_to(found, task))
+
+    def _place_gang(self, task: Task, demand: Demand) -> None:
+        is_starving = self.holds.is_starving(task)
+        room, reason = self.gangs.place(task, demand, self.ledger, self._add, is_starving=is_starving)
+        if room:
+            self.order.gave(task, task.instances * task.need.at_least)
+        instance = room.instance if room else None
+        self.waiting.append(Waiting(task=task.id, queue=task.queue, reason=reason, instance=instance))
+
+    def turns(self) -> tuple[Turns, datetime | None]:
+        """What supervisors are told, and when time alone will change it."""
+        uses = uses_of(self.snapshot.instances) if self.order.is_fair else ()
+        holds = (*self.holds.made, *self.gangs.holds)
+        turns = Turns(fairness=self.snapshot.fairness, uses=uses, holds=holds, gangs=self.gangs.running)
+        times = [at for at in (self.holds.wake_at, self.gangs.wake_at) if at]
+        return turns, min(times, default=None)
 
     def keep_minimum(self) -> None:
         """Launch what `min_instances` asks for beyond what demand has brought."""
@@ -196,19 +225,18 @@ class _Draft:
         user = demand.reason.user
         return choice.backoff is None and not self.ledger.refusal(choice.offer, choice.resource, demand.queue, user)
 
-    def _own_room(self, demand: Demand, task: Task) -> Room | None:
-        """The room of the machine that is on its way for this very task: else it would wait for another, and others for this."""
-        room = self._coming_for[task.id]
-        if room.offer.resource not in demand.queue.resources or not demand.fits[room.shape]:
-            return None
-        return room if room.take(demand.fits.wish, demand.queue, demand.kind) else None
+    def _held_room(self, demand: Demand, task: Task) -> Room | None:
+        """Room that is there for this very task: on the machine that is on its way for it, or held for it or for its gang."""
+        room = self._coming_for.get(task.id)
+        is_able = room is not None and room.offer.resource in demand.queue.resources and demand.fits[room.shape]
+        if room is not None and is_able and room.take(demand.fits.wish, demand.queue, demand.kind):
+            return room
+        return self.holds.room_for(task) or (self.gangs.node_room(task) if task.gang else None)
 
     def _room(self, demand: Demand, task: Task) -> Room | Reason:
         """Room for this task of the class, launched if need be, or why there is none."""
         # If no machine was added since all refused this class, the next of it need not look.
         if demand.refusal and demand.refused_at == len(self.new):
-            for walk in demand.sharing:
-                walk.keep(demand.fits, task.id)
             return demand.refusal
         for walk in demand.walks:
             if walk.place < len(walk.rooms) and (room := walk.take(demand.fits, demand.queue, demand.kind)):
@@ -219,9 +247,6 @@ class _Draft:
             if launched := self._launch(demand):
                 return launched
             demand.refusal = self._refusal(demand)
-        for walk in demand.walks:
-            walk.keep(demand.fits, task.id)
-        demand.sharing = [walk for walk in demand.walks if walk.shared]
         demand.refused_at = len(self.new)
         return demand.refusal
 
@@ -283,3 +308,7 @@ class _Draft:
         self.new.append((room, reason))
         self.ledger.add(choice.offer, reason.queue, reason.user)
         return room
+
+
+def _is_of_a_gang(task: Task) -> bool:
+    return task.instances > 1 or task.gang is not None

@@ -42,9 +42,9 @@ def soon_free(queue: Queue, offer: Offer, busy: int, until: datetime) -> Reason:
     return Reason(code="soon_free", text=text, queue=queue.name)
 
 
-def waits(why: Reason, task: Task) -> Waiting:
-    """Why a task gets no machine now."""
-    reason = Reason(code=why.code, text=why.text, queue=task.queue, task=task.id, limit=why.limit)
+def waits(why: Reason, task: Task, share: str = "") -> Waiting:
+    """Why a task gets no machine now; `share`: of its queue, where queues share."""
+    reason = Reason(code=why.code, text=why.text + share, queue=task.queue, task=task.id, limit=why.limit)
     return Waiting(task=task.id, queue=task.queue, reason=reason)
 
 

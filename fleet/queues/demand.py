@@ -11,13 +11,13 @@ from fleet.queues.answers import Answer
 from fleet.queues.directory import Directory
 from fleet.queues.tasks import CHUNK
 from fleet.queues.transport import Transport
-from fleet.queues.wishes import wishes
+from fleet.queues.wishes import gang_of, wishes
 
 # A user may add the tag gpus:2 to a task that waits already: it is seen within this time.
 DETAILS_ARE_FRESH_S = 60.0
 # As the stock agent understands a queue's tags; fleet's own server marks a deleted queue that is still polled with it.
 PAUSED = "force_workers:off"
-DETAILS = ("id", "name", "project", "user", "tags", "hyperparams.properties")
+DETAILS = ("id", "name", "project", "user", "tags", "hyperparams.properties", "parent", "system_tags")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,7 @@ class Details:
     user: str
     tags: tuple[str, ...]
     properties: Mapping[str, str]
+    gang: str | None
     read_at: float  # monotonic seconds
 
 
@@ -114,6 +115,9 @@ class WaitingList:
             user=details.user,
             gpu_type=wished.gpu_type,
             gpu_memory_gib=wished.gpu_memory_gib,
+            instances=wished.instances,
+            is_one_zone=wished.is_one_zone,
+            gang=details.gang,
             notes=wished.ignored,
         )
 
@@ -140,6 +144,7 @@ def _details(task: Answer, now: float) -> Details:
         user=_label(task, "user"),
         tags=tuple(task.texts("tags")),
         properties={name: str(properties.object(name).data.get("value") or "") for name in properties.data},
+        gang=gang_of(_label(task, "parent"), task.texts("system_tags")),
         read_at=now,
     )
 

@@ -49,6 +49,7 @@ class _Record:
     project: str
     user: str
     script: Script | None
+    gang: str | None
     queue: str | None = None  # the name of the one it was last enqueued to
     enqueued_at: datetime | None = None
     console: list[str] = field(default_factory=list)
@@ -81,8 +82,9 @@ class MemoryServer:
         project: str = "",
         user: str = "",
         script: Script | None = None,
+        gang: str | None = None,
     ) -> str:
-        """A new draft; its id."""
+        """A new draft; its id. `gang`: the task that starts it as another node of itself."""
         task = id or f"{len(self._tasks) + 1:032x}"
         state = TaskState(
             id=task,
@@ -100,6 +102,7 @@ class MemoryServer:
             project=project,
             user=user,
             script=script,
+            gang=gang,
         )
         return task
 
@@ -272,6 +275,9 @@ class MemoryServer:
             user=record.user,
             gpu_type=wished.gpu_type,
             gpu_memory_gib=wished.gpu_memory_gib,
+            instances=wished.instances,
+            is_one_zone=wished.is_one_zone,
+            gang=record.gang,
             notes=wished.ignored,
         )
         return record.shown

@@ -17,7 +17,8 @@ from random import Random
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Budget, Gpu, Launch, MarketPolicy, Plan, Queue, Terminate
+from fleet.model import Action, Budget, Gpu, Launch, MarketPolicy, Plan, Queue, Task, Terminate
+from fleet.planner.fairness import is_fair
 from fleet.providers.base import LaunchOrder
 from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
@@ -65,6 +66,7 @@ class Simulation:
             faults=setting.faults,
             duration_of=lambda task: self._durations[task] - self.truth.kept.get(task, timedelta(0)),
             is_kept=lambda instance: instance in self._kept,
+            on_start=self._on_start,
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
         self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
@@ -79,6 +81,11 @@ class Simulation:
         self._unswept: set[str] = set()  # machines that took tasks with them
         self._is_idle_auto = any(r.is_idle_auto for r in setting.policy.resources)
         self._is_at_a_limit = False  # a task waits for something to go
+        self._is_fair = is_fair(setting.policy.queues, setting.policy.fairness)
+        self._is_anybody_waiting = False
+        self._is_gang_waiting = False
+        self._nodes = 0  # launches of nodes so far
+        self._held: frozenset[str] = frozenset()  # tasks for which machines are held
         self._peeked = 0
         self._unsubmitted = len(self._jobs)
         self._settled_until: datetime | None = None
@@ -178,6 +185,22 @@ class Simulation:
         cloud.end(instance)
         self._bury(instance, "shutdown")
 
+    def _on_start(self, task: Task) -> None:
+        job = self._jobs.get(task.id)
+        if job and job.instances > 1:
+            self._launch_nodes(task, job)
+        if task.id in self._held or task.gang in self._held:
+            self.request_pass(self.agenda.at)  # its machine may be held for the next
+
+    def _launch_nodes(self, task: Task, job: Submission) -> None:
+        """As `Task.launch_multi_node` of the SDK does: the first task puts clones of itself into its own queue."""
+        self._nodes += 1
+        for rank in range(1, job.instances):
+            node = f"{task.id}.{self._nodes}.{rank}"
+            self._durations[node] = timedelta(seconds=job.duration_s)
+            self.server.add(node, id=node, tags=job.tags, user=job.user, gang=task.id)
+            self.server.enqueue(node, job.queue)
+
     def _bury(self, instance: str, why: str) -> None:
         self._machines.pop(instance).killed(why)
         if any(run.ended_at is None for run in self.store.runs(instance=instance)):
@@ -190,6 +213,9 @@ class Simulation:
             self.request_pass(shown_at)
 
     def _on_queue_change(self) -> None:
+        self._progress_at = self.agenda.at
+        if self._is_fair and self._is_anybody_waiting:
+            self.request_pass(self.agenda.at)
         # What changes while all look is seen when they look next.
         self._tick(self._soon if self._is_ticking else self.agenda.at)
         if self._has_levels:
@@ -198,6 +224,11 @@ class Simulation:
     def _on_store_change(self, kind: str) -> None:
         """As the centre's loop is woken by its store."""
         if kind == "orders" or self._has_levels:
+            self.request_pass(self.agenda.at)
+        elif kind == "turns":
+            self._peeked = -1  # all look again
+            self._tick(self._soon if self._is_ticking else self.agenda.at)
+        elif self._is_gang_waiting or (kind == "runs_ended" and self._is_fair and self._is_anybody_waiting):
             self.request_pass(self.agenda.at)
         elif kind == "runs_ended" and self._is_idle_auto:
             self.request_pass(self.agenda.at)  # how long its machine stays depends on how many others are idle
@@ -263,6 +294,9 @@ class Simulation:
         except DispatcherKilled:
             self._restart()
             return
+        self._is_anybody_waiting = bool(made.waiting)
+        self._is_gang_waiting = any(w.reason.code == "gang" for w in made.waiting)
+        self._held = frozenset(hold.task for hold in made.turns.holds)
         self._is_at_a_limit = any(not w.instance and w.reason.code != "no_fit" for w in made.waiting)
         for action in made.actions:
             if not isinstance(action, Launch) and action.instance in self._machines:

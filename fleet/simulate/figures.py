@@ -88,7 +88,7 @@ def lower_bound_usd(setting: Setting) -> float:
             offers = [offer for name in queues[job.queue].resources for offer in setting.offers.get(name, ())]
             rates = [_usd_per_gpu_hour(offer) for offer in offers if _can_hold(offer, job, queues[job.queue])]
             cheapest[kind] = min(rates, default=None)
-        total.append((cheapest[kind] or 0.0) * job.gpus * job.duration_s / 3600)
+        total.append((cheapest[kind] or 0.0) * job.gpus * job.instances * job.duration_s / 3600)
     return math.fsum(total)
 
 
@@ -110,7 +110,7 @@ def _makespan_s(workload: Sequence[Submission], outcome: Outcome) -> float:
 
 def _waits(workload: Sequence[Submission], first_start: Mapping[str, datetime]) -> list[float]:
     submitted = {task_id(n): job.submit_s for n, job in enumerate(workload)}
-    return sorted(seconds(at) - submitted[task] for task, at in first_start.items())
+    return sorted(seconds(at) - submitted[task] for task, at in first_start.items() if task in submitted)
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, Reason, Run, RunResult, Standing, Task
+from fleet.planner.fairness import turns_for
 from fleet.providers.base import LaunchOrder
 from fleet.simulate.agenda import NEVER, Agenda
 from fleet.simulate.faults import Faults
@@ -50,6 +51,7 @@ class World:
     faults: Faults
     duration_of: Callable[[str], timedelta]  # of an undisturbed run of a task from where it is
     is_kept: Callable[[str], bool]  # whether the centre wants this machine to stay, idle or not
+    on_start: Callable[[Task], None]  # a task starts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -187,6 +189,7 @@ class Machine:
         while self._is_working:
             self._hear()
             state = self._state()
+            self._hear_turns()
             instructions = decide(state, self._policy)
             for instruction in instructions:
                 self._carry_out(instruction)
@@ -232,6 +235,14 @@ class Machine:
             is_stopped_for_good=self._is_stopped_for_good,
         )
 
+    def _hear_turns(self) -> None:
+        """As the centre tells its supervisors."""
+        known = None if self._cut_off_at else self._world.store.instance(self.id)
+        if known:
+            turns = turns_for(self._world.store.turns(), known)
+            if turns is not self._policy.turns:
+                self._policy = replace(self._policy, turns=turns)
+
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case Claim():
@@ -263,7 +274,16 @@ class Machine:
             started_at=at,
         )
         share = task.need.share
-        held = Allocation(task=task.id, queue=task.queue, worker=worker, gpus=claim.gpus, started_at=at, share=share)
+        held = Allocation(
+            task=task.id,
+            queue=task.queue,
+            worker=worker,
+            gpus=claim.gpus,
+            started_at=at,
+            share=share,
+            user=task.user,
+            gang=task.gang,
+        )
         attempt = Attempt(task=task.id, instance=self.id, gpus=share or len(claim.gpus), started_at=at)
         job = Job(held=Held(task=task, gpus=claim.gpus), allocation=held, run=run, attempt=attempt)
         self._jobs[task.id] = job
@@ -275,6 +295,7 @@ class Machine:
             world.agenda.add(at + FAILS_AFTER, partial(self._fail, job))
             return
         world.agenda.add(at + world.duration_of(task.id), partial(self._finish, job))
+        world.on_start(task)
 
     def _fail(self, job: Job) -> None:
         """Its agent died, if the task is still here."""

@@ -58,6 +58,8 @@ def policy_of(config: Config) -> Policy:
         server_url="simulated",
         server_kind="embedded",
         poll_interval=config.poll_interval,
+        fairness=config.fairness,
+        starvation_after=config.starvation_after,
     )
 
 

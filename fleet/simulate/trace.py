@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ class Submission:
     queue: str
     gpu_type: str | None = None
     user: str = ""
+    instances: int = 1  # at once, each with so many GPUs
+    is_one_zone: bool = False  # all of them
 
     @property
     def need(self) -> GpuNeed:
@@ -35,7 +38,9 @@ class Submission:
     @property
     def tags(self) -> tuple[str, ...]:
         """The task's own wishes, as a user writes them."""
-        return (f"gpus:{self.need}", *([f"gpu_type:{self.gpu_type}"] if self.gpu_type else []))
+        kind = [f"gpu_type:{self.gpu_type}"] if self.gpu_type else []
+        gang = [f"instances:{self.instances}"] if self.instances > 1 else []
+        return (f"gpus:{self.need}", *kind, *gang, *(["same_zone:true"] if self.is_one_zone else []))
 
 
 def task_id(place: int) -> str:
@@ -55,7 +60,7 @@ def read_trace(path: Path, queues: Sequence[Queue]) -> tuple[Submission, ...]:
             missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
             if missing:
                 raise ConfigError(
-                    f"{path}: no column {', '.join(missing)}; a trace has {', '.join(NEEDED)} and may have queue, gpu_type, user"
+                    f"{path}: no column {', '.join(missing)}; a trace has {', '.join(NEEDED)} and may have queue, gpu_type, user, instances, same_zone"
                 )
             found = [_row(row, f"{path}, row {reader.line_num}", queues) for row in reader]
     except (OSError, UnicodeError, csv.Error) as error:
@@ -75,6 +80,8 @@ def _row(row: Mapping[str, str | None], where: str, queues: Sequence[Queue]) -> 
         queue=queue,
         gpu_type=_gpu_type(row, where),
         user=(row.get("user") or "").strip(),
+        instances=_instances(row, where),
+        is_one_zone=(row.get("same_zone") or "").strip().lower() in ("true", "yes", "1"),
     )
 
 
@@ -94,6 +101,13 @@ def _gpus(row: Mapping[str, str | None], where: str) -> float:
     if gpus > 1 and not gpus.is_integer():
         raise ConfigError(f"{where}: gpus is {gpus:g}; a part of a GPU is less than 1, more than one are whole")
     return max(round(gpus, DECIMALS), SMALLEST_PART) if 0 < gpus < 1 else gpus
+
+
+def _instances(row: Mapping[str, str | None], where: str) -> int:
+    text = (row.get("instances") or "1").strip()
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_GPUS:
+        raise ConfigError(f"{where}: instances is {text!r}; expected a whole number, 1 to {MOST_GPUS}")
+    return int(text)
 
 
 def _gpu_type(row: Mapping[str, str | None], where: str) -> str | None:

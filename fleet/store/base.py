@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View
 
 
 class DispatcherStore(Protocol):
@@ -62,6 +62,10 @@ class DispatcherStore(Protocol):
 
     def remember_view(self, view: View) -> None:
         """What this pass saw and decided; replaces the last."""
+        ...
+
+    def remember_turns(self, turns: Turns) -> None:
+        """Whose turn it is, for every supervisor; replaces the last."""
         ...
 
     def forget_events(self, before: datetime) -> int:
@@ -141,6 +145,10 @@ class ReadStore(Protocol):
         kind: str | None = None,
     ) -> tuple[Event, ...]:
         """Oldest first, with seq > after; the newest `limit` of them when after is 0. Only of this instance, task, kind."""
+        ...
+
+    def turns(self) -> Turns:
+        """As the last pass said; by priority alone before the first."""
         ...
 
     def view(self) -> View | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Spent, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Spent, Standing, Turns, View
 from fleet.store.base import Store
 
 
@@ -126,6 +126,9 @@ class ChronicledStore:
     def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
         self._store.stand(standings)
 
+    def remember_turns(self, turns: Turns) -> None:
+        self._store.remember_turns(turns)
+
     def expect(self, instance: str, join_hash: str, expires_at: datetime) -> None:
         self._store.expect(instance, join_hash, expires_at)
 
@@ -158,6 +161,9 @@ class ChronicledStore:
         kind: str | None = None,
     ) -> tuple[Event, ...]:
         return self._store.events(after, limit, instance, task, kind)
+
+    def turns(self) -> Turns:
+        return self._store.turns()
 
     def view(self) -> View | None:
         return self._store.view()

@@ -11,17 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run, Standing
+from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run, Standing, Turns
 
 # Clouds bill by the second, but never less than this.
 LEAST_BILLED = timedelta(seconds=60)
-# Called after a commit with the kind of change: "enrolled", "beat", "goodbye", "runs_ended" or "orders". A hint to wake
-# a loop early, never the truth; it must return at once, and may be called from any thread.
+# Called after a commit with the kind of change: "enrolled", "beat", "goodbye", "runs_ended", "orders" or "turns". A hint to
+# wake a loop early, never the truth; it must return at once, and may be called from any thread.
 OnChange = Callable[[str], None]
 
 
 def ignore_change(_kind: str) -> None:
     """Nobody listens."""
+
+
+def is_told_at_once(before: Turns, turns: Turns) -> bool:
+    """Whether machines should hear of it before their next heartbeat: what they hold, not how shares move with each task."""
+    return (before.holds, before.gangs) != (turns.holds, turns.gangs)
 
 
 def launched(instance: Instance, cloud_id: str, at: datetime) -> Instance:

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View
 from fleet.store import life
 
 RunKey = tuple[str, str, datetime]
@@ -45,6 +45,7 @@ class MemoryStore:
         self._events: list[Event] = []
         self._last_seq = 0
         self._view: View | None = None
+        self._turns = Turns()
 
     # --- the dispatcher's verbs
 
@@ -95,6 +96,11 @@ class MemoryStore:
 
     def remember_view(self, view: View) -> None:
         self._view = view
+
+    def remember_turns(self, turns: Turns) -> None:
+        before, self._turns = self._turns, turns
+        if life.is_told_at_once(before, turns):
+            self._on_change("turns")
 
     def forget_events(self, before: datetime) -> int:
         with self._lock:
@@ -216,6 +222,9 @@ class MemoryStore:
         if kind is not None:
             found = [event for event in found if event.kind == kind]
         return tuple(found[:limit] if after else found[max(len(found) - limit, 0) :])
+
+    def turns(self) -> Turns:
+        return self._turns
 
     def view(self) -> View | None:
         return self._view

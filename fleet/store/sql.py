@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fleet.database import Database
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View
 from fleet.store import life
 from fleet.store.tables import (
     EVENT,
@@ -27,6 +27,7 @@ from fleet.store.tables import (
     LEAD,
     RUN,
     RUN_COLUMNS,
+    TURNS,
     VIEW,
     ReadInstances,
     event_row,
@@ -119,6 +120,16 @@ class SqlStore:
         insert = self._insert(VIEW).values(id=1, view=view)
         with self._database.write() as connection:
             connection.execute(insert.on_conflict_do_update(index_elements=[VIEW.c.id], set_={"view": view}))
+
+    def remember_turns(self, turns: Turns) -> None:
+        before = self.turns()
+        if turns == before:
+            return
+        insert = self._insert(TURNS).values(id=1, turns=turns)
+        with self._database.write() as connection:
+            connection.execute(insert.on_conflict_do_update(index_elements=[TURNS.c.id], set_={"turns": turns}))
+        if life.is_told_at_once(before, turns):
+            self._on_change("turns")
 
     def forget_events(self, before: datetime) -> int:
         with self._database.write() as connection:
@@ -251,6 +262,11 @@ class SqlStore:
         with self._database.read() as connection:
             events = [Event(**row) for row in connection.execute(query).mappings()]
         return tuple(events if after else reversed(events))
+
+    def turns(self) -> Turns:
+        with self._database.read() as connection:
+            turns: Turns | None = connection.execute(sa.select(TURNS.c.turns)).scalar()
+        return turns or Turns()
 
     def view(self) -> View | None:
         with self._database.read() as connection:

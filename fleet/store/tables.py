@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, RunResult, Standing, View
+from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, RunResult, Standing, Turns, View
 
 
 class Time(sa.TypeDecorator[datetime]):
@@ -143,6 +143,13 @@ VIEW = sa.Table(
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # always 1: the last pass alone is kept
     sa.Column("view", Json(View), nullable=False),
+)
+
+TURNS = sa.Table(
+    "fleet_turns",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),  # always 1, as the view
+    sa.Column("turns", Json(Turns, remember=4), nullable=False),  # read at every heartbeat, and mostly the same
 )
 
 INSTANCE_FIELDS = tuple(f.name for f in fields(Instance))

@@ -104,6 +104,11 @@ def reserve(task: Task, free: Free) -> tuple[Gpu, ...]:
     return (*kept, *shared[: wanted - count])
 
 
+def keep(free: Sequence[Gpu], count: int) -> tuple[Gpu, ...]:
+    """So many of the free GPUs, or all there are, to keep for a task that is not to be seen yet."""
+    return _least_fragmenting(free, min(count, len(free))) if free and count else ()
+
+
 def free_cpu_slots(queue: Queue, queues: Sequence[Queue], cpu_tasks: Mapping[str, int], cpus: int) -> int:
     """How many more CPU tasks of `queue` may start; `cpu_tasks` counts those that run, by queue name.
 

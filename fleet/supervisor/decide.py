@@ -1,6 +1,6 @@
 """PURE: everything that a supervisor decides. State in, instructions out; the loop and the simulator carry them out.
 
-claim        what waits and fits, by priority of its queue, then by its place in it
+claim        what waits and fits, whoever's turn it is (`fleet.supervisor.turns`)
 stop a task  its user asks, the server says that it is not ours any more, or this machine has to end
 stop pulling idle too long, ordered to drain, too old
 pull again   the order to drain was taken back
@@ -9,13 +9,14 @@ end          nothing is held any more, and everything that the server has to kno
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleet.model import Gpu, Queue, Reason, RunResult, Task
+from fleet.model import Gpu, Queue, Reason, RunResult, Task, Turns
 from fleet.queues.base import TaskState, TaskStatus
 from fleet.supervisor import allocation
+from fleet.supervisor.turns import Turn, is_out_of_sight
 
 # How long an idle machine waits past its deadline for one last look into the queues: a task that came in the
 # last moment is cheaper to run here than on a machine that has to boot.
@@ -117,6 +118,7 @@ class Policy:
     max_lifetime: timedelta | None
     # By queue: tasks of up to so many GPUs are left to smaller machines.
     above_gpus: Mapping[str, float] = field(default_factory=dict)
+    turns: Turns | None = None  # None: the dispatcher has not said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +203,11 @@ def depth_to_look(state: State, policy: Policy, depth: int) -> int:
         shown = [task for task in state.waiting if task.queue == queue.name]
         if len(shown) >= depth and not any(_is_for_here(task, queue, state, policy) for task in shown):
             return min(4 * depth, DEEPEST_LOOK)
+    if policy.turns and policy.turns.holds:
+        is_cut = any(sum(task.queue == queue.name for task in state.waiting) >= depth for queue in policy.queues)
+        if is_cut and is_out_of_sight(state.waiting, policy.turns):
+            return min(4 * depth, DEEPEST_LOOK)
+        return depth
     heads = (t for t in state.waiting if t.position < FIRST_LOOK)
     queues = {queue.name: queue for queue in policy.queues}
     is_head_usable = any(t.queue in queues and _is_for_here(t, queues[t.queue], state, policy) for t in heads)
@@ -334,7 +341,7 @@ def _abort_deadline(seen: Sighting, at: datetime) -> datetime:
 
 
 def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
-    """Strict priority of queues, then the order in each. What fits this machine but not now keeps its GPUs free."""
+    """Whoever's turn it is. What fits this machine but not now keeps its GPUs free, if this machine is held for it."""
     if not state.waiting:
         return ()
     queues = {queue.name: queue for queue in policy.queues}
@@ -344,7 +351,14 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
         if not held.gpus:
             cpu_tasks[held.task.queue] = cpu_tasks.get(held.task.queue, 0) + 1
     claims: list[tuple[Task, tuple[Gpu, ...]]] = []
-    for task in _in_order(state, policy.queues):
+    turn = Turn(
+        _claimable(state, queues),
+        policy.queues,
+        policy.turns,
+        [(h.task, h.task.need.share or len(h.gpus)) for h in state.held],
+    )
+    turn.keep_back(free)
+    for task in turn:
         if task.need.at_least and not (free.whole or free.shared):
             continue  # nothing is left to give or to keep; only CPU tasks may follow
         queue = queues[task.queue]
@@ -353,22 +367,22 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
         slots = allocation.free_cpu_slots(queue, policy.queues, cpu_tasks, state.cpus)
         chosen = allocation.choose(task, free, slots)
         if chosen is None:
-            free.keep(allocation.reserve(task, free))
+            if turn.is_held_for(task):
+                free.keep(allocation.reserve(task, free))
             continue
         free.take(task.need, chosen)
         if not chosen:
             cpu_tasks[queue.name] = cpu_tasks.get(queue.name, 0) + 1
+        turn.gave(task, task.need.share or len(chosen))
         claims.append((task, chosen))
     grown = ((task, allocation.grow(task, chosen, free)) for task, chosen in claims)
     return tuple(Claim(task=task, gpus=tuple(gpu.uuid for gpu in gpus)) for task, gpus in grown)
 
 
-def _in_order(state: State, queues: Sequence[Queue]) -> list[Task]:
-    """What may be claimed at all, most urgent first. A task that is still held or unsent here has to wait for that."""
-    rank = {queue.name: (-queue.priority, place) for place, queue in enumerate(queues)}
+def _claimable(state: State, queues: Container[str]) -> list[Task]:
+    """What may be claimed at all. A task that is still held or unsent here has to wait for that."""
     busy = {held.task.id for held in state.held} | state.unsent
-    tasks = [t for t in state.waiting if t.queue in rank and t.id not in busy and _may_start(t, state)]
-    return sorted(tasks, key=lambda task: (rank[task.queue], task.position))
+    return [t for t in state.waiting if t.queue in queues and t.id not in busy and _may_start(t, state)]
 
 
 def _may_start(task: Task, state: State) -> bool:

@@ -61,6 +61,8 @@ class Job:
             gpus=tuple(gpu.uuid for gpu in self.gpus),
             started_at=self.claimed_at,
             share=self.task.need.share,
+            user=self.task.user,
+            gang=self.task.gang,
         )
 
     @property

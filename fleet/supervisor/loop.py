@@ -131,6 +131,7 @@ class Supervisor:
             contact_timeout=enrolled.contact_timeout,
             max_lifetime=enrolled.max_lifetime,
             above_gpus=enrolled.above_gpus,
+            turns=enrolled.turns,
         )
         self._gpus, self._cpus = self._calls.sense(), cpus()
         self._host: HostReading | None = None
@@ -349,6 +350,9 @@ class Supervisor:
             self._policy = replace(self._policy, idle_timeout=orders.idle_timeout)
         if orders.above_gpus != self._policy.above_gpus:
             self._policy = replace(self._policy, above_gpus=orders.above_gpus)
+            self._hurry("peek")
+        if orders.turns != self._policy.turns:
+            self._policy = replace(self._policy, turns=orders.turns)
             self._hurry("peek")
         if orders.queues != self._policy.queues:
             self._policy = replace(self._policy, queues=orders.queues)

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fleet.model import Instance
+from fleet.model import Instance, Turns
+from fleet.planner.fairness import turns_for
 from fleet.store.base import Store
 from fleet.web.hints import Hints
 from fleet.web.http import Json, bearer, number, parse_json, read_body
@@ -67,7 +68,7 @@ class EdgeApi:
         if instance is None:
             log.warning("enrolment refused", extra={"instance": message.instance, "host": message.hostname})
             raise HTTPException(403, f"instance {message.instance!r} may not enrol: its token is unknown, used or late")
-        return to_data(_enrolled(instance, token, self._policy(instance)))
+        return to_data(_enrolled(instance, token, self._policy(instance), self._store.turns()))
 
     def _heartbeat(self, token: str, body: bytes) -> object:
         known = self._who(token)
@@ -89,7 +90,9 @@ class EdgeApi:
         )
         if instance.gone_at:  # since we asked who it is; nothing of this message was kept
             raise _unknown_token()
-        return to_data(_orders(instance, message, self._policy(instance), self._hints.seq))
+        # As the pass saw it, which counted what this machine had told before this message.
+        turns = turns_for(self._store.turns(), known)
+        return to_data(_orders(instance, message, self._policy(instance), self._hints.seq, turns))
 
     def _who(self, token: str) -> Instance:
         instance = self._store.who(sha256(token)) if token else None
@@ -108,7 +111,7 @@ def _unknown_token() -> HTTPException:
     return HTTPException(401, text, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _enrolled(instance: Instance, token: str, policy: Policy) -> Enrolled:
+def _enrolled(instance: Instance, token: str, policy: Policy, turns: Turns) -> Enrolled:
     return Enrolled(
         instance=instance.id,
         token=token,
@@ -123,10 +126,11 @@ def _enrolled(instance: Instance, token: str, policy: Policy) -> Enrolled:
         contact_timeout=policy.contact_timeout,
         max_lifetime=policy.max_lifetime,
         above_gpus=dict(instance.standing.above_gpus),
+        turns=turns_for(turns, instance),
     )
 
 
-def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int) -> Orders:
+def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int, turns: Turns) -> Orders:
     return Orders(
         drain=instance.end_reason if instance.drain_requested_at else None,
         end=instance.end_reason if instance.terminate_requested_at else None,
@@ -135,4 +139,5 @@ def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int) -
         runs_seen=tuple(run.task for run in message.runs if run.ended_at),
         hint=hint,
         above_gpus=dict(instance.standing.above_gpus),
+        turns=turns,
     )

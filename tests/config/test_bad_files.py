@@ -35,6 +35,8 @@ TOP = [
     ("poll_interval: 999999999d", "poll_interval: a duration is at most ten years, got '999999999d'"),
     ("poll_interval: [2s]", "poll_interval: a duration has a unit, as 90s, 10m, 24h or 7d"),
     ("poll_interval: true", "poll_interval: a duration has a unit, as 90s, 10m, 24h or 7d, got True"),
+    ("fairness: share", "fairness: expected priority or shares, got 'share'; did you mean shares?"),
+    ("starvation_after: 5s", "starvation_after: must be 1m or more; or never, got '5s'"),
     ("listen: 8765", "listen: expected an address and a port, as 127.0.0.1:8765, got 8765"),
     ("listen: 127.0.0.1", "listen: expected an address and a port, as 127.0.0.1:8765, got '127.0.0.1'"),
     ("listen: 127.0.0.1:99999", "listen: expected an address and a port, as 127.0.0.1:8765, got '127.0.0.1:99999'"),
@@ -298,8 +300,8 @@ queues:
         "fleet.yaml: cluster: a name of 1 to 40 small letters, digits and -, as research",
         "fleet.yaml: resources.gpu.idle_timout: unknown key; did you mean idle_timeout?",
         "fleet.yaml: queues.q: a queue's name has at least 3 characters: the server refuses shorter ones",
-        "fleet.yaml: poll: unknown key; known are advertise_url, agent, budget, cluster, listen, poll_interval, queues, "
-        "resources, server, state_dir, store",
+        "fleet.yaml: poll: unknown key; known are advertise_url, agent, budget, cluster, fairness, listen, "
+        "poll_interval, queues, resources, server, starvation_after, state_dir, store",
         "fleet.yaml: queues.big: needs 8 GPUs; the largest of its resources (gpu) has 4",
         "fleet.yaml: queues.q.resources: no resource is called cpu; did you mean gpu?",
     ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fleet.config import Config, Embedded, load, parse, peek, starter
 from fleet.errors import ConfigError
-from fleet.model import Budget, GpuNeed, MarketPolicy, Queue, Resource, ServerAccess, WhenSpent
+from fleet.model import Budget, Fairness, GpuNeed, MarketPolicy, Queue, Resource, ServerAccess, WhenSpent
 
 DESIGN = """\
 cluster: research
@@ -305,3 +305,23 @@ def test_queues_and_users_have_budgets_of_their_own() -> None:
         queues={"train": Budget(usd_per_hour=8, usd_per_day=40, when_spent=WhenSpent.DRAIN)},
     )
     assert [q.max_instances for q in config.queues] == [3, None]
+
+
+SMALL = """\
+cluster: lab
+resources: {gpu: {provider: local, gpus: 4}}
+queues: {train: {resources: [gpu]}}
+"""
+
+
+def test_a_fleet_goes_by_priority_and_lets_nobody_starve_unless_it_says_so() -> None:
+    config = parse(SMALL, "fleet.yaml")
+    assert (config.fairness, config.starvation_after) == (Fairness.PRIORITY, timedelta(minutes=30))
+    assert [(q.weight, q.is_shared_by_users) for q in config.queues] == [(1.0, False)]
+
+
+def test_shares_have_weights_and_users() -> None:
+    text = SMALL.replace("[gpu]}", "[gpu], weight: 2.5, user_shares: true}")
+    config = parse(f"{text}fairness: shares\nstarvation_after: never\n", "fleet.yaml")
+    assert (config.fairness, config.starvation_after) == (Fairness.SHARES, None)
+    assert [(q.weight, q.is_shared_by_users) for q in config.queues] == [(2.5, True)]

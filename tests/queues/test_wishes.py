@@ -26,6 +26,7 @@ def need(low: float, high: float) -> GpuNeed:
         (["GPUs:3"], Wishes(need=need(3, 3))),
         (["gpu_type:A100", "gpu_memory:40"], Wishes(need=ONE, gpu_type="a100", gpu_memory_gib=40)),
         (["gpu_memory:80GB"], Wishes(need=ONE, gpu_memory_gib=80)),
+        (["instances:4", "same_zone:true"], Wishes(need=ONE, instances=4, is_one_zone=True)),
         (["gpu_memory: 79.5 GiB"], Wishes(need=ONE, gpu_memory_gib=79.5)),
     ],
 )
@@ -53,6 +54,9 @@ def test_a_property_wins_over_a_tag_and_a_tag_over_the_queue() -> None:
         ("gpus:99999", "no machine has more than 1024 GPUs"),
         ("gpu_type:", "a GPU type is a word of its model, as a100, or several, as a100|h100"),
         ("gpu_type:$(rm)", "a GPU type is a word of its model, as a100, or several, as a100|h100"),
+        ("instances:0", "a number of instances is a whole one, 1 to 1024"),
+        ("instances:2.5", "a number of instances is a whole one, 1 to 1024"),
+        ("same_zone:perhaps", "it is true or false"),
         ("gpu_memory:0", "GPU memory is a number of GiB, as 40"),
         ("gpu_memory:lots", "GPU memory is a number of GiB, as 40"),
         ("gpu_memory:999999", "GPU memory is a number of GiB, as 40"),

@@ -74,7 +74,7 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, row: str, why: str) 
 
 def test_a_trace_without_its_columns_says_which(tmp_path: Path) -> None:
     assert refusal(tmp_path, "submit,gpus\n0,1\n") == (
-        ": no column submit_s, duration_s; a trace has submit_s, gpus, duration_s and may have queue, gpu_type, user"
+        ": no column submit_s, duration_s; a trace has submit_s, gpus, duration_s and may have queue, gpu_type, user, instances, same_zone"
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from fleet.errors import StoreError
-from fleet.model import InstanceState, Reason, RunResult
+from fleet.model import Fairness, Hold, InstanceState, Reason, RunResult, Turns, Use
 from fleet.store.base import Store
 from tests.store.nouns import (
     ALLOCATION,
@@ -458,6 +458,16 @@ def test_the_last_view_replaces_the_one_before(store: Store) -> None:
     store.remember_view(a_view())
     store.remember_view(a_view(at(2)))
     assert store.view() == a_view(at(2))
+
+
+def test_whose_turn_it_is_replaces_what_was_said_before(store: Store) -> None:
+    assert store.turns() == Turns()
+    hold = Hold(task="t1", instance="i1", since=T0, is_first=True)
+    turns = Turns(fairness=Fairness.SHARES, uses=(Use(queue="train", user="me", gpus=1.5),), holds=(hold,))
+    store.remember_turns(turns)
+    assert store.turns() == turns
+    store.remember_turns(replace(turns, holds=()))
+    assert store.turns().holds == ()
 
 
 # --- money
