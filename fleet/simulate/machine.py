@@ -14,6 +14,7 @@ from fleet.simulate.agenda import NEVER, Agenda
 from fleet.simulate.faults import Faults
 from fleet.simulate.server import Peeks, SimulatedServer
 from fleet.simulate.truth import Attempt, Truth
+from fleet.store.chronicle import ChronicledStore
 from fleet.store.memory import MemoryStore
 from fleet.supervisor.decide import (
     Claim,
@@ -41,7 +42,7 @@ class World:
     cluster: str
     agenda: Agenda
     server: SimulatedServer
-    store: MemoryStore
+    store: MemoryStore | ChronicledStore
     truth: Truth
     faults: Faults
     duration_of: Callable[[str], timedelta]  # of one undisturbed run of a task

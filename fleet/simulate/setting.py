@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from fleet.dispatcher.parts import Policy
-from fleet.model import Offer
+from fleet.model import Offer, Reason
 from fleet.simulate.faults import Faults
+from fleet.simulate.story import Listener
 from fleet.simulate.trace import Submission
 from fleet.simulate.truth import Truth
 
@@ -24,6 +25,7 @@ class Setting:
     boot_time: timedelta = timedelta(seconds=180)
     faults: Faults = field(default_factory=Faults)
     is_dense: bool = False
+    listener: Listener | None = None  # hears all that happens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,4 +37,6 @@ class Outcome:
     states: Mapping[str, str]  # of each task: completed, failed, waiting or lost
     gone_at: Mapping[str, datetime | None]  # of each machine, as the store has it; one that it never knew is missing
     why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's reason
+    reasons: Mapping[str, Reason]  # why they wait, by task
+    launched_for: Mapping[str, str | None]  # the queue that each machine was launched for, as the store has it
     passes: int
