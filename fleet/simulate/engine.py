@@ -25,7 +25,7 @@ from fleet.simulate.machine import Machine, World
 from fleet.simulate.outcome import outcome_of
 from fleet.simulate.server import Peeks, SimulatedServer
 from fleet.simulate.setting import Outcome, Setting
-from fleet.simulate.story import Telling, store_of
+from fleet.simulate.story import Listener, Telling, store_of
 from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Truth
 from fleet.supervisor import decide
@@ -45,12 +45,12 @@ PATIENCE = timedelta(days=7)
 class Simulation:
     """One run, from the first submission until nothing more can happen."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, listener: Listener | None = None) -> None:
         self.setting = setting
         self.agenda = Agenda()
         self.truth = Truth()
         self.server = SimulatedServer(self.agenda.now, self._on_queue_change)
-        self.telling = Telling(setting.listener, self.agenda.now) if setting.listener else None
+        self.telling = Telling(listener, self.agenda.now) if listener else None
         self.store = store_of(self._on_store_change, self.telling)
         self._jobs = {task_id(n): job for n, job in enumerate(setting.workload)}
         self._durations = {task: timedelta(seconds=job.duration_s) for task, job in self._jobs.items()}

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from fleet.dispatcher.parts import Policy
 from fleet.model import Offer, Reason
 from fleet.simulate.faults import Faults
-from fleet.simulate.story import Listener
 from fleet.simulate.trace import Submission
 from fleet.simulate.truth import Truth
 
@@ -25,7 +24,6 @@ class Setting:
     boot_time: timedelta = timedelta(seconds=180)
     faults: Faults = field(default_factory=Faults)
     is_dense: bool = False
-    listener: Listener | None = None  # hears all that happens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

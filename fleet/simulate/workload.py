@@ -33,7 +33,9 @@ class Kind:
     tasks_per_day: float
     median_s: float
     spread: float  # sigma of the log of durations: 1.6 = a tenth of them takes more than 7.8 times the median
-    sizes: Mapping[float, float] = field(default_factory=lambda: SIZES)  # GPUs of a task, with their weights among tasks and sweeps
+    sizes: Mapping[float, float] = field(
+        default_factory=lambda: SIZES
+    )  # GPUs of a task, with their weights among tasks and sweeps
     burst_share: float = 0.3  # of the tasks come in bursts: somebody starts a sweep
     burst: tuple[int, int] = BURST
     night: float = 0.1  # submissions at three in the morning, for each one at three in the afternoon
