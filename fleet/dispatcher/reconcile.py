@@ -54,7 +54,7 @@ class Reconciler:
     def _trust_the_working(self, ours: Sequence[Instance]) -> None:
         """An offer whose machines work is tried freely again. Enrolled is not enough: a broken image may enrol and give up."""
         at = self.parts.now()
-        for instance in ours:
+        for instance in ours if self.backoffs.failed_at else ():
             if instance.state is InstanceState.BUSY or (
                 instance.state is InstanceState.READY
                 and instance.enrolled_at

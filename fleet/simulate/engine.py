@@ -34,6 +34,7 @@ from fleet.supervisor import decide
 CONTACT_TIMEOUT = timedelta(seconds=120)
 SWEEP_EVERY = timedelta(seconds=15)
 ORPHAN_GRACE = timedelta(seconds=60)
+MOMENT = timedelta(microseconds=1)
 # How late a pass may be that could at most find less to do: every pass begins by looking at everything.
 NO_HURRY = timedelta(minutes=10)
 # When all tasks are settled, machines get this long beyond their idle time to end; those kept for ever are billed till then.
@@ -77,6 +78,8 @@ class Simulation:
         self._promised: set[datetime] = set()  # passes far off
         self._unswept: set[str] = set()  # machines that took tasks with them
         self._is_at_a_limit = False  # a task waits for something to go
+        self._planned: dict[str, str] = {}  # which machine a task waits for, as the last plan said
+        self._started = 0  # so many attempts have been looked at
         self._peeked = 0
         self._unsubmitted = len(self._jobs)
         self._settled_until: datetime | None = None
@@ -215,10 +218,10 @@ class Simulation:
     # --- the fleet's turn
 
     def request_pass(self, at: datetime, *, is_after: bool = False) -> None:
-        """A pass is due at the first tick from `at` on, or the one after it, for deadlines that have to be exceeded."""
+        """A pass is due at the first tick from `at` on; `is_after`: after it, for deadlines that have to be exceeded."""
         # What a pass itself brings about is for the next one: two at one instant would share their id.
+        at += MOMENT if is_after else timedelta(0)
         due = self._next_tick(max(at, self._soon) if self._is_ticking else at)
-        due += self.setting.policy.poll_interval if is_after else timedelta(0)
         if due <= self._next_tick(self._soon):
             self._pass_at = min(due, self._pass_at or due)
             self._tick(due)
@@ -233,7 +236,7 @@ class Simulation:
     @property
     def _soon(self) -> datetime:
         """Not at this tick, but at the next."""
-        return self.agenda.at + timedelta(microseconds=1)
+        return self.agenda.at + MOMENT
 
     def _tick(self, at: datetime) -> None:
         due = self._next_tick(at)
@@ -251,6 +254,8 @@ class Simulation:
             return
         self._tick_at, self._is_ticking = None, True
         self._peek_all()
+        if self._has_gone_astray():
+            self._pass_at = min(at, self._pass_at or at)
         if self.server.unseen or (self._pass_at is not None and self._pass_at <= at):
             self._pass_at = None
             if self._passed_at == at:  # a machine that boots in no time enrolls right after the pass that launched it
@@ -260,6 +265,12 @@ class Simulation:
         self._is_ticking = False
         if self.setting.is_dense and self._has_future():
             self.request_pass(self._soon)
+
+    def _has_gone_astray(self) -> bool:
+        """Whether a task took room that was planned for another: that one may need a machine now."""
+        fresh, self._started = self.truth.attempts[self._started :], len(self.truth.attempts)
+        strangers = {a.instance for a in fresh if self._planned.pop(a.task, None) != a.instance}
+        return bool(strangers) and not strangers.isdisjoint(self._planned.values())
 
     def _pass_once(self) -> None:
         self._passes += 1
@@ -274,6 +285,7 @@ class Simulation:
         except DispatcherKilled:
             self._restart()
             return
+        self._planned = {w.task: w.instance for w in made.waiting if w.instance}
         if self.telling:
             self.telling.plan(made)
         if self.dispatcher.listening_since == self.agenda.at and self._machines:

@@ -163,9 +163,9 @@ class Machine:
     @property
     def has_use_for(self) -> bool:
         """Whether a look into the queues could make it claim something: some task there needs no more than is free."""
-        smallest = self._peeks.smallest()
         is_pulling = self._is_working and self._stopped_pulling is None and self._cut_off_at is None
-        return is_pulling and smallest is not None and smallest <= self._free
+        smallest = self._peeks.smallest() if is_pulling else None
+        return smallest is not None and smallest <= self._free
 
     def step(self) -> None:
         """Decide and carry out until there is nothing more to do, tell the centre, and sleep until the next deadline."""

@@ -41,7 +41,8 @@ def timeline_of(setting: Setting, outcome: Outcome, spans: int = SPANS) -> Timel
     """From the first submission until the last machine has ended."""
     truth = outcome.truth
     bills = {life.instance: Billed(life, outcome.ended_at) for life in truth.lives.values()}
-    end_s = max([seconds(bill.billed_until) for bill in bills.values()] + [seconds(outcome.ended_at), 1.0])
+    submitted_s = [job.submit_s for job in setting.workload[-1:]]
+    end_s = max([seconds(bill.billed_until) for bill in bills.values()] + submitted_s + [1.0])
     edges = [end_s * n / spans for n in range(spans + 1)]
     by_type: dict[str, list[Interval]] = defaultdict(list)
     for life in truth.lives.values():

@@ -98,9 +98,9 @@ def make_kind(
     Raises:
         ConfigError: no days, or more tasks than anybody simulates.
     """
-    count = round(kind.tasks_per_day * days) if tasks is None else tasks
     if not 0 < days <= 3650:
         raise ConfigError(f"--days {days:g}: expected more than 0 and at most 3650")
+    count = max(round(kind.tasks_per_day * days), 1) if tasks is None else tasks
     if not 0 < count <= MOST_TASKS:
         raise ConfigError(f"--tasks {count}: expected 1 to {MOST_TASKS}")
     return make_workload(
