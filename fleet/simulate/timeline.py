@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from fleet.simulate.trace import task_id
 from fleet.simulate.truth import Attempt, Life
 
 SPANS = 400
+A_HAIR = 1e-9  # of a span: what ends where one begins is not in it
 
 Interval = tuple[float, float, float]  # from, until (seconds), how much
 
@@ -162,7 +164,8 @@ def _longest(intervals: Sequence[Interval], edges: Sequence[float]) -> list[floa
     found = [0.0] * count
     filled_until = 0
     for start, end, _ in sorted(intervals):
-        first, last = (min(int(at / width), count - 1) for at in (start, end))
+        first = min(int(start / width), count - 1)
+        last = min(max(math.ceil(end / width - A_HAIR) - 1, first), count - 1)
         found[last] = max(found[last], end - start)
         for span in range(max(first, filled_until), last):
             earliest[span] = start  # sorted by their start: who is there first has waited longest

@@ -94,7 +94,7 @@ def test_a_wrong_flag_is_refused_in_one_line(files: list[str], options: list[str
         ([], "give one of --trace FILE, --workload KIND and --world SEED"),
         (["--trace", "x.csv", "--workload", "sweeps"], "give one of --trace FILE, --workload KIND and --world SEED"),
         (["--trace", "x.csv", "--days", "3"], "--days, --tasks and --out go with --workload KIND"),
-        (["--trace", "x.csv", "--seed", "one"], "'one' is not a valid integer"),
+        (["--trace", "x.csv", "--seed", "one"], "'one' is not a valid int"),
     ],
 )
 def test_wrong_usage_is_told_from_a_refusal(options: list[str], why: str) -> None:
