@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleet.cli.options import ConfigOption, JsonOption
-from fleet.cli.table import age, money, table
 
 if TYPE_CHECKING:
-    from fleet.simulate.figures import Figures
+    from collections.abc import Sequence
+
+    from fleet.config import Config
+    from fleet.simulate.run import Answer, Question
+
+KINDS = "research, sweeps, inference-batch or mixed"  # as fleet.simulate.workload has them
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,12 +26,23 @@ def add_to(app: typer.Typer) -> None:
 
 def simulate(
     trace: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="A CSV file: submit_s,gpus,duration_s and, if you like, queue, gpu_type, user, instances, same_zone."
         ),
-    ],
+    ] = None,
+    workload: Annotated[str | None, typer.Option(help=f"Instead of a trace, one that is made: {KINDS}.")] = None,
+    days: Annotated[float | None, typer.Option(help="Of a made workload, how many. Default: 7.")] = None,
+    tasks: Annotated[
+        int | None, typer.Option(help="Of a made workload, how many. Default: as is usual for it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the made workload there, as a trace; simulate nothing.")
+    ] = None,
     config: ConfigOption = None,
+    compare: Annotated[
+        list[Path] | None, typer.Option(help="Another fleet file, side by side with the first. May be repeated.")
+    ] = None,
     prices: Annotated[
         Path | None, typer.Option(help="A CSV file: instance_type,count,on_demand_usd_h, spot_usd_h, region, cloud.")
     ] = None,
@@ -34,11 +50,20 @@ def simulate(
     faults: Annotated[
         str, typer.Option(help="none; spot: machines are taken back, zones sell out; chaos: everything fails at times.")
     ] = "none",
-    seed: Annotated[int, typer.Option(help="Of the faults. The same seed gives the same figures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of faults and made workloads. The same seed gives the same figures.")] = 0,
     checkpoint: Annotated[
         str,
         typer.Option(help="So often a task keeps what it has done. never: it begins anew when it loses its machine."),
     ] = "never",
+    report: Annotated[
+        Path | None, typer.Option(help="Write figures, a timeline and charts into this directory.")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="Write what happened, when and why into this file; JSON, one object a line.")
+    ] = None,
+    world: Annotated[
+        int | None, typer.Option(help="Instead of all that, tell the random world of this seed, event by event.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What a fleet file would have cost on a workload.
@@ -46,39 +71,116 @@ def simulate(
     Replays it in virtual time, with the real planner, dispatcher and supervisor decisions.
     """
     import logging
-    from dataclasses import asdict
 
-    from fleet.config import default_path, load
-    from fleet.simulate.run import simulate_files
+    from fleet.simulate.run import Question
 
     # What a dispatcher warns of happens thousands of times here, and in no time that a log could show.
     logging.getLogger("fleet").addHandler(logging.NullHandler())
     logging.getLogger("fleet").propagate = False
-    figures, notes = simulate_files(
-        load(config or default_path(), is_for_real=False), trace, prices, boot_time, faults, seed, checkpoint
+    if sum(each is not None for each in (trace, workload, world)) != 1:
+        raise typer.BadParameter("give one of --trace FILE, --workload KIND and --world SEED", param_hint="--trace")
+    if workload is None and (days is not None or tasks is not None or out is not None):
+        raise typer.BadParameter("--days, --tasks and --out go with --workload KIND", param_hint="--workload")
+    if world is not None:
+        _tell_world(world)
+        return
+    asked = Question(
+        trace=trace,
+        kind=workload,
+        days=days,
+        tasks=tasks,
+        prices=prices,
+        boot_time=boot_time,
+        faults=faults,
+        seed=seed,
+        checkpoint=checkpoint,
     )
-    for note in notes:
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(json.dumps(asdict(figures), indent=2) if as_json else _shown(figures))
+    if out is not None:
+        _write_trace(config, asked, out)
+        return
+    _simulate([config, *(compare or ())], asked, report, events, as_json)
 
 
-def _shown(f: Figures) -> str:
-    above = f"{(f.usd / f.usd_lower_bound - 1) * 100:.1f} % above the lower bound" if f.usd_lower_bound else ""
-    used = f"{f.gpu_hours_used / f.gpu_hours_billed * 100:.0f} % used" if f.gpu_hours_billed else ""
-    rows = [
-        ("tasks", f"{f.tasks}", f"{f.completed} completed, {f.failed} failed or never started, {f.lost} lost"),
-        ("cost", money(f.usd), above),
-        ("lower bound", money(f.usd_lower_bound), "every task on its cheapest shape, perfectly packed"),
-        ("waiting, mean", age(f.wait_mean_s), f"half within {age(f.wait_p50_s)}, 95 % within {age(f.wait_p95_s)}"),
-        ("took", age(f.makespan_s), "from the first submission to the last end"),
-        ("instances", f"{f.instances_launched}", f"{f.gpu_hours_billed:.1f} GPU-hours billed, {used}".rstrip(", ")),
-    ]
-    troubles = [
-        ("tasks lost", f.lost),
-        ("ran twice at once", f.ran_twice_at_once),
-        ("killed by scale-down", f.busy_kills),
-        ("seconds of orphans", f.orphan_instance_s),
-        ("dollars over budget", f.budget_overshoot_usd),
-    ]
-    rows += [("BROKEN PROMISE", f"{count:g}", what) for what, count in troubles if count]
-    return table(("", "", ""), rows).split("\n", 1)[1] + f"\nsimulated in {f.wall_s:.1f} s"
+def _simulate(
+    paths: Sequence[Path | None], asked: Question, report: Path | None, events: Path | None, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    from fleet.cli.figures import shown, side_by_side
+    from fleet.simulate.run import answer, settings_of
+    from fleet.simulate.story import as_json as event_as_json
+
+    configs = [_load(path) for path in paths]
+    names = [config.origin for config in configs]
+    if twice := [name for n, name in enumerate(names) if name in names[:n]]:
+        raise typer.BadParameter(f"{twice[0]} is there twice", param_hint="--compare")
+    if events and len(configs) > 1:
+        raise typer.BadParameter("events are written of one fleet file, not of several", param_hint="--events")
+    if report:
+        from fleet.simulate.report import prepare
+
+        prepare(report)
+    settings = settings_of(configs, asked)
+    with ExitStack() as files:
+        file = files.enter_context(events.open("w", encoding="utf-8")) if events else None
+        listener = (lambda scene: print(event_as_json(scene), file=file)) if file else None
+        answers = [answer(name, setting, listener) for name, setting in zip(names, settings, strict=True)]
+    for each in answers:
+        for note in each.notes:
+            typer.echo(f"note: {each.fleet + ': ' if len(answers) > 1 else ''}{note}", err=True)
+    if report:
+        _report(report, answers, asked)
+    figures = {each.fleet: each.figures for each in answers}
+    if as_json:
+        data = [{"fleet": name, **asdict(each)} for name, each in figures.items()]
+        typer.echo(json.dumps(data if len(data) > 1 else asdict(answers[0].figures), indent=2))
+        return
+    typer.echo(side_by_side(figures) if len(answers) > 1 else shown(answers[0].figures))
+
+
+def _load(path: Path | None) -> Config:
+    from fleet.config import default_path, load
+
+    return load(path or default_path(), is_for_real=False)
+
+
+def _report(folder: Path, answers: Sequence[Answer], asked: Question) -> None:
+    from fleet.simulate.report import write
+    from fleet.simulate.timeline import timeline_of
+
+    notes = [f"{each.fleet}: {note}" for each in answers for note in each.notes]
+    said = (f"fleet {', '.join(each.fleet for each in answers)}", *asked.said)
+    short = {each.fleet: Path(each.fleet).name for each in answers}
+    names = short if len(set(short.values())) == len(short) else {name: name for name in short}
+    figures = {names[each.fleet]: each.figures for each in answers}
+    timelines = {names[each.fleet]: timeline_of(each.setting, each.outcome) for each in answers}
+    files = write(folder, figures, timelines, said, notes)
+    typer.echo(f"written to {folder}: {', '.join(files)}", err=True)
+
+
+def _write_trace(config: Path | None, asked: Question, out: Path) -> None:
+    from fleet.simulate.run import made_trace
+    from fleet.simulate.workload import as_trace
+
+    made = made_trace(_load(config) if config else None, asked)
+    out.write_text(as_trace(made), encoding="utf-8")
+    typer.echo(f"{len(made)} tasks written to {out}; simulate them with: fleet simulate --trace {out}")
+
+
+def _tell_world(seed: int) -> None:
+    """Exit code 1 where a promise was broken."""
+    from fleet.cli.figures import shown
+    from fleet.simulate.promises import broken
+    from fleet.simulate.run import answer
+    from fleet.simulate.story import as_line
+    from fleet.simulate.world import described, make_world
+
+    setting = make_world(seed)
+    typer.echo(described(setting) + "\n")
+    told = answer(f"world {seed}", setting, lambda scene: typer.echo(as_line(scene)))
+    typer.echo("\n" + shown(told.figures))
+    promises = broken(setting, told.outcome)
+    for promise in promises:
+        typer.echo(f"BROKEN PROMISE  {promise}")
+    if promises:
+        raise typer.Exit(1)

@@ -55,7 +55,7 @@ class Reconciler:
     def _trust_the_working(self, ours: Sequence[Instance]) -> None:
         """An offer whose machines work is tried freely again. Enrolled is not enough: a broken image may enrol and give up."""
         at = self.parts.now()
-        for instance in ours:
+        for instance in ours if self.backoffs.failed_at else ():
             if instance.state is InstanceState.BUSY or (
                 instance.state is InstanceState.READY
                 and instance.enrolled_at
@@ -68,8 +68,9 @@ class Reconciler:
         for instance in ours:
             if instance.cloud_id is None or instance.cloud_id in listed:
                 continue
-            if instance.launched_at and at - instance.launched_at < provider.list_lag and not instance.enrolled_at:
-                continue  # just launched: the list may not show it yet
+            # Just launched: the list may not show it yet, even if it boots faster than the cloud lists.
+            if instance.launched_at and at - instance.launched_at < provider.list_lag:
+                continue
             reason = instance.end_reason or Reason(
                 code="vanished", text="the cloud no longer lists it and nobody here asked for its end"
             )

@@ -8,8 +8,7 @@ come to the same figures.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -20,23 +19,23 @@ from fleet.errors import NotLeading
 from fleet.model import Action, Budget, Gpu, Launch, MarketPolicy, Plan, Queue, Task, Terminate
 from fleet.planner.fairness import is_fair
 from fleet.providers.base import LaunchOrder
-from fleet.queues.base import TaskStatus
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
 from fleet.simulate.cloud import DispatcherKilled, SimulatedCloud
+from fleet.simulate.deadlines import Deadlines
 from fleet.simulate.machine import Machine, World
+from fleet.simulate.outcome import outcome_of
 from fleet.simulate.server import Peeks, SimulatedServer
 from fleet.simulate.setting import Outcome, Setting
+from fleet.simulate.story import Listener, Telling, store_of
 from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Truth
-from fleet.store.memory import MemoryStore
 from fleet.supervisor import decide
 
 # As the centre tells its supervisors: shorter than the reaper's patience, so that a machine that is cut off ends first.
 CONTACT_TIMEOUT = timedelta(seconds=120)
-REAPER_PATIENCE = timedelta(seconds=180)
-LIFETIME_GRACE = timedelta(minutes=15)
 SWEEP_EVERY = timedelta(seconds=15)
 ORPHAN_GRACE = timedelta(seconds=60)
+MOMENT = timedelta(microseconds=1)
 # How late a pass may be that could at most find less to do: every pass begins by looking at everything.
 NO_HURRY = timedelta(minutes=10)
 # When all tasks are settled, machines get this long beyond their idle time to end; those kept for ever are billed till then.
@@ -48,12 +47,13 @@ PATIENCE = timedelta(days=7)
 class Simulation:
     """One run, from the first submission until nothing more can happen."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, listener: Listener | None = None) -> None:
         self.setting = setting
         self.agenda = Agenda()
         self.truth = Truth(checkpoint=setting.checkpoint)
         self.server = SimulatedServer(self.agenda.now, self._on_queue_change)
-        self.store = MemoryStore(self._on_store_change)
+        self.telling = Telling(listener, self.agenda.now) if listener else None
+        self.store = store_of(self._on_store_change, self.telling)
         self._jobs = {task_id(n): job for n, job in enumerate(setting.workload)}
         self._durations = {task: timedelta(seconds=job.duration_s) for task, job in self._jobs.items()}
         self._longest = max(self._durations.values(), default=timedelta(0))
@@ -70,6 +70,7 @@ class Simulation:
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
         self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
+        self._deadlines = Deadlines(setting.policy.resources, self.request_pass)
         self._peeks: dict[tuple[str, str], Peeks] = {}  # by resource and type
         self._machines: dict[str, Machine] = {}
         self._order = Random(setting.faults.seed)
@@ -77,6 +78,7 @@ class Simulation:
         self._is_ticking = False
         self._is_mixed = any(r.market is MarketPolicy.SPOT_THEN_ON_DEMAND for r in setting.policy.resources)
         self._pass_at: datetime | None = None
+        self._passed_at: datetime | None = None
         self._promised: set[datetime] = set()  # passes far off
         self._unswept: set[str] = set()  # machines that took tasks with them
         self._is_idle_auto = any(r.is_idle_auto for r in setting.policy.resources)
@@ -86,6 +88,8 @@ class Simulation:
         self._is_gang_waiting = False
         self._nodes = 0  # launches of nodes so far
         self._held: frozenset[str] = frozenset()  # tasks for which machines are held
+        self._planned: dict[str, str] = {}  # which machine a task waits for, as the last plan said
+        self._started = 0  # so many attempts have been looked at
         self._peeked = 0
         self._unsubmitted = len(self._jobs)
         self._settled_until: datetime | None = None
@@ -109,7 +113,16 @@ class Simulation:
         self._plan_restart()
         while (at := self.agenda.next_at()) is not None and not self._is_over(at):
             self.agenda.step()
-        return self._outcome()
+        return outcome_of(
+            policy=self.setting.policy,
+            tasks=self._jobs,
+            truth=self.truth,
+            server=self.server,
+            store=self.store,
+            waiting=self._made.waiting if self._made else (),
+            ended_at=self.agenda.at,
+            passes=self._passes,
+        )
 
     # --- what happens
 
@@ -131,14 +144,13 @@ class Simulation:
         end = partial(self._on_shutdown, cloud)
         machine = Machine(order, self._world, policy, self._peeks_of, end)
         self._machines[order.instance] = machine
-        if faults.has(faults.dead_boots, "dead boot", order.instance):
-            self.request_pass(at + resource.boot_timeout, is_after=True)
+        is_dead = faults.has(faults.dead_boots, "dead boot", order.instance)
+        boots_in_time = not is_dead and self.setting.boot_time < resource.boot_timeout
+        self._deadlines.of_launch(resource, at, boots_in_time=boots_in_time)
+        if is_dead:
+            self._tell("dead boot", "it will never enrol", machine.id)
         else:
             self.agenda.add(at + self.setting.boot_time, machine.boot)
-            if self.setting.boot_time >= resource.boot_timeout:
-                self.request_pass(at + resource.boot_timeout, is_after=True)
-        if resource.max_lifetime:
-            self.request_pass(at + resource.max_lifetime + LIFETIME_GRACE, is_after=True)
         self._plan_silence(machine, at)
         life = faults.spot_life_of(order.offer, order.instance, at)
         if life is not None:
@@ -162,16 +174,26 @@ class Simulation:
             return
         silent_at = at + min(silences)
         machine.lose_contact_at(silent_at)
-        self.request_pass(silent_at + REAPER_PATIENCE, is_after=True)
+        self._deadlines.of_silence(silent_at)
         if min(silences) == cut:
-            self.agenda.add(silent_at, machine.lose_contact)
+            self.agenda.add(silent_at, partial(self._befall, machine, "cut off", machine.lose_contact))
             back_after = faults.wait(faults.cut_off_for, "cut off for", machine.id) or timedelta(0)
-            self.agenda.add(silent_at + back_after, machine.find_contact)
+            self.agenda.add(silent_at + back_after, partial(self._befall, machine, "back", machine.find_contact))
         else:
-            self.agenda.add(silent_at, machine.lose_supervisor)
+            self.agenda.add(silent_at, partial(self._befall, machine, "supervisor dead", machine.lose_supervisor))
+
+    def _befall(self, machine: Machine, what: str, act: Callable[[], None]) -> None:
+        if machine.id in self._machines:
+            self._tell(what, "nobody else knows of it yet", machine.id)
+        act()
+
+    def _tell(self, what: str, text: str, instance: str | None = None) -> None:
+        if self.telling:
+            self.telling.world(what, text, instance)
 
     def _on_taken(self, instance: str, cloud: SimulatedCloud) -> None:
         if self.truth.lives[instance].ended_at is None:
+            self._tell("taken back", "the cloud ends it", instance)
             cloud.end(instance)
             self._bury(instance, "preempted")
 
@@ -239,10 +261,10 @@ class Simulation:
     # --- the fleet's turn
 
     def request_pass(self, at: datetime, *, is_after: bool = False) -> None:
-        """A pass is due at the first tick from `at` on, or the one after it, for deadlines that have to be exceeded."""
+        """A pass is due at the first tick from `at` on; `is_after`: after it, for deadlines that have to be exceeded."""
         # What a pass itself brings about is for the next one: two at one instant would share their id.
+        at += MOMENT if is_after else timedelta(0)
         due = self._next_tick(max(at, self._soon) if self._is_ticking else at)
-        due += self.setting.policy.poll_interval if is_after else timedelta(0)
         if due <= self._next_tick(self._soon):
             self._pass_at = min(due, self._pass_at or due)
             self._tick(due)
@@ -257,7 +279,7 @@ class Simulation:
     @property
     def _soon(self) -> datetime:
         """Not at this tick, but at the next."""
-        return self.agenda.at + timedelta(microseconds=1)
+        return self.agenda.at + MOMENT
 
     def _tick(self, at: datetime) -> None:
         due = self._next_tick(at)
@@ -275,15 +297,27 @@ class Simulation:
             return
         self._tick_at, self._is_ticking = None, True
         self._peek_all()
+        if self._has_gone_astray():
+            self._pass_at = min(at, self._pass_at or at)
         if self.server.unseen or (self._pass_at is not None and self._pass_at <= at):
             self._pass_at = None
-            self._pass_once()
+            if self._passed_at == at:  # a machine that boots in no time enrolls right after the pass that launched it
+                self.request_pass(self._soon)
+            else:
+                self._pass_once()
         self._is_ticking = False
         if self.setting.is_dense and self._has_future():
             self.request_pass(self._soon)
 
+    def _has_gone_astray(self) -> bool:
+        """Whether a task took room that was planned for another: that one may need a machine now."""
+        fresh, self._started = self.truth.attempts[self._started :], len(self.truth.attempts)
+        strangers = {a.instance for a in fresh if self._planned.pop(a.task, None) != a.instance}
+        return bool(strangers) and not strangers.isdisjoint(self._planned.values())
+
     def _pass_once(self) -> None:
         self._passes += 1
+        self._passed_at = self.agenda.at
         unseen, self.server.unseen = self.server.unseen, {}
         try:
             self._made = made = self.dispatcher.run_pass()
@@ -297,6 +331,11 @@ class Simulation:
         self._is_anybody_waiting = bool(made.waiting)
         self._is_gang_waiting = any(w.reason.code == "gang" for w in made.waiting)
         self._held = frozenset(hold.task for hold in made.turns.holds)
+        self._planned = {w.task: w.instance for w in made.waiting if w.instance}
+        if self.telling:
+            self.telling.plan(made)
+        if self.dispatcher.listening_since == self.agenda.at and self._machines:
+            self._deadlines.of_a_new_dispatcher(self.agenda.at)
         self._is_at_a_limit = any(not w.instance and w.reason.code != "no_fit" for w in made.waiting)
         for action in made.actions:
             if not isinstance(action, Launch) and action.instance in self._machines:
@@ -304,7 +343,10 @@ class Simulation:
         for instance, _ in made.standings:
             if instance in self._machines:
                 self._machines[instance].step()
-        if self._are_calls_due() or any(self._is_undone(action) for action in made.actions):
+        is_call_due = self._are_calls_due()
+        there = self.store.instances(self._world.cluster) if is_call_due else ()
+        self._deadlines.of_late_answers(self.agenda.at, self.store.instance, there)
+        if is_call_due or any(self._is_undone(action) for action in made.actions):
             self.request_pass(self._soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):
             if not pause.is_probing:
@@ -343,6 +385,8 @@ class Simulation:
 
     def _are_calls_due(self) -> bool:
         is_due = any(cloud.is_repeat_due for cloud in self._clouds.values())
+        if is_due:
+            self._tell("no answer", "a call to the cloud was not answered; it will be repeated")
         for cloud in self._clouds.values():
             cloud.is_repeat_due = False
         return is_due
@@ -373,6 +417,7 @@ class Simulation:
     def _restart(self) -> None:
         """kill -9, and a new start: all that it had in memory is gone."""
         self._restarts += 1
+        self._tell("dispatcher killed", "kill -9, and a new start: it forgets all but its store")
         self.dispatcher = self._new_dispatcher()
         self.request_pass(self._soon)
 
@@ -419,28 +464,6 @@ class Simulation:
         if len(self.truth.completed) > self._finished:
             self._finished, self._progress_at = len(self.truth.completed), self.agenda.at
         return not self._unsubmitted and next_at - self._progress_at > self._patience
-
-    def _outcome(self) -> Outcome:
-        truth = self.truth
-        queued = {task.id for task in self.server.waiting(self.setting.policy.queues)}
-        return Outcome(
-            truth=truth,
-            ended_at=self.agenda.at,
-            states={task: self._state_of(task, queued) for task in self._jobs},
-            gone_at={i.id: i.gone_at for i in map(self.store.instance, truth.lives) if i},
-            paid_by={i.id: (i.reason.queue, i.reason.user) for i in map(self.store.instance, truth.lives) if i},
-            why_waiting=Counter(w.reason.text for w in self._made.waiting) if self._made else Counter(),
-            passes=self._passes,
-        )
-
-    def _state_of(self, task: str, queued: set[str]) -> str:
-        """Where a task is in the end. One that nobody holds and no queue has is lost."""
-        state = self.server.states([task]).get(task)
-        if state and state.status is TaskStatus.COMPLETED:
-            return "completed" if task in self.truth.completed else "lost"
-        if state and state.status is TaskStatus.FAILED:
-            return "failed"
-        return "waiting" if task in queued or self.truth.running[task] else "lost"
 
 
 def _longest_window(budget: Budget) -> timedelta:

@@ -15,6 +15,7 @@ from fleet.simulate.agenda import NEVER, Agenda
 from fleet.simulate.faults import Faults
 from fleet.simulate.server import Peeks, SimulatedServer
 from fleet.simulate.truth import Attempt, Truth
+from fleet.store.chronicle import ChronicledStore
 from fleet.store.memory import MemoryStore
 from fleet.supervisor.allocation import Free
 from fleet.supervisor.decide import (
@@ -46,7 +47,7 @@ class World:
     cluster: str
     agenda: Agenda
     server: SimulatedServer
-    store: MemoryStore
+    store: MemoryStore | ChronicledStore
     truth: Truth
     faults: Faults
     duration_of: Callable[[str], timedelta]  # of an undisturbed run of a task from where it is
@@ -177,9 +178,9 @@ class Machine:
     @property
     def has_use_for(self) -> bool:
         """Whether a look into the queues could make it claim something: some task there needs no more than is free."""
-        smallest = self._peeks.smallest()
         is_pulling = self._is_working and self._stopped_pulling is None and self._cut_off_at is None
-        return is_pulling and smallest is not None and smallest <= self._free
+        smallest = self._peeks.smallest() if is_pulling else None
+        return smallest is not None and smallest <= self._free
 
     def step(self) -> None:
         """Decide and carry out until there is nothing more to do, tell the centre, and sleep until the next deadline."""

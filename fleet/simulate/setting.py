@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from fleet.dispatcher.parts import Policy
-from fleet.model import Offer
+from fleet.model import Offer, Reason
 from fleet.simulate.faults import Faults
 from fleet.simulate.trace import Submission
 from fleet.simulate.truth import Truth
@@ -37,4 +37,6 @@ class Outcome:
     gone_at: Mapping[str, datetime | None]  # of each machine, as the store has it; one that it never knew is missing
     paid_by: Mapping[str, tuple[str | None, str | None]]  # queue and user that each machine was launched for
     why_waiting: Counter[str]  # how many tasks wait in the end, by the planner's reason
+    reasons: Mapping[str, Reason]  # why they wait, by task
+    launched_for: Mapping[str, str | None]  # the queue that each machine was launched for, as the store has it
     passes: int

@@ -80,12 +80,57 @@ def test_a_task_that_never_starts_is_explained_in_one_line(files: list[str], tmp
         (["--checkpoint", "often"], "--checkpoint often: a duration has a unit"),
         (["--trace", "nowhere.csv"], "nowhere.csv: cannot be read as a trace"),
         (["--prices", "nowhere.csv"], "nowhere.csv: cannot be read as prices"),
+        (["--compare", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
     ],
 )
 def test_a_wrong_flag_is_refused_in_one_line(files: list[str], options: list[str], why: str) -> None:
     result = CliRunner().invoke(app, [*files, *options])
     assert isinstance(result.exception, ConfigError)
     assert str(result.exception).startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ([], "give one of --trace FILE, --workload KIND and --world SEED"),
+        (["--trace", "x.csv", "--workload", "sweeps"], "give one of --trace FILE, --workload KIND and --world SEED"),
+        (["--trace", "x.csv", "--days", "3"], "--days, --tasks and --out go with --workload KIND"),
+        (["--trace", "x.csv", "--seed", "one"], "'one' is not a valid int"),
+    ],
+)
+def test_wrong_usage_is_told_from_a_refusal(options: list[str], why: str) -> None:
+    result = CliRunner().invoke(app, ["simulate", *options])
+    assert result.exit_code == 2
+    assert why in " ".join(result.stderr.replace("\u2502", "").split())
+
+
+def test_two_fleet_files_are_shown_side_by_side_in_a_hundred_columns(files: list[str], tmp_path: Path) -> None:
+    long = tmp_path / ("a-rather-long-name-" * 5 + ".yaml")
+    long.write_text(FLEET.replace("max_instances: 1", "max_instances: 2"))
+    result = CliRunner().invoke(app, [*files, "--compare", str(long)])
+    rows = {line.split("  ")[0]: line.split("  ")[1:] for line in result.stdout.splitlines()}
+    assert [cell.strip() for cell in rows["cost"] if cell] == ["$1.10", "$1.53 (+39.4 %)"]
+    assert max(map(len, result.stdout.splitlines())) <= 100
+    twice = CliRunner().invoke(app, [*files, "--compare", str(tmp_path / "fleet.yaml")])
+    assert (twice.exit_code, "is there twice" in twice.stderr) == (2, True)
+
+
+def test_a_made_workload_is_simulated_or_written_as_a_trace_that_is(files: list[str], tmp_path: Path) -> None:
+    options = ["simulate", "--workload", "sweeps", "--days", "1", "--tasks", "30", "--seed", "3"]
+    at_once = CliRunner().invoke(app, [*options, "--config", files[2], "--json"])
+    trace = tmp_path / "made.csv"
+    assert "30 tasks written" in CliRunner().invoke(app, [*options, "-o", str(trace)]).stdout
+    afterwards = CliRunner().invoke(app, [*files, "--trace", str(trace), "--json"])
+    assert at_once.stdout.split('"wall_s"')[0] == afterwards.stdout.split('"wall_s"')[0]
+    assert json.loads(at_once.stdout)["tasks"] == 30
+
+
+def test_a_random_world_is_told_event_by_event() -> None:
+    result = CliRunner().invoke(app, ["simulate", "--world", "7"])
+    assert result.exit_code == 0
+    assert "resource r0: max" in result.stdout
+    assert "instance.launching" in result.stdout
+    assert "BROKEN PROMISE" not in result.stdout
 
 
 def test_a_fleet_of_a_cloud_is_simulated_without_an_address_that_its_machines_could_call(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""The figures of simulations, as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from fleet.cli.table import WIDTH, age, money, table
+
+if TYPE_CHECKING:
+    from fleet.simulate.figures import Figures
+
+
+def shown(f: Figures) -> str:
+    """Of one fleet file."""
+    above = f"{(f.usd / f.usd_lower_bound - 1) * 100:.1f} % above the lower bound" if f.usd_lower_bound else ""
+    used = f"{f.gpu_hours_used / f.gpu_hours_billed * 100:.0f} % used" if f.gpu_hours_billed else ""
+    rows = [
+        ("tasks", f"{f.tasks}", f"{f.completed} completed, {f.failed} failed or never started, {f.lost} lost"),
+        ("cost", money(f.usd), above),
+        ("lower bound", money(f.usd_lower_bound), "every task on its cheapest shape, perfectly packed"),
+        ("waiting, mean", age(f.wait_mean_s), f"half within {age(f.wait_p50_s)}, 95 % within {age(f.wait_p95_s)}"),
+        ("took", age(f.makespan_s), "from the first submission to the last end"),
+        ("instances", f"{f.instances_launched}", f"{f.gpu_hours_billed:.1f} GPU-hours billed, {used}".rstrip(", ")),
+    ]
+    troubles = [
+        ("tasks lost", f.lost),
+        ("ran twice at once", f.ran_twice_at_once),
+        ("killed by scale-down", f.busy_kills),
+        ("seconds of orphans", f.orphan_instance_s),
+        ("dollars over budget", f.budget_overshoot_usd),
+    ]
+    rows += [("BROKEN PROMISE", f"{count:g}", what) for what, count in troubles if count]
+    return table(("", "", ""), rows).split("\n", 1)[1] + f"\nsimulated in {f.wall_s:.1f} s"
+
+
+def side_by_side(figures: Mapping[str, Figures]) -> str:
+    """Of several fleet files: figures down, files across, the difference to the first in per cent."""
+    from fleet.simulate.compare import compared
+
+    rows = compared(list(figures.values()), money, lambda span: f"{span:.0f} s" if span < 7200 else age(span))
+    widest = (WIDTH - max(len(row[0]) for row in rows)) // len(figures) - 2
+    heads = [name if len(name) <= widest else "…" + name[1 - widest :] for name in figures]
+    took = sum(each.wall_s for each in figures.values())
+    lines = table(("", *heads), rows).split("\n", 1)
+    head = table(("", *heads), [("", *heads), *rows]).split("\n")[1]  # as the files are called, not in capitals
+    return f"{head}\n{lines[1]}\nsimulated in {took:.1f} s"

@@ -1,0 +1,91 @@
+"""`fleet simulate --report DIR`: the figures, what happened over time, and charts of it. The same simulation writes the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from fleet.errors import ConfigError
+from fleet.simulate import charts
+from fleet.simulate.compare import compared
+from fleet.simulate.figures import Figures
+from fleet.simulate.timeline import Timeline, as_csv
+
+
+def prepare(folder: Path) -> None:
+    """The directory is there and can be written to, and charts can be drawn.
+
+    Raises:
+        ConfigError: not so; the text says what to do.
+    """
+    charts.require()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(f"--report {folder}: {error.strerror}; give a directory that can be written to") from error
+
+
+def write(
+    folder: Path,
+    figures: Mapping[str, Figures],
+    timelines: Mapping[str, Timeline],
+    said: Sequence[str],
+    notes: Sequence[str],
+) -> tuple[str, ...]:
+    """All files of the report, by fleet; `said`: what was simulated, a line each. Returns their names.
+
+    `figures.json` is as `--json` but for `wall_s`, which differs from run to run.
+    """
+    data = [{"fleet": name, **_lasting(each)} for name, each in figures.items()]
+    files: dict[str, bytes] = {
+        "report.md": _page(figures, said, notes).encode(),
+        "figures.json": (json.dumps(data if len(data) > 1 else data[0], indent=2) + "\n").encode(),
+        "timeline.csv": as_csv(timelines).encode(),
+        **charts.draw(timelines),
+    }
+    try:
+        for name, content in files.items():
+            _replace(folder / name, content)
+    except OSError as error:
+        raise ConfigError(f"--report {folder}: {error.strerror}") from error
+    return tuple(files)
+
+
+def _lasting(figures: Figures) -> dict[str, object]:
+    return {key: value for key, value in asdict(figures).items() if key != "wall_s"}
+
+
+def _page(figures: Mapping[str, Figures], said: Sequence[str], notes: Sequence[str]) -> str:
+    rows = compared(list(figures.values()), lambda usd: f"${usd:,.2f}", lambda s: f"{s:,.0f} s")
+    lines = ["# fleet simulate", "", *(f"- {line}" for line in said), ""]
+    lines += ["| |" + " | ".join(_plain(name) for name in figures) + " |", "|---|" + "---:|" * len(figures)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    if notes:
+        lines += ["", *(f"- {_plain(note)}" for note in notes)]
+    lines += ["", "![cost](cost.svg)", "", "![machines](instances.svg)", "", "![waiting](waiting.svg)", ""]
+    lines += ["The charts' numbers: `timeline.csv`. All figures: `figures.json`.", ""]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """On one line, and in one cell of a table."""
+    return text.replace("|", "/").replace("\n", " ")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """A reader finds the old file or the new one, never half of one."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except OSError:
+            os.unlink(file.name)
+            raise
