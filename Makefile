@@ -17,6 +17,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
+	-$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks
 
 # The environment: pinned and hashed; made anew when what it is made from changes.
