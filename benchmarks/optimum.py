@@ -55,9 +55,9 @@ class Machines:
     most: float
 
 
-def a_world(seed: int, *, with_parts: bool = False) -> Snapshot:
+def a_world(seed: int, *, with_machines: bool = True, with_parts: bool = False) -> Snapshot:
     """A small world: types whose price per GPU falls, stays or rises with their width, tasks with and without wishes,
-    and in one world of two some machines with room."""
+    and some machines, most of them with room, unless the fleet is to be empty."""
     random = Random(seed)
     offers = _offers(random)
     sizes = {**SIZES, **(PARTS if with_parts else {})}
@@ -70,7 +70,7 @@ def a_world(seed: int, *, with_parts: bool = False) -> Snapshot:
         need = GpuNeed(at_least=gpus, at_most=gpus)
         task = Task(id=f"t{number:03}", queue="train", position=number, enqueued_at=T0, need=need, gpu_type=wish)
         tasks.append(task)
-    count = random.choice((0, random.randint(1, MACHINES)))
+    count = random.randint(1, MACHINES) if with_machines else 0
     return Snapshot(
         pass_id="p1",
         at=T0,

@@ -15,7 +15,7 @@ from benchmarks.workloads import proportional, real, workloads
 from fleet.model import Market
 from fleet.simulate.faults import Faults
 
-MEAN_LIFE = timedelta(days=1)  # worse than most pools of the large clouds
+MEAN_LIFE = timedelta(days=5)  # as `fleet simulate --faults spot` has it
 WORKLOADS = ("quick", "mixed")  # tasks of weeks would never end on such machines
 
 
