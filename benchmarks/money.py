@@ -99,7 +99,8 @@ def _cheapest_first(offers: Sequence[Offer]) -> tuple[Offer, ...]:
 
 
 def _runs(workload: Workload, setting: Setting, conditions: Conditions) -> Iterator[tuple[str, Callable[[], Came]]]:
-    yield "fleet", lambda: _of_fleet(setting)
+    if conditions.checkpoint_s is None:  # in its simulator a task that is put back has lost its progress
+        yield "fleet", lambda: _of_fleet(setting)
     for who, scaler in CLEARML.items():
         # Months of polls each minute take it minutes; the settings that it comes with stand for it there.
         if workload.seed is not None or scaler == Scaler():
