@@ -17,6 +17,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
+	-$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks
 
 # The environment: pinned and hashed; made anew when what it is made from changes.
@@ -24,10 +25,12 @@ $(READY): requirements.lock pyproject.toml scripts/bootstrap
 	./scripts/bootstrap $(VENV)
 	@touch $@
 
-# For maintainers: pin anew. Needs uv; the file it writes names no host.
+# For maintainers: pin anew. Needs uv; the files it writes name no host.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --extra dev -q -o requirements.lock pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  -q -o benchmarks/peers/peers.lock benchmarks/peers/peers.in
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import peers
+
 ROOT = Path(__file__).parents[2]
+WHO = (
+    *("bound", "fleet", "clearml_as_it_comes", "clearml_poll_1min_idle_10min", "a_vm_per_task"),
+    *(f"{where}_idle_{minutes}min" for where in ("smallest", "own_width") for minutes in (5, 10)),
+)
+RAY = {f"schedulers.5_types_20_demands.ray_{v}" for v in ("v1", "v2")} if peers.python() else {"schedulers.ray"}
 FIGURES = {
     "commands": {"commands.help", "commands.status"},
     "launch": {"launch.enqueue_to_launch_call"},
@@ -17,6 +24,12 @@ FIGURES = {
     "server": {f"server.{call}" for call in ("enqueue", "claim", "status_report", "log_1_line", "log_100_lines")},
     "planner": {f"planner.{t}_types_{n}_tasks" for t, n in ((50, 1000), *((400, 10**n) for n in (3, 4, 5)), (400, 0))},
     "dispatcher": {"dispatcher.idle_pass_20_memory", "dispatcher.idle_pass_20_sqlite"},
+    "quality": {f"quality.{w}.{x}" for w in ("empty_fleet", "machines_with_room") for x in ("mean", "worst")},
+    "schedulers": {"schedulers.5_types_20_demands.fleet", *RAY},
+    "money": {f"money.proportional.quick.{who}" for who in WHO},
+    "spot": {
+        f"spot.{p}.proportional.quick.{who}" for p in ("lost", "kept") for who in WHO if (p, who) != ("kept", "fleet")
+    },
 }
 
 
