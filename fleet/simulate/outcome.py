@@ -35,7 +35,7 @@ def outcome_of(
         ended_at=ended_at,
         states={task: _state_of(task, server, truth, task in queued) for task in tasks},
         gone_at={i.id: i.gone_at for i in known},
-        paid_by={i.id: (i.reason.queue, i.reason.user) for i in map(store.instance, truth.lives) if i},
+        paid_by={i.id: (i.reason.queue, i.reason.user) for i in known},
         why_waiting=Counter(w.reason.text for w in waiting),
         reasons={w.task: w.reason for w in waiting},
         launched_for={i.id: i.reason.queue for i in known},
