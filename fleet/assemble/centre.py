@@ -177,8 +177,9 @@ class Centre:
         if self.loop and not self.loop.dispatcher.is_standby:
             kept = self.loop.dispatcher.kept
             # Before the first plan nobody knows who is needed, and for these seconds all may stay.
-            return None if kept is None or instance.id in kept else resource.idle_timeout
-        if resource.min_instances and is_kept(instance, resource, self.store.instances(self.config.cluster)):
+            if kept is None or instance.id in kept:
+                return None
+        elif resource.min_instances and is_kept(instance, resource, self.store.instances(self.config.cluster)):
             return None
         if resource.is_idle_auto and instance.standing.idle_timeout is not None:
             return instance.standing.idle_timeout

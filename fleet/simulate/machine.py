@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, Reason, Run, RunResult, Standing, Task
+from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, Reason, Run, RunResult, Standing, Task, Turns
 from fleet.planner.fairness import turns_for
 from fleet.providers.base import LaunchOrder
 from fleet.simulate.agenda import NEVER, Agenda
@@ -81,8 +81,7 @@ class Machine:
         self.is_healthy = True  # it runs, and nothing has happened to it
         self._order, self._world, self._end = order, world, end
         # As orders come down: without an idle time while the centre wants it to stay.
-        self._policy = self._own_policy = policy
-        self._staying_policy = replace(policy, idle_timeout=None)
+        self._policy = policy
         self._is_dead = False
         self._gpus = _gpus_of(order)
         self._peeks = peeks(order, self._gpus)
@@ -99,7 +98,7 @@ class Machine:
         self._untold: list[tuple[Task, RunResult]] = []  # what tasks came to, for the server
         self._new_runs: list[Run] = []  # for the centre
         self._told: tuple[object, ...] = ()
-        self._heard: Standing | None = None
+        self._heard: tuple[Standing, bool, Turns] | None = None
         self._wakes_at: datetime | None = None
 
     # --- what the world does
@@ -185,12 +184,9 @@ class Machine:
     def step(self) -> None:
         """Decide and carry out until there is nothing more to do, tell the centre, and sleep until the next deadline."""
         self._tell_server()
-        if not self._cut_off_at:
-            self._policy = self._staying_policy if self._world.is_kept(self.id) else self._own_policy
         while self._is_working:
             self._hear()
             state = self._state()
-            self._hear_turns()
             instructions = decide(state, self._policy)
             for instruction in instructions:
                 self._carry_out(instruction)
@@ -202,13 +198,21 @@ class Machine:
     def _hear(self) -> None:
         """The levels that hold for it now, as the edge API tells them (`fleet.assemble.centre`)."""
         known = None if self._cut_off_at else self._world.store.instance(self.id)
-        if known is None or known.standing is self._heard:
+        if known is None:
             return
-        self._heard = standing = known.standing
-        idle_timeout = self._order.resource.idle_timeout
-        if self._order.resource.is_idle_auto and standing.idle_timeout is not None:
+        turns = turns_for(self._world.store.turns(), known)
+        heard = (known.standing, self._world.is_kept(self.id), turns)
+        if heard == self._heard:
+            return
+        self._heard = heard
+        standing, is_kept, _ = heard
+        resource = self._order.resource
+        idle_timeout = None if is_kept else resource.idle_timeout
+        if resource.is_idle_auto and standing.idle_timeout is not None and not is_kept:
             idle_timeout = standing.idle_timeout
-        self._policy = replace(self._policy, idle_timeout=idle_timeout, above_gpus=dict(standing.above_gpus))
+        self._policy = replace(
+            self._policy, idle_timeout=idle_timeout, above_gpus=dict(standing.above_gpus), turns=turns
+        )
 
     def _state(self) -> State:
         assert self._enrolled_at
@@ -235,14 +239,6 @@ class Machine:
             stopped_pulling=self._stopped_pulling,
             is_stopped_for_good=self._is_stopped_for_good,
         )
-
-    def _hear_turns(self) -> None:
-        """As the centre tells its supervisors."""
-        known = None if self._cut_off_at else self._world.store.instance(self.id)
-        if known:
-            turns = turns_for(self._world.store.turns(), known)
-            if turns is not self._policy.turns:
-                self._policy = replace(self._policy, turns=turns)
 
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
