@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from benchmarks import clearml_scaler
@@ -82,16 +83,21 @@ def setting_of(workload: Workload, conditions: Conditions) -> Setting:
     """For fleet's own simulator: one queue, one resource that sells all shapes."""
     policy = Policy(
         cluster="bench",
-        resources=(Resource(name=RESOURCE, provider="fake"),),
+        resources=(Resource(name=RESOURCE, provider="fake", is_idle_auto=True),),
         queues=(Queue(name=QUEUE, resources=(RESOURCE,), need=GpuNeed(at_least=1, at_most=1)),),
         budget=Budget(),
         centre_url="http://centre",
         server_url="http://server",
         server_kind="embedded",
     )
+    checkpoint = None if conditions.checkpoint_s is None else timedelta(seconds=conditions.checkpoint_s)
     return Setting(
-        policy=policy, offers={RESOURCE: _cheapest_first(conditions.offers)}, workload=workload.tasks, faults=conditions.faults
-    )  # fmt: skip
+        policy=policy,
+        offers={RESOURCE: _cheapest_first(conditions.offers)},
+        workload=workload.tasks,
+        checkpoint=checkpoint,
+        faults=conditions.faults,
+    )
 
 
 def _cheapest_first(offers: Sequence[Offer]) -> tuple[Offer, ...]:
@@ -99,8 +105,7 @@ def _cheapest_first(offers: Sequence[Offer]) -> tuple[Offer, ...]:
 
 
 def _runs(workload: Workload, setting: Setting, conditions: Conditions) -> Iterator[tuple[str, Callable[[], Came]]]:
-    if conditions.checkpoint_s is None:  # in its simulator a task that is put back has lost its progress
-        yield "fleet", lambda: _of_fleet(setting)
+    yield "fleet", lambda: _of_fleet(setting)
     for who, scaler in CLEARML.items():
         # Months of polls each minute take it minutes; the settings that it comes with stand for it there.
         if workload.seed is not None or scaler == Scaler():

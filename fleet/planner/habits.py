@@ -18,8 +18,8 @@ from typing import NamedTuple
 from fleet.model import Band, Habits
 from fleet.planner.stretch import stretch_of
 
-# A wait of 50 s for each task is as bad as 5 % on the bill. So a wait is worth more where tasks are dear or long.
-WAIT_SHARE_PER_S = 0.05 / 50
+# A wait of 30 s for each task is as bad as 5 % on the bill. So a wait is worth more where tasks are dear or long.
+WAIT_SHARE_PER_S = 0.05 / 30
 IDLE_CHOICES_S = (30.0, 60.0, 120.0, 210.0, 300.0, 450.0, 600.0, 900.0, 1500.0, 2400.0, 3600.0, 7200.0, 14400.0)
 PATIENCE_CHOICES_S = (0.0, 20.0, 45.0, 90.0, 180.0)
 FEWEST_GAPS = 24  # that a band learns from

@@ -28,7 +28,7 @@ FIGURES = {
     "schedulers": {"schedulers.5_types_20_demands.fleet", *RAY},
     "money": {f"money.proportional.quick.{who}" for who in WHO},
     "spot": {
-        f"spot.{p}.proportional.quick.{who}" for p in ("lost", "kept") for who in WHO if (p, who) != ("kept", "fleet")
+        f"spot.{p}.proportional.quick.{who}" for p in ("lost", "kept") for who in WHO
     },
 }
 
