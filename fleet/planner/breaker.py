@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from fleet.planner.windows import BUDGET_ORDERS
+
 FAILURES = 5  # machines in a row that broke: no longer bad luck
 # Or so many times a machine was launched after an earlier one had ended unused: tasks wait that no machine takes.
 ROUNDS = 5
@@ -24,7 +26,16 @@ OPEN_RESOURCES = 2
 WORKED_AFTER = timedelta(seconds=30)
 # Ends that say nothing about a machine: somebody wanted them, or the cloud took it.
 INNOCENT = frozenset(
-    {"operator", "preempted", "max_lifetime", "config", "centre_refused", "return_to_spot", "surplus", "budget"}
+    {
+        "operator",
+        "preempted",
+        "max_lifetime",
+        "config",
+        "centre_refused",
+        "return_to_spot",
+        "surplus",
+        *BUDGET_ORDERS,
+    }
 )
 UNUSED = "idle"  # it was fine, and nobody needed it: only again and again is this a fault
 

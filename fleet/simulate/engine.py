@@ -235,7 +235,6 @@ class Simulation:
             self.request_pass(shown_at)
 
     def _on_queue_change(self) -> None:
-        self._progress_at = self.agenda.at
         if self._is_fair and self._is_anybody_waiting:
             self.request_pass(self.agenda.at)
         # What changes while all look is seen when they look next.

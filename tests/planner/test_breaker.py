@@ -51,7 +51,9 @@ def test_a_machine_that_works_closes_it_if_it_was_launched_later() -> None:
     assert judge([a_trial(-5, None, has_worked=True), *failures(9)], at(100)) is not None
 
 
-@pytest.mark.parametrize("code", ["operator", "preempted", "max_lifetime", "return_to_spot"])
+@pytest.mark.parametrize(
+    "code", ["operator", "preempted", "max_lifetime", "return_to_spot", "budget_drain", "budget_stop"]
+)
 def test_ends_that_somebody_wanted_do_not_count(code: str) -> None:
     assert judge(failures(50, end_code=code), at(1000)) is None
 
