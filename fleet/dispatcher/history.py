@@ -4,7 +4,7 @@ then kept up, so that a restart knows what its predecessor knew."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -31,6 +31,20 @@ class _Past:
 
 
 @dataclass(slots=True)
+class _Sum:
+    """Of one spot pool."""
+
+    machine_h: float = 0.0
+    lost_h: float = 0.0
+    interruptions: int = 0
+
+    def add(self, past: _Past) -> None:
+        self.machine_h += past.machine_h
+        self.lost_h += past.lost_h
+        self.interruptions += past.is_interrupted
+
+
+@dataclass(slots=True)
 class History:
     """Of one cluster. Costs a query when a machine went, and nothing else."""
 
@@ -41,6 +55,7 @@ class History:
         default_factory=dict
     )  # by resource: those gone since the last that worked
     _past: dict[str, dict[str, _Past]] = field(default_factory=lambda: defaultdict(dict))  # by resource, by instance
+    _sums: dict[PoolKey, _Sum] = field(default_factory=dict)  # of those that are gone
     _read_until: datetime | None = None
     _forgot_at: datetime | None = None
     _worked: set[str] = field(default_factory=set)  # machines that are there and have done something
@@ -76,6 +91,7 @@ class History:
     def _read(self, since: datetime, live: Sequence[Instance], at: datetime, runs: Sequence[Run] | None) -> None:
         """What went since then. `runs`: all of that time, where many are asked for at once."""
         by_instance: dict[str, list[Run]] = defaultdict(list)
+        fresh: dict[str, list[_Past]] = {}  # by resource
         for run in runs or ():
             by_instance[run.instance].append(run)
         for instance in self.store.instances(self.cluster, gone_after=since):
@@ -83,9 +99,16 @@ class History:
             if instance.gone_at and instance.launched_at and instance.id not in known:
                 own = by_instance[instance.id] if runs is not None else self.store.runs(instance=instance.id)
                 known[instance.id] = _past_of(instance, own)
+                fresh.setdefault(instance.resource, []).append(known[instance.id])
                 self._worked.discard(instance.id)
         self._read_until = at
-        self._forget(live, at)
+        if self._forgot_at is None or at - self._forgot_at >= FORGET_EVERY:
+            self._forget(live, at)
+            return
+        for name, several in fresh.items():
+            self.lately[name] = _lately([*self.lately.get(name, ()), *(past.trial for past in several)])
+            self._sum_up(several)
+        self.pools = self._records(live, at)
 
     def _forget(self, live: Sequence[Instance], at: datetime) -> None:
         """Drop what is older than the window, and sum up the rest."""
@@ -94,31 +117,34 @@ class History:
             old = [key for key, p in past.items() if p.trial.ended_at and p.trial.ended_at < at - WINDOW]
             for key in old:
                 del self._past[name][key]
+        self._sums = {}
+        for each in self._past.values():
+            self._sum_up(each.values())
         self.pools = self._records(live, at)
         self.lately = {name: _lately([p.trial for p in past.values()]) for name, past in self._past.items() if past}
 
+    def _sum_up(self, several: Iterable[_Past]) -> None:
+        for past in several:
+            if past.pool:
+                self._sums.setdefault(past.pool, _Sum()).add(past)
+
     def _records(self, live: Sequence[Instance], at: datetime) -> tuple[PoolRecord, ...]:
-        hours: dict[PoolKey, float] = defaultdict(float)
-        lost: dict[PoolKey, float] = defaultdict(float)
-        interruptions: dict[PoolKey, int] = defaultdict(int)
-        for past in (p for each in self._past.values() for p in each.values() if p.pool):
-            assert past.pool
-            hours[past.pool] += past.machine_h
-            lost[past.pool] += past.lost_h
-            interruptions[past.pool] += past.is_interrupted
+        hours = {pool: known.machine_h for pool, known in self._sums.items()}
         for instance in live:
             if instance.offer.market is Market.SPOT and instance.launched_at:
-                hours[pool_of(instance.offer)] += (at - instance.launched_at) / HOUR
+                pool = pool_of(instance.offer)
+                hours[pool] = hours.get(pool, 0.0) + (at - instance.launched_at) / HOUR
+        none = _Sum()
         return tuple(
             PoolRecord(
-                provider=key[0],
-                type=key[1],
-                zone=key[2],
+                provider=pool[0],
+                type=pool[1],
+                zone=pool[2],
                 machine_h=machine_h,
-                interruptions=interruptions[key],
-                lost_h=lost[key],
+                interruptions=self._sums.get(pool, none).interruptions,
+                lost_h=self._sums.get(pool, none).lost_h,
             )
-            for key, machine_h in sorted(hours.items(), key=str)
+            for pool, machine_h in sorted(hours.items(), key=str)
         )
 
 

@@ -179,9 +179,11 @@ def shape_of(offer: Offer) -> Shape:
 def room_of(instance: Instance, state: InstanceState, with_own_slots: Container[str]) -> Room:
     """The room left on an instance in this state, which takes tasks: of one that boots all that its offer promises, but
     one that has enrolled is what it says it is."""
-    shape = shape_of(instance.offer)
+    offer = instance.offer
     if instance.enrolled_at:
-        shape = _shape_as_seen(instance.gpus, shape.gpu_model, shape.gpu_memory_gib)
+        shape = _shape_as_seen(instance.gpus, offer.gpu_model, offer.gpu_memory_gib)
+    else:
+        shape = shape_of(offer)
     room = Room(instance.id, instance.offer, state, shape, shape.gpus)
     shares = []
     for allocation in instance.allocations:

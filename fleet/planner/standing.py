@@ -25,6 +25,7 @@ class Belonging:
         self._snapshot = snapshot
         self._money = money
         self._known: dict[tuple[str, str, float | None, int], Mapping[str, float]] = {}
+        self._of: dict[str, Mapping[str, float]] = {}  # by instance
 
     @cached_property
     def choices(self) -> dict[str, list[Choice]]:
@@ -36,8 +37,13 @@ class Belonging:
         """By resource, then by queue that it serves: what may be launched now for plain tasks of the queue."""
         ledger = Ledger.of(self._snapshot, self._money)
         found: dict[str, dict[str, Sequence[Alternative]]] = {}
+        alike: dict[object, Sequence[Alternative]] = {}  # queues that may launch the same
         for queue in self._snapshot.queues:
-            steps = self._steps_of(queue, ledger)
+            has_limits = self._money is not None or queue.max_instances is not None
+            kind = queue.name if has_limits else (queue.resources, queue.order)
+            if kind not in alike:
+                alike[kind] = self._steps_of(queue, ledger)
+            steps = alike[kind]
             if len(steps) > 1:  # else nothing can be smaller and cheaper
                 for name in queue.resources:
                     found.setdefault(name, {})[queue.name] = steps
@@ -65,9 +71,14 @@ class Belonging:
         """By queue: tasks of up to so many GPUs do not belong on this instance. None: all do."""
         if not self._steps:
             return None
-        if self._is_settling_in(instance):
-            return dict(instance.standing.above_gpus)
-        return self._above(instance.offer, len(instance.allocations))
+        found = self._of.get(instance.id)
+        if found is None:
+            if self._is_settling_in(instance):
+                found = dict(instance.standing.above_gpus)
+            else:
+                found = self._above(instance.offer, len(instance.allocations))
+            self._of[instance.id] = found
+        return found
 
     def of_new(self, choice: Choice, tasks: int, seated: Sequence[Demand]) -> Mapping[str, float] | None:
         """The same for a machine that is launched now, for `tasks` of these classes: they do belong on it."""
@@ -103,15 +114,16 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
         return ()
     found = []
     for instance in snapshot.instances:
+        if not instance.is_taking_tasks:
+            continue
         now = instance.standing
         idle = timeouts.get(instance.id, now.idle_timeout)
         above = belonging.above(instance)
+        above_gpus = tuple(sorted(above.items())) if above else ()
         meant_for = () if instance.enrolled_at else now.meant_for
-        wanted = Standing(
-            idle_timeout=idle, above_gpus=tuple(sorted(above.items())) if above else (), meant_for=meant_for
-        )
-        if wanted != now and instance.is_taking_tasks:
-            found.append((instance.id, wanted))
+        # Most stay as they are: that is found before anything is made.
+        if (idle, above_gpus, meant_for) != (now.idle_timeout, now.above_gpus, now.meant_for):
+            found.append((instance.id, Standing(idle_timeout=idle, above_gpus=above_gpus, meant_for=meant_for)))
     return tuple(found)
 
 
