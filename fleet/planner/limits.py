@@ -25,9 +25,10 @@ class Ledger:
     @classmethod
     def of(cls, snapshot: Snapshot, money: Money | None = None) -> Ledger:
         """With all that is there. `money`, if given, has it already."""
-        ledger = cls(snapshot)
-        for instance in snapshot.instances:
-            ledger.add(instance.offer, instance.reason.queue)
+        instances = snapshot.instances
+        ledger = cls(snapshot, instances=len(instances))
+        ledger.by_resource = Counter([i.offer.resource for i in instances])
+        ledger.for_queue = Counter([queue for i in instances if (queue := i.reason.queue)])
         ledger.money = money
         if any(b.is_probing for b in snapshot.backoffs):
             ledger.probes = Probes(snapshot.backoffs)
