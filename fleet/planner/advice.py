@@ -44,7 +44,14 @@ def advise(
     if len(boxes) > 1:
         # Where several queues wait, the one whose tasks pin a machine longest speaks for all of them.
         speakers = tuple(dict.fromkeys(names))
-        mix = cheapest_mix(groups, boxes, lambda n: max(stretch(habits, name, n) for name in speakers))
+        known: dict[int, float] = {}
+
+        def longest(tasks: int) -> float:
+            if tasks not in known:
+                known[tasks] = max(stretch(habits, name, tasks) for name in speakers)
+            return known[tasks]
+
+        mix = cheapest_mix(groups, boxes, longest)
         _hand_out(mix, demands, choices)
 
 

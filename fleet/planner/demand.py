@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleet.model import Offer, Preference, Queue, Reason, Resource, Snapshot
@@ -69,15 +69,21 @@ def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:
 
 def ranked(fits: Fits, queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> tuple[list[Choice], list[int]]:
     """What a queue may launch for this wish, the best first, and the rank of each: see `fleet.model.Preference`."""
+    found = [
+        (rank, choice.usd is None, choice.usd or 0.0, choice.shape.gpus, number, choice)
+        for number, (rank, choice) in enumerate(rank_of(queue, choices))
+        if fits[choice.shape]
+    ]
+    found.sort()
+    return [each[5] for each in found], [each[0] for each in found]
+
+
+def rank_of(queue: Queue, choices: Mapping[str, Sequence[Choice]]) -> Iterator[tuple[int, Choice]]:
+    """What a queue may launch at all, with the rank of each."""
     first: dict[str | None, int] = {}  # GPU model -> the first of the queue's resources that has it
-    found: list[tuple[int, bool, float, int, int, Choice]] = []
     for place, name in enumerate(queue.resources):
         for choice in choices.get(name, ()):
-            rank = 0 if queue.order is Preference.PRICE else place
             if queue.order is Preference.AUTO:
-                rank = first.setdefault(choice.shape.gpu_model, place)
-            if fits[choice.shape]:
-                is_unknown, usd = choice.usd is None, choice.usd or 0.0
-                found.append((rank, is_unknown, usd, choice.shape.gpus, len(found), choice))
-    found.sort(key=lambda each: each[:5])
-    return [each[5] for each in found], [each[0] for each in found]
+                yield first.setdefault(choice.shape.gpu_model, place), choice
+            else:
+                yield (0 if queue.order is Preference.PRICE else place), choice

@@ -124,15 +124,16 @@ class _Draft:
         self.spot_waits = SpotWaits(snapshot)
         self._demands: dict[tuple[str, float, str | None, float | None, str | None, int], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
-        self._kinds = 0
+        self._by_kind: dict[int, Demand] = {}
         self._crowds: Counter[tuple[str, str]] | None = None
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
         """What to launch, and what becomes of every task that waits."""
-        counts = Counter(self._demand_of(task).kind for task in self.snapshot.tasks if not _is_of_a_gang(task))
+        demands = {task.id: self._demand_of(task) for task in self.snapshot.tasks}
+        counts = Counter(demands[task.id].kind for task in self.snapshot.tasks if not _is_of_a_gang(task))
         advise(tuple(self._demands.values()), counts, self.rooms, self.snapshot.habits, self._may_launch)
         for task in self.order:
-            self.place(task, self._demand_of(task))
+            self.place(task, demands[task.id])
         self.keep_minimum()
         self.keep_headroom()
         return tuple(self.launches()), tuple(self.waiting)
@@ -218,8 +219,9 @@ class _Draft:
         reason = Reason(code="demand", text=f"tasks wait in queue {queue.name}", queue=queue.name, user=user)
         choices, ranks = ranked(fits, queue, self.choices)
         able, spot_wait = self.spot_waits.apply(choices, patience)
-        self._kinds += 1
-        return Demand(self._kinds, queue, fits, reason, walks, able, ranks, spot_wait=spot_wait)
+        kind = len(self._by_kind)
+        self._by_kind[kind] = made = Demand(kind, queue, fits, reason, walks, able, ranks, spot_wait=spot_wait)
+        return made
 
     def _may_launch(self, choice: Choice, demand: Demand) -> bool:
         user = demand.reason.user
@@ -284,7 +286,7 @@ class _Draft:
 
     def _seated(self, demand: Demand, choice: Choice, seats: dict[int, int] | None) -> Room:
         room = self._add(choice, demand.reason)
-        kinds = [d for d in self._demands.values() if seats and seats.get(d.kind)] or [demand]
+        kinds = [self._by_kind[kind] for kind in seats] if seats else [demand]
         room.above_gpus = self.belonging.of_new(choice, sum((seats or {}).values()) or 1, kinds)
         room.seats = seats
         room.take(demand.fits.wish, demand.queue, demand.kind)

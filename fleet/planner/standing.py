@@ -7,15 +7,17 @@ from datetime import timedelta
 from functools import cached_property
 
 from fleet.model import Habits, Instance, Offer, Queue, Snapshot, Standing
-from fleet.planner.capacity import Fits, Wish
-from fleet.planner.demand import Choice, Demand, choices_of, ranked
+from fleet.planner.demand import Choice, Demand, choices_of, rank_of
 from fleet.planner.idle import idle_timeouts
 from fleet.planner.limits import Ledger
 from fleet.planner.money import Money
-from fleet.planner.worth import Alternative, above_gpus, steps_of
+from fleet.planner.worth import Alternative, Scale, above_gpus, steps_of
 
 # A new machine takes whom it was launched for, also when they are small, until it has had the time to take them.
 SETTLES_IN = timedelta(minutes=2)
+
+
+Above = tuple[tuple[str, float], ...]  # as Standing.above_gpus
 
 
 class Belonging:
@@ -24,8 +26,9 @@ class Belonging:
     def __init__(self, snapshot: Snapshot, money: Money | None) -> None:
         self._snapshot = snapshot
         self._money = money
-        self._known: dict[tuple[str, str, float | None, int], Mapping[str, float]] = {}
-        self._of: dict[str, Mapping[str, float]] = {}  # by instance
+        # By the identity of the offer, which many instances share and which takes long to hash, and the tasks that it has.
+        self._known: dict[tuple[int, int], Above] = {}
+        self._maps: dict[Above, Mapping[str, float] | None] = {(): None}
 
     @cached_property
     def choices(self) -> dict[str, list[Choice]]:
@@ -33,10 +36,10 @@ class Belonging:
         return choices_of(self._snapshot)
 
     @cached_property
-    def _steps(self) -> dict[str, dict[str, Sequence[Alternative]]]:
+    def _scales(self) -> dict[str, dict[str, Scale]]:
         """By resource, then by queue that it serves: what may be launched now for plain tasks of the queue."""
         ledger = Ledger.of(self._snapshot, self._money)
-        found: dict[str, dict[str, Sequence[Alternative]]] = {}
+        found: dict[str, dict[str, Scale]] = {}
         alike: dict[object, Sequence[Alternative]] = {}  # queues that may launch the same
         for queue in self._snapshot.queues:
             has_limits = self._money is not None or queue.max_instances is not None
@@ -45,44 +48,47 @@ class Belonging:
                 alike[kind] = self._steps_of(queue, ledger)
             steps = alike[kind]
             if len(steps) > 1:  # else nothing can be smaller and cheaper
+                scale = Scale(steps, self._snapshot.habits, queue.name)
                 for name in queue.resources:
-                    found.setdefault(name, {})[queue.name] = steps
+                    found.setdefault(name, {})[queue.name] = scale
         return found
 
     def _steps_of(self, queue: Queue, ledger: Ledger) -> Sequence[Alternative]:
-        fits = Fits(Wish(0, None, None))  # a machine of any size
-        choices, ranks = ranked(fits, queue, self.choices)
         able = [
             (rank, choice)
-            for rank, choice in zip(ranks, choices, strict=True)
+            for rank, choice in rank_of(queue, self.choices)
             if choice.usd is not None
             and not choice.backoff
             and not ledger.refusal(choice.offer, choice.resource, queue)
         ]
         # GPUs that the queue would rather not have do not compete with those that it prefers.
-        return steps_of(choice.offer for rank, choice in able if rank == able[0][0])
+        best = min((rank for rank, _ in able), default=0)
+        return steps_of(choice.offer for rank, choice in able if rank == best)
 
     @property
     def is_plain(self) -> bool:
         """No machine is ever too large for a task."""
-        return not self._steps
+        return not self._scales
 
     def above(self, instance: Instance) -> Mapping[str, float] | None:
         """By queue: tasks of up to so many GPUs do not belong on this instance. None: all do."""
-        if not self._steps:
-            return None
-        found = self._of.get(instance.id)
-        if found is None:
-            if self._is_settling_in(instance):
-                found = dict(instance.standing.above_gpus)
-            else:
-                found = self._above(instance.offer, len(instance.allocations))
-            self._of[instance.id] = found
-        return found
+        found = self.above_gpus(instance)
+        if found not in self._maps:
+            self._maps[found] = dict(found)
+        return self._maps[found]
+
+    def above_gpus(self, instance: Instance) -> Above:
+        """The same, as it is told to the instance."""
+        if not self._scales:
+            return ()
+        tasks = len(instance.allocations)
+        if not tasks and self._is_settling_in(instance):
+            return instance.standing.above_gpus
+        return self._above(instance.offer, tasks)
 
     def of_new(self, choice: Choice, tasks: int, seated: Sequence[Demand]) -> Mapping[str, float] | None:
         """The same for a machine that is launched now, for `tasks` of these classes: they do belong on it."""
-        if not self._steps:
+        if not self._scales:
             return None
         found = dict(self._above(choice.offer, tasks))
         for demand in seated:
@@ -92,17 +98,14 @@ class Belonging:
                 del found[name]
         return found
 
-    def _above(self, offer: Offer, tasks: int) -> Mapping[str, float]:
-        key = (offer.resource, offer.type, offer.price_usd_per_hour, tasks)
-        known = self._known.get(key)
+    def _above(self, offer: Offer, tasks: int) -> Above:
+        known = self._known.get((id(offer), tasks))
         if known is None:
-            queues = self._steps.get(offer.resource, {})
-            known = self._known[key] = dict(above_gpus(offer, tasks, queues, self._snapshot.habits))
+            known = tuple(sorted(above_gpus(offer, tasks, self._scales.get(offer.resource, {}))))
+            self._known[id(offer), tasks] = known
         return known
 
     def _is_settling_in(self, instance: Instance) -> bool:
-        if instance.allocations:
-            return False
         return instance.enrolled_at is None or self._snapshot.at - instance.enrolled_at < SETTLES_IN
 
 
@@ -113,17 +116,18 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     if not timeouts and belonging.is_plain:
         return ()
     found = []
+    above_gpus = belonging.above_gpus
     for instance in snapshot.instances:
-        if not instance.is_taking_tasks:
-            continue
         now = instance.standing
-        idle = timeouts.get(instance.id, now.idle_timeout)
-        above = belonging.above(instance)
-        above_gpus = tuple(sorted(above.items())) if above else ()
-        meant_for = () if instance.enrolled_at else now.meant_for
+        above = above_gpus(instance)
+        idle = timeouts.get(instance.id, now.idle_timeout) if timeouts else now.idle_timeout
+        has_settled = bool(now.meant_for and instance.enrolled_at)
         # Most stay as they are: that is found before anything is made.
-        if (idle, above_gpus, meant_for) != (now.idle_timeout, now.above_gpus, now.meant_for):
-            found.append((instance.id, Standing(idle_timeout=idle, above_gpus=above_gpus, meant_for=meant_for)))
+        if above == now.above_gpus and idle == now.idle_timeout and not has_settled:
+            continue
+        if instance.is_taking_tasks:
+            meant_for = () if has_settled else now.meant_for
+            found.append((instance.id, Standing(idle_timeout=idle, above_gpus=above, meant_for=meant_for)))
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ the task, its boot, and the waiting for it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -37,31 +38,35 @@ def steps_of(offers: Iterable[Offer]) -> tuple[Alternative, ...]:
     return tuple(reversed(steps))
 
 
-def above_gpus(
-    offer: Offer, tasks: int, queues: Mapping[str, Sequence[Alternative]], habits: Habits
-) -> tuple[tuple[str, float], ...]:
+class Scale:
+    """What a task of one queue costs on machines of its own, to weigh a place on a larger one against."""
+
+    def __init__(self, steps: Sequence[Alternative], habits: Habits, queue: str) -> None:
+        runs_s = mean_s(habits, queue)
+        wait_usd = habits.wait_usd_per_hour * habits.boot_s
+        self._own_usd = [step.usd_per_hour * (runs_s + habits.boot_s) + wait_usd for step in steps]  # grows with GPUs
+        self._gpus = [step.gpus for step in steps]
+        self._habits, self._queue, self._runs_s = habits, queue, runs_s
+        self._pinned_s: dict[int, float] = {}  # by how many tasks a machine has: how much longer one more pins it
+
+    def limit(self, offer: Offer, tasks: int) -> float:
+        """Tasks of up to so many GPUs do not belong on a machine of this offer that has `tasks` already; ALL: they do."""
+        pinned_s = self._pinned_s.get(tasks)
+        if pinned_s is None:
+            pinned = stretch(self._habits, self._queue, tasks + 1)
+            pinned -= stretch(self._habits, self._queue, tasks) if tasks else 0.0
+            pinned_s = self._pinned_s[tasks] = pinned * self._runs_s
+        cheaper = bisect_left(self._own_usd, (offer.price_usd_per_hour or 0.0) * pinned_s)
+        smaller = bisect_left(self._gpus, offer.gpus)
+        place = min(cheaper, smaller) - 1
+        return float(self._gpus[place]) if place >= 0 else ALL
+
+
+def above_gpus(offer: Offer, tasks: int, scales: Mapping[str, Scale]) -> list[tuple[str, float]]:
     """By queue: tasks of up to so many GPUs do not belong on a machine of this offer that has `tasks` already.
 
-    `queues`: what may be launched for plain tasks of each queue that it serves. A queue that may use it freely is left out.
+    `scales`: of the queues that it serves. A queue that may use it freely is left out.
     """
-    price = offer.price_usd_per_hour
-    if not price:
-        return ()
-    found = []
-    for queue, steps in queues.items():
-        limit = _limit(offer.gpus, price, tasks, steps, habits, queue)
-        if limit > ALL:
-            found.append((queue, limit))
-    return tuple(found)
-
-
-def _limit(gpus: int, price: float, tasks: int, steps: Sequence[Alternative], habits: Habits, queue: str) -> float:
-    pinned = stretch(habits, queue, tasks + 1) - (stretch(habits, queue, tasks) if tasks else 0.0)
-    runs_s = mean_s(habits, queue)
-    here_usd = price * pinned * runs_s
-    limit = ALL
-    for step in steps:
-        own_usd = step.usd_per_hour * (runs_s + habits.boot_s) + habits.wait_usd_per_hour * habits.boot_s
-        if step.gpus < gpus and own_usd < here_usd:
-            limit = float(step.gpus)
-    return limit
+    if not offer.price_usd_per_hour:
+        return []
+    return [(queue, limit) for queue, scale in scales.items() if (limit := scale.limit(offer, tasks)) > ALL]
