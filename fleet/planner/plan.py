@@ -119,8 +119,8 @@ class _Draft:
         self.wake_at: datetime | None = None
         self.order = in_order(snapshot)
         self.share_words = share_words(self.order)
+        self.gangs = Gangs(snapshot, self.rooms)  # before the holds of others, as at the edge
         self.holds = Holds(snapshot, self.rooms)
-        self.gangs = Gangs(snapshot, self.rooms)
         self.spot_waits = SpotWaits(snapshot)
         self._demands: dict[tuple[str, float, str | None, float | None, str | None, int], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
@@ -227,11 +227,13 @@ class _Draft:
 
     def _held_room(self, demand: Demand, task: Task) -> Room | None:
         """Room that is there for this very task: on the machine that is on its way for it, or held for it or for its gang."""
+        if held := self.holds.room_for(task):
+            return held
         room = self._coming_for.get(task.id)
         is_able = room is not None and room.offer.resource in demand.queue.resources and demand.fits[room.shape]
         if room is not None and is_able and room.take(demand.fits.wish, demand.queue, demand.kind):
             return room
-        return self.holds.room_for(task) or (self.gangs.node_room(task) if task.gang else None)
+        return self.gangs.node_room(task) if task.gang else None
 
     def _room(self, demand: Demand, task: Task) -> Room | Reason:
         """Room for this task of the class, launched if need be, or why there is none."""
