@@ -140,6 +140,13 @@ class Room:
         if self.parts and missing:
             self.kept_parts, self.parts = self.parts[-missing:], self.parts[:-missing]
 
+    def trial(self) -> Room:
+        """To try on it who would get its GPUs."""
+        parts = list(self.parts) if self.parts else None
+        return Room(
+            self.instance, self.offer, self.state, self.shape, self.free_gpus, parts=parts, above_gpus=self.above_gpus
+        )
+
     def could_keep(self, at_least: float) -> float:
         """What `keep_for` would keep free of all that such a task needs, in GPUs."""
         missing = max(ceil(at_least) - int(self.free_gpus), 0)

@@ -10,7 +10,7 @@ smallest part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from fleet.model import Hold, Queue, Snapshot, Task
@@ -48,6 +48,11 @@ class Holds:
     def room_for(self, task: Task) -> Room | None:
         """The machine that was held for it, if it has room for it by now."""
         return self._seated.get(task.id)
+
+    @property
+    def seated(self) -> Container[str]:
+        """Tasks that have room before anybody is asked."""
+        return self._seated
 
     def placed(self, task: Task, room: Room) -> None:
         """A starving task found room: nobody shall be faster there, and what was held for it elsewhere is so no more."""

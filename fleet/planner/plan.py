@@ -28,7 +28,7 @@ from fleet.model import (
     Waiting,
 )
 from fleet.planner import headroom
-from fleet.planner.advice import advise
+from fleet.planner.advice import advise, unmet
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, in_order, ranked
 from fleet.planner.enforce import Enforcement, enforce, may_order, staying
@@ -129,10 +129,14 @@ class _Draft:
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
         """What to launch, and what becomes of every task that waits."""
-        counts = Counter(self._demand_of(task).kind for task in self.snapshot.tasks if not _is_of_a_gang(task))
-        advise(tuple(self._demands.values()), counts, self.rooms, self.snapshot.habits, self._may_launch)
-        for task in self.order:
-            self.place(task, self._demand_of(task))
+        # Where people share, whose turn it is depends on what others get: then the mix is for about those who need it.
+        tasks = self.snapshot.tasks if self.order.is_fair else tuple(self.order)
+        pairs = [(task, self._demand_of(task)) for task in tasks]
+        left = unmet(pairs, self.rooms, self.holds.seated)
+        if left:
+            advise(tuple(self._demands.values()), left, self.snapshot.habits, self._may_launch)
+        for task, demand in ((t, self._demand_of(t)) for t in self.order) if self.order.is_fair else pairs:
+            self.place(task, demand)
         self.keep_minimum()
         self.keep_headroom()
         return tuple(self.launches()), tuple(self.waiting)
@@ -230,8 +234,7 @@ class _Draft:
         if held := self.holds.room_for(task):
             return held
         room = self._coming_for.get(task.id)
-        is_able = room is not None and room.offer.resource in demand.queue.resources and demand.fits[room.shape]
-        if room is not None and is_able and room.take(demand.fits.wish, demand.queue, demand.kind):
+        if room is not None and demand.may_use(room) and room.take(demand.fits.wish, demand.queue, demand.kind):
             return room
         return self.gangs.node_room(task) if task.gang else None
 
@@ -256,7 +259,8 @@ class _Draft:
         """Why no machine is launched for this task yet: one that runs is likely to become free before."""
         if not self.snapshot.habits.bands or not demand.choices:
             return None
-        choice = demand.seats[-1][0] if demand.seats else demand.choices[0]
+        advice = demand.advice()
+        choice = advice.choice if advice else demand.choices[0]
         if not choice.resource.is_idle_auto:
             return None
         if self._crowds is None:
@@ -273,10 +277,11 @@ class _Draft:
 
     def _launch(self, demand: Demand) -> Room | None:
         """A new room for this class: as the mix advises, else of the best offer that no limit refuses."""
-        while demand.seats:
-            choice, seats = demand.seats.pop()
-            if self._may_launch(choice, demand):
-                return self._seated(demand, choice, dict(seats))
+        while advice := demand.advice():
+            demand.advised.pop()
+            if self._may_launch(advice.choice, demand):
+                advice.is_taken = True
+                return self._seated(demand, advice.choice, dict(advice.seats))
         while demand.next_choice < len(demand.choices):
             choice = demand.choices[demand.next_choice]
             if self._may_launch(choice, demand):
@@ -310,7 +315,3 @@ class _Draft:
         self.new.append((room, reason))
         self.ledger.add(choice.offer, reason.queue, reason.user)
         return room
-
-
-def _is_of_a_gang(task: Task) -> bool:
-    return task.instances > 1 or task.gang is not None
