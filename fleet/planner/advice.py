@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
-from fleet.model import PARTS_OF_A_GPU, Habits
-from fleet.planner.capacity import Room
-from fleet.planner.demand import Choice, Demand
+from fleet.model import Habits, Task
+from fleet.planner.capacity import Room, Walk
+from fleet.planner.demand import Advice, Choice, Demand
 from fleet.planner.mix import Box, Group, Pattern, cheapest_mix
 from fleet.planner.stretch import stretch
 
@@ -16,13 +16,11 @@ MayLaunch = Callable[[Choice, Demand], bool]
 
 def advise(
     demands: Sequence[Demand],
-    counts: Mapping[int, int],
-    rooms: Mapping[str, Sequence[Room]],
+    left: Mapping[int, int],
     habits: Habits,
     may_launch: MayLaunch,
 ) -> None:
-    """Write into each class the machines of the mix that hold it. `counts`: how many of each class wait."""
-    left = _unmet(demands, counts, rooms)
+    """Write into each class the machines of the mix that hold it. `left`: how many of each class will find no room."""
     boxes: list[Box] = []
     choices: list[Choice] = []
     number: dict[int, int] = {}
@@ -55,32 +53,37 @@ def advise(
         _hand_out(mix, demands, choices)
 
 
-def _unmet(demands: Sequence[Demand], counts: Mapping[int, int], rooms: Mapping[str, Sequence[Room]]) -> dict[int, int]:
-    """How many of each class will find no room in what is there: about, since classes come one after the other here."""
-    free = {id(room): has for several in rooms.values() for room in several if (has := _free(room))}
-    left = dict(counts)
-    for demand in demands:
-        wish, waiting = demand.fits.wish, counts[demand.kind]
-        if not wish.at_least:
+def unmet(
+    tasks: Iterable[tuple[Task, Demand]], rooms: Mapping[str, Sequence[Room]], has_room: Container[str]
+) -> dict[int, int]:
+    """How many of each class will find no room in what is there, when all come in this order; those of `has_room` have it."""
+    left: dict[int, int] = {}
+    trials = {
+        name: [room.trial() for room in several if room.free_gpus or room.parts] for name, several in rooms.items()
+    }
+    free = {trial.instance: trial for several in trials.values() for trial in several}
+    coming = {
+        task: free[room.instance]
+        for several in rooms.values()
+        for room in several
+        if room.launched_for and room.instance in free
+        for task in room.launched_for
+    }
+    walks: dict[int, list[Walk]] = {}
+    for task, demand in tasks:
+        fits, kind = demand.fits, demand.kind
+        if not fits.wish.at_least or task.instances > 1 or task.gang:
             continue
-        for name in demand.queue.resources:
-            for room in rooms.get(name, ()):
-                has = free.get(id(room), 0.0)
-                if has < wish.at_least or not demand.fits[room.shape] or room.is_above(wish, demand.queue.name):
-                    continue
-                takes = min(waiting, int(has / wish.at_least + 1e-9))
-                free[id(room)] = has - takes * wish.at_least
-                waiting -= takes
-                if not waiting:
-                    break
-            if not waiting:
-                break
-        left[demand.kind] = waiting
+        if task.id in has_room:
+            continue
+        meant = coming.get(task.id) if coming else None
+        if meant and demand.may_use(meant) and meant.take(fits.wish, demand.queue, kind):
+            continue
+        if kind not in walks:
+            walks[kind] = [Walk(trials[name]) for name in demand.queue.resources]
+        if not any(walk.place < len(walk.rooms) and walk.take(fits, demand.queue, kind) for walk in walks[kind]):
+            left[kind] = left.get(kind, 0) + 1
     return left
-
-
-def _free(room: Room) -> float:
-    return room.free_gpus + sum(room.parts) / PARTS_OF_A_GPU if room.parts else room.free_gpus
 
 
 def _best(demand: Demand, may_launch: MayLaunch) -> list[Choice]:
@@ -97,10 +100,10 @@ def _best(demand: Demand, may_launch: MayLaunch) -> list[Choice]:
 
 
 def _hand_out(mix: Sequence[Pattern[int]], demands: Sequence[Demand], choices: Sequence[Choice]) -> None:
-    """The machine goes to its class that comes first: that one launches it, the others find their seats in it."""
-    order = {demand.kind: place for place, demand in enumerate(demands)}
+    """Each class knows all machines with seats for it: its tasks may come before those of the others, or between them."""
     by_kind = {demand.kind: demand for demand in demands}
     # Full machines first: if a limit ends it, the most has been had for it.
     for pattern in sorted(mix, key=lambda p: sum(p.tasks.values())):
-        owner = by_kind[min(pattern.tasks, key=order.__getitem__)]
-        owner.seats += [(choices[pattern.box], pattern.tasks)] * pattern.times
+        machines = [Advice(choices[pattern.box], pattern.tasks) for _ in range(pattern.times)]
+        for kind in pattern.tasks:
+            by_kind[kind].advised += machines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 from fleet.model import (
@@ -76,7 +77,10 @@ class Room:
     parts: list[int] | None = None  # free ten-thousandths of each GPU that is shared, fewest first; None: of none
     shared_cpu_tasks: int = 0  # of queues without slots of their own: they share one slot for each CPU
     own_cpu_tasks: Mapping[str, int] | None = None  # of queues with slots, by name
-    kept_gpus: float = 0  # of those that were free, for a task that has this instance held
+    kept_gpus: float = 0  # whole ones that were free, for a task that has this instance held
+    kept_parts: Sequence[
+        int
+    ] = ()  # as `parts`: of the GPUs that are shared and that nobody new comes onto, for its sake
     kept_for: str | None = None
     tasks: list[str] | None = None  # for which this plan launches it; None: it is there
     above_gpus: Mapping[str, float] | None = None  # by queue: smaller tasks have cheaper machines (see `worth`)
@@ -126,9 +130,35 @@ class Room:
             insort(parts, left)
         return True
 
-    def keep_for(self, task: str) -> None:
-        """All that is free, and what gets free, is for this task."""
-        self.kept_gpus, self.kept_for, self.free_gpus, self.parts = self.free_gpus, task, 0, None
+    def keep_for(self, task: str, at_least: float) -> None:
+        """As many GPUs as it needs are for this task: those that are free, then shared ones, the emptiest first. What gets
+        free of the others is for it, too. As `fleet.supervisor.allocation.reserve` chooses them."""
+        self.kept_for = task
+        self.kept_gpus = min(self.free_gpus, ceil(at_least))
+        self.free_gpus -= self.kept_gpus
+        missing = ceil(at_least) - int(self.kept_gpus)
+        if self.parts and missing:
+            self.kept_parts, self.parts = self.parts[-missing:], self.parts[:-missing]
+
+    def trial(self) -> Room:
+        """To try on it who would get its GPUs."""
+        parts = list(self.parts) if self.parts else None
+        return Room(
+            self.instance, self.offer, self.state, self.shape, self.free_gpus, parts=parts, above_gpus=self.above_gpus
+        )
+
+    def could_keep(self, at_least: float) -> float:
+        """What `keep_for` would keep free of all that such a task needs, in GPUs."""
+        missing = max(ceil(at_least) - int(self.free_gpus), 0)
+        shared = sum(self.parts[-missing:]) if self.parts and missing else 0
+        return self.free_gpus + shared / PARTS_OF_A_GPU
+
+    def release(self) -> None:
+        """What was kept is for whoever comes."""
+        self.free_gpus += self.kept_gpus
+        if self.kept_parts:
+            self.parts = sorted((*(self.parts or ()), *self.kept_parts))
+        self.kept_for, self.kept_gpus, self.kept_parts = None, 0, ()
 
     def _take_slot(self, queue: Queue) -> bool:
         """As `fleet.supervisor.allocation.free_cpu_slots` counts them."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleet.model import Offer, Preference, Queue, Reason, Resource, Snapshot
-from fleet.planner.capacity import Fits, Shape, Walk, shape_of
+from fleet.planner.capacity import Fits, Room, Shape, Walk, shape_of
 from fleet.planner.fairness import Order, is_fair, uses_of
 from fleet.planner.market import effective_price, pools_of, with_known_price
 from fleet.planner.pauses import Pauses, SpotWait
@@ -25,6 +25,15 @@ class Choice:
 
 
 @dataclass(slots=True)
+class Advice:
+    """One machine of the cheapest mix, for classes that share it. Whoever of them comes first launches it."""
+
+    choice: Choice
+    seats: Mapping[int, int]  # by class: how many of it
+    is_taken: bool = False
+
+
+@dataclass(slots=True)
 class Demand:
     """One class while a plan is made. Rooms only shrink and limits only tighten, so it never asks again what refused it."""
 
@@ -36,12 +45,20 @@ class Demand:
     choices: Sequence[Choice]  # that can hold such a task, the best first
     ranks: Sequence[int]  # of the choices: one of a lower rank goes first, whatever it costs
     next_choice: int = 0
-    seats: list[tuple[Choice, Mapping[int, int]]] = field(
-        default_factory=list
-    )  # machines advised for it, the next one last
+    advised: list[Advice] = field(default_factory=list)  # machines for it, and for others, the next one last
     refusal: Reason | None = None  # why it can get no machine
     refused_at: int = 0  # how many machines the plan launched when it found no room either
     spot_wait: SpotWait | None = None  # for which on demand has to wait
+
+    def may_use(self, room: Room) -> bool:
+        """Whether such a machine can ever run it, and serves its queue."""
+        return room.offer.resource in self.queue.resources and self.fits[room.shape]
+
+    def advice(self) -> Advice | None:
+        """The machine to launch next for it, if no other class has done so."""
+        while self.advised and self.advised[-1].is_taken:
+            self.advised.pop()
+        return self.advised[-1] if self.advised else None
 
 
 def in_order(snapshot: Snapshot) -> Order:

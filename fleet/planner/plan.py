@@ -28,7 +28,7 @@ from fleet.model import (
     Waiting,
 )
 from fleet.planner import headroom
-from fleet.planner.advice import advise
+from fleet.planner.advice import advise, unmet
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, in_order, ranked
 from fleet.planner.enforce import Enforcement, enforce, may_order, staying
@@ -119,8 +119,8 @@ class _Draft:
         self.wake_at: datetime | None = None
         self.order = in_order(snapshot)
         self.share_words = share_words(self.order)
+        self.gangs = Gangs(snapshot, self.rooms)  # before the holds of others, as at the edge
         self.holds = Holds(snapshot, self.rooms)
-        self.gangs = Gangs(snapshot, self.rooms)
         self.spot_waits = SpotWaits(snapshot)
         self._demands: dict[tuple[str, float, str | None, float | None, str | None, int], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
@@ -129,11 +129,14 @@ class _Draft:
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
         """What to launch, and what becomes of every task that waits."""
-        demands = {task.id: self._demand_of(task) for task in self.snapshot.tasks}
-        counts = Counter(demands[task.id].kind for task in self.snapshot.tasks if not _is_of_a_gang(task))
-        advise(tuple(self._demands.values()), counts, self.rooms, self.snapshot.habits, self._may_launch)
-        for task in self.order:
-            self.place(task, demands[task.id])
+        # Where people share, whose turn it is depends on what others get: then the mix is for about those who need it.
+        tasks = self.snapshot.tasks if self.order.is_fair else tuple(self.order)
+        pairs = [(task, self._demand_of(task)) for task in tasks]
+        left = unmet(pairs, self.rooms, self.holds.seated)
+        if left:
+            advise(tuple(self._demands.values()), left, self.snapshot.habits, self._may_launch)
+        for task, demand in ((t, self._demand_of(t)) for t in self.order) if self.order.is_fair else pairs:
+            self.place(task, demand)
         self.keep_minimum()
         self.keep_headroom()
         return tuple(self.launches()), tuple(self.waiting)
@@ -229,11 +232,12 @@ class _Draft:
 
     def _held_room(self, demand: Demand, task: Task) -> Room | None:
         """Room that is there for this very task: on the machine that is on its way for it, or held for it or for its gang."""
+        if held := self.holds.room_for(task):
+            return held
         room = self._coming_for.get(task.id)
-        is_able = room is not None and room.offer.resource in demand.queue.resources and demand.fits[room.shape]
-        if room is not None and is_able and room.take(demand.fits.wish, demand.queue, demand.kind):
+        if room is not None and demand.may_use(room) and room.take(demand.fits.wish, demand.queue, demand.kind):
             return room
-        return self.holds.room_for(task) or (self.gangs.node_room(task) if task.gang else None)
+        return self.gangs.node_room(task) if task.gang else None
 
     def _room(self, demand: Demand, task: Task) -> Room | Reason:
         """Room for this task of the class, launched if need be, or why there is none."""
@@ -256,7 +260,8 @@ class _Draft:
         """Why no machine is launched for this task yet: one that runs is likely to become free before."""
         if not self.snapshot.habits.bands or not demand.choices:
             return None
-        choice = demand.seats[-1][0] if demand.seats else demand.choices[0]
+        advice = demand.advice()
+        choice = advice.choice if advice else demand.choices[0]
         if not choice.resource.is_idle_auto:
             return None
         if self._crowds is None:
@@ -273,10 +278,11 @@ class _Draft:
 
     def _launch(self, demand: Demand) -> Room | None:
         """A new room for this class: as the mix advises, else of the best offer that no limit refuses."""
-        while demand.seats:
-            choice, seats = demand.seats.pop()
-            if self._may_launch(choice, demand):
-                return self._seated(demand, choice, dict(seats))
+        while advice := demand.advice():
+            demand.advised.pop()
+            if self._may_launch(advice.choice, demand):
+                advice.is_taken = True
+                return self._seated(demand, advice.choice, dict(advice.seats))
         while demand.next_choice < len(demand.choices):
             choice = demand.choices[demand.next_choice]
             if self._may_launch(choice, demand):
@@ -310,7 +316,3 @@ class _Draft:
         self.new.append((room, reason))
         self.ledger.add(choice.offer, reason.queue, reason.user)
         return room
-
-
-def _is_of_a_gang(task: Task) -> bool:
-    return task.instances > 1 or task.gang is not None

@@ -59,6 +59,9 @@ def kept_from(demand: Demand, refusal: Reason) -> Reason:
                     f"{refusal.text}; instance {room.instance}'s {free} kept for task {room.kept_for}, which is ahead"
                 )
                 return replace(refusal, text=text)
+            if room.kept_parts and 0 < fits.part <= max(room.kept_parts) and fits[room.shape]:
+                text = f"{refusal.text}; a shared GPU of instance {room.instance} is kept for task {room.kept_for}, which is ahead"
+                return replace(refusal, text=text)
     return refusal
 
 

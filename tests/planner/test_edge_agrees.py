@@ -1,19 +1,22 @@
-"""What the planner counts on is what supervisors do, for parts of GPUs as for whole ones."""
+"""What the planner counts on is what supervisors do with what it tells them, for parts of GPUs as for whole ones."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fleet.model import PARTS_OF_A_GPU, Allocation, GpuNeed, Instance, Task, in_parts
+from fleet.model import PARTS_OF_A_GPU, Allocation, GpuNeed, Instance, Task, Turns, in_parts
+from fleet.planner.fairness import turns_for
 from fleet.planner.plan import plan
 from fleet.supervisor.decide import Claim, Held, Policy, State, decide
 from tests.builders import T0, a_queue, a_resource, a_snapshot, a_task, an_instance, need
 
 PARTS = [0.1, 0.25, 0.3333, 0.5, 0.7]
+HALF_AN_HOUR, NO_TIME = timedelta(minutes=30), timedelta(0)
 NEEDS = st.sampled_from([*(need(size) for size in (*PARTS, 1, 2, 3)), need(1, 4), need(2, 3)])
 QUEUE = a_queue()
 POLICY = Policy(queues=(QUEUE,), idle_timeout=None, contact_timeout=T0 - T0.replace(year=2025), max_lifetime=None)
@@ -23,8 +26,10 @@ def several(*sizes: float) -> list[GpuNeed]:
     return [need(size) for size in sizes]
 
 
-def claims(instance: Instance, waiting: tuple[Task, ...], held: list[Held]) -> dict[str, tuple[str, ...]]:
-    """What a supervisor of this machine would take now, and on which GPUs."""
+def claims(
+    instance: Instance, waiting: tuple[Task, ...], held: list[Held], turns: Turns | None = None
+) -> dict[str, tuple[str, ...]]:
+    """What a supervisor of this machine, which was told these turns, would take now, and on which GPUs."""
     state = State(
         at=T0,
         enrolled_at=T0,
@@ -35,7 +40,7 @@ def claims(instance: Instance, waiting: tuple[Task, ...], held: list[Held]) -> d
         server_seen_at=T0,
         centre_seen_at=T0,
     )
-    return {i.task.id: i.gpus for i in decide(state, POLICY) if isinstance(i, Claim)}
+    return {i.task.id: i.gpus for i in decide(state, replace(POLICY, turns=turns)) if isinstance(i, Claim)}
 
 
 def running(instance: Instance, needs: list[GpuNeed], gone: list[bool]) -> list[Held]:
@@ -57,27 +62,39 @@ def holding(instance: Instance, held: list[Held]) -> Instance:
 
 @settings(max_examples=300, deadline=None)
 @example(
-    gpus=2, before=several(0.7, 0.6), gone=[False] * 2, wanted=several(0.7, 0.7, 0.1)
-)  # the second large one keeps room, too
-@example(gpus=3, before=several(0.7, 0.6, 0.9), gone=[False] * 3, wanted=several(2, 0.1, 0.1))
-@example(gpus=2, before=several(0.5, 0.5, 1), gone=[False, True, False], wanted=several(1, 0.5))
+    gpus=2, before=several(0.7, 0.6), gone=[False] * 2, wanted=several(0.7, 0.7, 0.1), starved=[False] * 3
+)  # a GPU is kept for the first large one, and the second goes on waiting
+@example(gpus=3, before=several(0.7, 0.6, 0.9), gone=[False] * 3, wanted=several(2, 0.1, 0.1), starved=[False] * 3)
+@example(gpus=2, before=several(0.5, 0.5, 1), gone=[False, True, False], wanted=several(1, 0.5), starved=[False] * 2)
 @given(
     gpus=st.integers(1, 4),
     before=st.lists(NEEDS, max_size=10),
     gone=st.lists(st.booleans(), min_size=10, max_size=10),
     wanted=st.lists(NEEDS, max_size=10),
+    starved=st.lists(st.booleans(), min_size=10, max_size=10),
 )
 def test_what_the_planner_sends_to_a_machine_is_what_its_supervisor_takes(
-    gpus: int, before: list[GpuNeed], gone: list[bool], wanted: list[GpuNeed]
+    gpus: int, before: list[GpuNeed], gone: list[bool], wanted: list[GpuNeed], starved: list[bool]
 ) -> None:
     machine = an_instance(gpus=gpus)
     held = running(machine, before, gone)
-    waiting = tuple(a_task(f"w{n}", need=each, position=n) for n, each in enumerate(wanted))
-    world = a_snapshot(
-        tasks=waiting, resources=(a_resource(max_instances=1),), instances=(holding(machine, held),), queues=(QUEUE,)
+    waiting = tuple(
+        a_task(f"w{n}", need=each, position=n, enqueued_at=T0 - (HALF_AN_HOUR if starved[n] else NO_TIME))
+        for n, each in enumerate(wanted)
     )
-    sent = {w.task for w in plan(world).waiting if w.instance == machine.id}
-    taken = claims(machine, waiting, held)
+    world = a_snapshot(
+        tasks=waiting,
+        resources=(a_resource(max_instances=1),),
+        instances=(holding(machine, held),),
+        queues=(QUEUE,),
+        starvation_after=HALF_AN_HOUR,
+    )
+    made = plan(world)
+    # Whoever has waited too long goes first from the next plan on: then others may be held for.
+    for _ in wanted:
+        made = plan(replace(world, holds=made.turns.holds))
+    sent = {w.task for w in made.waiting if w.instance == machine.id}
+    taken = claims(machine, waiting, held, turns_for(made.turns, world.instances[0]))
     assert sent == set(taken)
     by_gpu = uses(held, waiting, taken)
     assert all(sum(parts) <= PARTS_OF_A_GPU for parts in by_gpu.values())
