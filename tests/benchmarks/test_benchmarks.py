@@ -27,9 +27,7 @@ FIGURES = {
     "quality": {f"quality.{w}.{x}" for w in ("empty_fleet", "machines_with_room") for x in ("mean", "worst")},
     "schedulers": {"schedulers.5_types_20_demands.fleet", *RAY},
     "money": {f"money.proportional.quick.{who}" for who in WHO},
-    "spot": {
-        f"spot.{p}.proportional.quick.{who}" for p in ("lost", "kept") for who in WHO
-    },
+    "spot": {f"spot.{p}.proportional.quick.{who}" for p in ("lost", "kept") for who in WHO},
 }
 
 
