@@ -19,51 +19,62 @@ if TYPE_CHECKING:
 
 KINDS = "research, sweeps, inference-batch or mixed"  # as fleet.simulate.workload has them
 
+TraceOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A CSV file: submit_s,gpus,duration_s and, if you like, queue, gpu_type, user, instances, same_zone."
+    ),
+]
+WorkloadOption = Annotated[str | None, typer.Option(help=f"Instead of a trace, one that is made: {KINDS}.")]
+DaysOption = Annotated[float | None, typer.Option(help="Of a made workload, how many. Default: 7.")]
+TasksOption = Annotated[int | None, typer.Option(help="Of a made workload, how many. Default: as is usual for it.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Write the made workload there, as a trace; simulate nothing.")
+]
+CompareOption = Annotated[
+    list[Path] | None, typer.Option(help="Another fleet file, side by side with the first. May be repeated.")
+]
+PricesOption = Annotated[
+    Path | None, typer.Option(help="A CSV file: instance_type,count,on_demand_usd_h, spot_usd_h, region, cloud.")
+]
+BootTimeOption = Annotated[str, typer.Option(help="From the launch of a machine until it takes tasks.")]
+FaultsOption = Annotated[
+    str, typer.Option(help="none; spot: machines are taken back, zones sell out; chaos: everything fails at times.")
+]
+SeedOption = Annotated[int, typer.Option(help="Of faults and made workloads. The same seed gives the same figures.")]
+CheckpointOption = Annotated[
+    str,
+    typer.Option(help="So often a task keeps what it has done. never: it begins anew when it loses its machine."),
+]
+ReportOption = Annotated[Path | None, typer.Option(help="Write figures, a timeline and charts into this directory.")]
+EventsOption = Annotated[
+    Path | None, typer.Option(help="Write what happened, when and why into this file; JSON, one object a line.")
+]
+WorldOption = Annotated[
+    int | None, typer.Option(help="Instead of all that, tell the random world of this seed, event by event.")
+]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command()(simulate)
 
 
 def simulate(
-    trace: Annotated[
-        Path | None,
-        typer.Option(
-            help="A CSV file: submit_s,gpus,duration_s and, if you like, queue, gpu_type, user, instances, same_zone."
-        ),
-    ] = None,
-    workload: Annotated[str | None, typer.Option(help=f"Instead of a trace, one that is made: {KINDS}.")] = None,
-    days: Annotated[float | None, typer.Option(help="Of a made workload, how many. Default: 7.")] = None,
-    tasks: Annotated[
-        int | None, typer.Option(help="Of a made workload, how many. Default: as is usual for it.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the made workload there, as a trace; simulate nothing.")
-    ] = None,
+    trace: TraceOption = None,
+    workload: WorkloadOption = None,
+    days: DaysOption = None,
+    tasks: TasksOption = None,
+    out: OutOption = None,
     config: ConfigOption = None,
-    compare: Annotated[
-        list[Path] | None, typer.Option(help="Another fleet file, side by side with the first. May be repeated.")
-    ] = None,
-    prices: Annotated[
-        Path | None, typer.Option(help="A CSV file: instance_type,count,on_demand_usd_h, spot_usd_h, region, cloud.")
-    ] = None,
-    boot_time: Annotated[str, typer.Option(help="From the launch of a machine until it takes tasks.")] = "180s",
-    faults: Annotated[
-        str, typer.Option(help="none; spot: machines are taken back, zones sell out; chaos: everything fails at times.")
-    ] = "none",
-    seed: Annotated[int, typer.Option(help="Of faults and made workloads. The same seed gives the same figures.")] = 0,
-    checkpoint: Annotated[
-        str,
-        typer.Option(help="So often a task keeps what it has done. never: it begins anew when it loses its machine."),
-    ] = "never",
-    report: Annotated[
-        Path | None, typer.Option(help="Write figures, a timeline and charts into this directory.")
-    ] = None,
-    events: Annotated[
-        Path | None, typer.Option(help="Write what happened, when and why into this file; JSON, one object a line.")
-    ] = None,
-    world: Annotated[
-        int | None, typer.Option(help="Instead of all that, tell the random world of this seed, event by event.")
-    ] = None,
+    compare: CompareOption = None,
+    prices: PricesOption = None,
+    boot_time: BootTimeOption = "180s",
+    faults: FaultsOption = "none",
+    seed: SeedOption = 0,
+    checkpoint: CheckpointOption = "never",
+    report: ReportOption = None,
+    events: EventsOption = None,
+    world: WorldOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """What a fleet file would have cost on a workload.

@@ -14,19 +14,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
-from agent_hooks.gpus import Gpus
-from agent_hooks.hooks import HookFailure, Hooks, Moment
+from agent_hooks.hooks import HookFailure, Moment
 from agent_hooks.host import HostReading, cpus
 from fleet.errors import CentreUnreachable, FleetError
 from fleet.model import Reason, Task
-from fleet.queues.base import Claims
 from fleet.supervisor import events
 from fleet.supervisor.calls import Calls, Contact, Worker, worker_of
-from fleet.supervisor.centre import Centre
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
 from fleet.supervisor.decide import (
@@ -34,7 +30,6 @@ from fleet.supervisor.decide import (
     Claim,
     EndMachine,
     Instruction,
-    Policy,
     ResumePulling,
     State,
     StopPulling,
@@ -45,14 +40,15 @@ from fleet.supervisor.decide import (
     next_deadline,
 )
 from fleet.supervisor.hints import Hints
+from fleet.supervisor.levels import first_policy, must_look_again, policy_under
 from fleet.supervisor.meter import Meter
 from fleet.supervisor.moments import Moments
-from fleet.supervisor.processes import Guard, reap_orphans
-from fleet.supervisor.runner import Runner
+from fleet.supervisor.parts import Parts
+from fleet.supervisor.processes import reap_orphans
 from fleet.supervisor.sender import Sender
 from fleet.supervisor.timetable import Timetable
 from fleet.supervisor.work import Work
-from fleet.wire import Enrolled, Heartbeat, Orders
+from fleet.wire import Heartbeat, Orders
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +62,6 @@ GOODBYE_WITHIN = timedelta(seconds=10)
 GOODBYE_PAUSE_S = 0.5
 LAST_REPORTS_WITHIN_S = 5.0
 THREAD_STACK_BYTES = 512 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What the loop is made of."""
-
-    enrolled: Enrolled
-    centre: Centre
-    claims: Claims
-    runner: Runner
-    guard: Guard
-    gpus: Gpus
-    hooks: Hooks
-    directory: Path
 
 
 class Supervisor:
@@ -125,14 +107,7 @@ class Supervisor:
             spools=parts.directory / "spool",
             report=report,
         )
-        self._policy = Policy(
-            queues=enrolled.queues,
-            idle_timeout=enrolled.idle_timeout,
-            contact_timeout=enrolled.contact_timeout,
-            max_lifetime=enrolled.max_lifetime,
-            above_gpus=enrolled.above_gpus,
-            turns=enrolled.turns,
-        )
+        self._policy = first_policy(enrolled)
         self._gpus, self._cpus = self._calls.sense(), cpus()
         self._host: HostReading | None = None
         self._own = replace(self._own, gpus=tuple(gpu.uuid for gpu in self._gpus))
@@ -346,18 +321,11 @@ class Supervisor:
         """Orders are levels: each answer says all that is wanted now."""
         self._drain = orders.drain
         self._end = self._end or orders.end
-        if orders.idle_timeout != self._policy.idle_timeout:
-            self._policy = replace(self._policy, idle_timeout=orders.idle_timeout)
-        if orders.above_gpus != self._policy.above_gpus:
-            self._policy = replace(self._policy, above_gpus=orders.above_gpus)
-            self._hurry("peek")
-        if orders.turns != self._policy.turns:
-            self._policy = replace(self._policy, turns=orders.turns)
-            self._hurry("peek")
-        if orders.queues != self._policy.queues:
-            self._policy = replace(self._policy, queues=orders.queues)
+        before, self._policy = self._policy, policy_under(orders, self._policy)
+        if before.queues != self._policy.queues:
             self._own = replace(self._own, queues=tuple(q.name for q in orders.queues))
             self._calls.register(self._own)
+        if must_look_again(before, self._policy):
             self._hurry("peek")
         self._work.forget_runs([run for run in to.runs if run.task in orders.runs_seen])
 

@@ -16,10 +16,11 @@ from datetime import datetime
 from fleet.errors import ServerError, ServerRefused
 from fleet.model import RunResult, Task
 from fleet.queues.base import Claims, TaskState
-from fleet.supervisor.decide import StopTask, result, verdict
+from fleet.supervisor.decide import StopTask
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Announced, Settled
 from fleet.supervisor.spool import Spool
+from fleet.supervisor.verdict import result, verdict
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from fleet.model import Reason
 from fleet.queues.client import ClearMLServer
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.decide import FIRST_LOOK
-from fleet.supervisor.loop import Parts, Supervisor
+from fleet.supervisor.loop import Supervisor
+from fleet.supervisor.parts import Parts
 from fleet.supervisor.processes import Guard, adopt_orphans
 from fleet.supervisor.runner import Runner
 from fleet.supervisor.stats import gpus_of

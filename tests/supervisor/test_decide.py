@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleet.model import Gpu, GpuNeed, Queue, Reason, RunResult, Task
-from fleet.queues.base import TaskState, TaskStatus
+from fleet.queues.base import TaskStatus
 from fleet.supervisor.decide import (
     FIRST_LOOK,
     Claim,
@@ -24,8 +24,6 @@ from fleet.supervisor.decide import (
     depth_to_look,
     is_last_look_due,
     next_deadline,
-    result,
-    verdict,
 )
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -353,53 +351,3 @@ def test_a_task_whose_agent_does_not_start_goes_back_and_fails_the_third_time():
 
     assert after(1) == after(2) == [("start_failed", RunResult.REQUEUED)]
     assert after(3) == [("start_failed", RunResult.FAILED)]
-
-
-# --- what a task came to
-
-
-def now_is(status: TaskStatus, message: str = "") -> TaskState:
-    return TaskState(
-        id="a", name="a", status=status, status_message=message, queue_id=None, last_worker=None, last_update=None
-    )
-
-
-RUNS = now_is(TaskStatus.IN_PROGRESS)
-BACK = StopTask(task="a", reason=WHY, then=RunResult.REQUEUED)
-SILENT = StopTask(task="a", reason=WHY, then=None)
-
-
-def test_a_task_that_ended_by_itself_is_judged_by_its_exit_code():
-    assert verdict(0, None, RUNS) is RunResult.COMPLETED
-    assert verdict(3, None, RUNS) is RunResult.FAILED
-    assert verdict(-9, None, RUNS) is RunResult.FAILED
-
-
-def test_a_script_that_ended_itself_because_its_user_asked_is_stopped():
-    assert verdict(1, None, now_is(TaskStatus.IN_PROGRESS, "stopping")) is RunResult.STOPPED
-
-
-def test_what_the_script_said_itself_stands():
-    for status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.PUBLISHED):
-        assert verdict(1, None, now_is(status)) is None
-    assert result(None, now_is(TaskStatus.COMPLETED)) is RunResult.COMPLETED
-    assert result(None, now_is(TaskStatus.FAILED)) is RunResult.FAILED
-    assert result(None, now_is(TaskStatus.CLOSED)) is RunResult.STOPPED
-
-
-def test_a_task_that_was_taken_from_us_is_not_touched():
-    assert verdict(-15, SILENT, RUNS) is None
-    assert verdict(-15, BACK, now_is(TaskStatus.QUEUED)) is None
-    assert verdict(-15, BACK, now_is(TaskStatus.STOPPED)) is None
-    assert verdict(-15, BACK, None) is None
-    assert (result(None, now_is(TaskStatus.QUEUED)), result(None, None)) == (RunResult.REQUEUED, RunResult.STOPPED)
-
-
-def test_a_stopped_task_is_told_as_decided():
-    assert verdict(-15, BACK, RUNS) is RunResult.REQUEUED
-    assert verdict(0, replace(BACK, then=RunResult.STOPPED), RUNS) is RunResult.STOPPED
-
-
-def test_a_task_that_never_started_goes_back_though_it_is_only_queued():
-    assert verdict(None, BACK, now_is(TaskStatus.QUEUED)) is RunResult.REQUEUED
-    assert verdict(None, BACK, now_is(TaskStatus.STOPPED)) is None

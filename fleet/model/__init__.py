@@ -1,0 +1,100 @@
+"""FRONT DOOR: the nouns that cross rooms. All frozen, keyword-only, free of I/O; times are aware UTC, money is US dollars.
+
+Read in this order:
+    wanted      Task and Queue                     plans       Snapshot (what the planner sees), Plan and its actions (what it
+    offered     Resource and Offer                             says), Turns (what it says to supervisors)
+    there       Gpu, Allocation and Instance       reason      why, with every action and every event
+    limits      Budget                             remembered  Run, Event and View
+                                                   told        how supervisors run agents, and where the server is
+"""
+
+from fleet.model.limits import Budget, Spent, WhenSpent
+from fleet.model.offered import Market, MarketPolicy, Offer, Resource
+from fleet.model.plans import (
+    Action,
+    Backoff,
+    Band,
+    CancelDrain,
+    Drain,
+    Fairness,
+    Habits,
+    Hold,
+    Launch,
+    Plan,
+    PoolRecord,
+    Snapshot,
+    Terminate,
+    Turns,
+    Use,
+    Waiting,
+)
+from fleet.model.reason import Reason
+from fleet.model.remembered import Event, QueueView, Run, RunResult, View
+from fleet.model.there import TAKING_TASKS, Allocation, Gpu, Instance, InstanceState, Standing
+from fleet.model.told import AgentSettings, ServerAccess
+from fleet.model.wanted import (
+    MOST_GPUS,
+    NOMINAL_MEMORY,
+    PARTS_OF_A_GPU,
+    SMALLEST_PART,
+    GpuNeed,
+    Preference,
+    Queue,
+    Task,
+    Window,
+    in_parts,
+    is_gpu_type,
+    read_gpu_type,
+)
+
+__all__ = [
+    "Action",
+    "AgentSettings",
+    "Allocation",
+    "Backoff",
+    "Band",
+    "Budget",
+    "CancelDrain",
+    "Drain",
+    "Event",
+    "Fairness",
+    "Gpu",
+    "GpuNeed",
+    "Habits",
+    "Hold",
+    "Instance",
+    "InstanceState",
+    "Launch",
+    "MOST_GPUS",
+    "Market",
+    "MarketPolicy",
+    "NOMINAL_MEMORY",
+    "Offer",
+    "PARTS_OF_A_GPU",
+    "Plan",
+    "PoolRecord",
+    "Preference",
+    "Queue",
+    "QueueView",
+    "Reason",
+    "Resource",
+    "Run",
+    "RunResult",
+    "SMALLEST_PART",
+    "ServerAccess",
+    "Snapshot",
+    "Spent",
+    "Standing",
+    "TAKING_TASKS",
+    "Task",
+    "Terminate",
+    "Turns",
+    "Use",
+    "View",
+    "Waiting",
+    "WhenSpent",
+    "Window",
+    "in_parts",
+    "is_gpu_type",
+    "read_gpu_type",
+]

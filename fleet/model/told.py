@@ -1,0 +1,31 @@
+"""What supervisors are told at enrolment about agents and the ClearML server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """How a supervisor runs agents; the same for every task of a resource."""
+
+    mode: str = "venv"  # venv: build an environment for each task; interpreter: use `python` as it is; docker
+    image: str | None = None
+    python: str | None = None  # the interpreter of the tasks; None = the agent's own
+    version: str | None = None  # of clearml-agent; None = the one installed beside the supervisor
+    extra_conf: str = field(default="", repr=False)  # appended to the agent's clearml.conf; may hold credentials
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stop_grace: timedelta = timedelta(seconds=10)  # between SIGTERM and SIGKILL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAccess:
+    """Where a ClearML API server is and how to be let in. The secret never goes to a log or an argument list."""
+
+    api_url: str
+    files_url: str
+    web_url: str
+    access_key: str
+    secret_key: str = field(repr=False)

@@ -1,0 +1,28 @@
+"""What a supervisor is handed at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent_hooks.gpus import Gpus
+from agent_hooks.hooks import Hooks
+from fleet.queues.base import Claims
+from fleet.supervisor.centre import Centre
+from fleet.supervisor.processes import Guard
+from fleet.supervisor.runner import Runner
+from fleet.wire import Enrolled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the loop is made of."""
+
+    enrolled: Enrolled
+    centre: Centre
+    claims: Claims
+    runner: Runner
+    guard: Guard
+    gpus: Gpus
+    hooks: Hooks
+    directory: Path

@@ -1,0 +1,29 @@
+"""What the centre wants of a machine in general: levels, each answer says them all."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from fleet.model import Turns
+from fleet.supervisor.levels import must_look_again, policy_under
+from fleet.wire import Orders
+from tests.supervisor.test_decide import POLICY, WHY, a_queue
+
+ORDERS = Orders(drain=None, end=None, queues=POLICY.queues, idle_timeout=POLICY.idle_timeout, runs_seen=(), hint=0)
+
+
+def test_orders_replace_what_they_speak_of_and_nothing_else():
+    orders = replace(
+        ORDERS, idle_timeout=None, above_gpus={"train": 2.0}, turns=Turns(gangs=("a",)), queues=(a_queue("night"),)
+    )
+    now = policy_under(orders, POLICY)
+    assert now == replace(
+        POLICY, idle_timeout=None, above_gpus={"train": 2.0}, turns=Turns(gangs=("a",)), queues=(a_queue("night"),)
+    )
+    assert policy_under(ORDERS, now) == POLICY
+
+
+def test_a_machine_looks_again_when_a_task_may_be_for_it_that_was_not():
+    changes = ({"queues": (a_queue("night"),)}, {"above_gpus": {"train": 2.0}}, {"turns": Turns()})
+    assert all(must_look_again(POLICY, policy_under(replace(ORDERS, **change), POLICY)) for change in changes)
+    other = replace(ORDERS, idle_timeout=timedelta(seconds=5), drain=WHY, hint=7)
+    assert not must_look_again(POLICY, policy_under(other, POLICY))
