@@ -40,7 +40,7 @@ from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
-from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, soon_free, waits
+from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, rival_of, soon_free, waits
 from fleet.planner.schedule import keep_to_windows, key_of, taken_back
 from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
 from fleet.planner.standing import Belonging, standings
@@ -125,6 +125,8 @@ class _Draft:
         self._demands: dict[tuple[str, float, str | None, float | None, str | None, int], Demand] = {}
         self._fits: dict[Wish, Fits] = {}
         self._by_kind: dict[int, Demand] = {}
+        self._lost: dict[tuple[int, int], str] = {}  # by class and chosen offer: the alternative that lost, in words
+        self._rivals: dict[str, str] = {}  # the same by new machine
         self._crowds: Counter[tuple[str, str]] | None = None
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
@@ -203,7 +205,7 @@ class _Draft:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
             why = replace(launched_for(tasks, reason.queue), user=reason.user) if tasks else reason
-            if lost := self.spot_waits.lost(room.offer, self.choices):
+            if lost := self.spot_waits.lost(room.offer, self.choices) or self._rivals.get(room.instance):
                 why = replace(why, text=why.text + lost)
             standing = Standing(above_gpus=tuple(sorted((room.above_gpus or {}).items())), meant_for=tasks)
             yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why, standing=standing)
@@ -293,6 +295,10 @@ class _Draft:
     def _seated(self, demand: Demand, choice: Choice, seats: dict[int, int] | None) -> Room:
         room = self._add(choice, demand.reason)
         kinds = [self._by_kind[kind] for kind in seats] if seats else [demand]
+        lost = (demand.kind, choice.place)
+        if lost not in self._lost:
+            self._lost[lost] = rival_of(choice, demand.choices)
+        self._rivals[room.instance] = self._lost[lost]
         room.above_gpus = self.belonging.of_new(choice, sum((seats or {}).values()) or 1, kinds)
         room.seats = seats
         room.take(demand.fits.wish, demand.queue, demand.kind)

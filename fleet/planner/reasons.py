@@ -26,6 +26,24 @@ def launched_for(tasks: Sequence[str], queue: str | None) -> Reason:
     return Reason(code="demand", text=text, queue=queue, task=tasks[0])
 
 
+def rival_of(chosen: Choice, choices: Sequence[Choice]) -> str:
+    """Which other type a class might have got, and what it costs beside the chosen one; empty: there is none."""
+    offer = chosen.offer
+    for other in choices:
+        rival = other.offer
+        if (rival.type, rival.resource) == (offer.type, offer.resource):
+            continue
+        name = f"{rival.type} ({rival.resource})"
+        if other.backoff:
+            return f"; {name} may not be launched now: {other.backoff.text}"
+        if other.usd is None or chosen.usd is None:
+            return f"; the price of {name if other.usd is None else offer.type} is unknown"
+        more = other.usd - chosen.usd
+        beside = "as much" if abs(more) < 0.005 else f"${abs(more):.2f} an hour {'more' if more > 0 else 'less'}"
+        return f"; {name} would cost {beside}, with {rival.gpus} GPUs against {offer.gpus}"
+    return ""
+
+
 def goes_to(room: Room, task: Task) -> Waiting:
     """Where a task will run."""
     code, text = COMING.get(room.state, FREE)
