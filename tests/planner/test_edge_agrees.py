@@ -60,7 +60,7 @@ def holding(instance: Instance, held: list[Held]) -> Instance:
     return replace(instance, allocations=tuple(allocations))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @example(
     gpus=2, before=several(0.7, 0.6), gone=[False] * 2, wanted=several(0.7, 0.7, 0.1), starved=[False] * 3
 )  # a GPU is kept for the first large one, and the second goes on waiting

@@ -107,6 +107,16 @@ def test_gpus_that_a_starved_task_does_not_need_are_given_to_others() -> None:
     assert where(world) == {"large": "i0", "small": "i0"}
 
 
+def test_a_task_of_one_gpu_gets_a_machine_where_parts_are_in_use() -> None:
+    half = an_instance("i0", gpus=1, held=1)
+    half = replace(half, allocations=(replace(half.allocations[0], share=0.5),))
+    whole = a_task("whole", gpus=1)
+    part = a_task("part", gpus=0.5, position=1)
+    world = replace(full_fleet(1, tasks=(whole, part)), instances=(half,))
+    assert holds(world) == [("whole", "i0", False)]
+    assert where(world) == {"whole": None, "part": None}
+
+
 def test_where_nobody_starves_nobody_goes_first() -> None:
     world = replace(full_fleet(3, tasks=(STARVED,)), starvation_after=None)
     assert holds(world) == [("large", "i0", False)]

@@ -16,16 +16,20 @@ from hypothesis import strategies as st
 from fleet.model import (
     Allocation,
     Backoff,
+    Band,
     Budget,
     CancelDrain,
     Drain,
+    Fairness,
     GpuNeed,
+    Habits,
     Instance,
     InstanceState,
     Launch,
     Market,
     Offer,
     Plan,
+    Preference,
     Queue,
     Reason,
     Resource,
@@ -34,13 +38,17 @@ from fleet.model import (
     Terminate,
     Window,
 )
+from fleet.supervisor.allocation import Free, choose
 from tests.builders import T0, an_instance, an_offer, some_gpus
 
 MODELS = ("NVIDIA T4", "NVIDIA A100", "NVIDIA H100")
 TYPES = (None, None, None, "a100", "h100|a100", "b200")
 GOOD_PRICES = (0.5, 1.0, 2.0, 3.7, 12.0)
 ODD_PRICES = (None, 0.0, -1.0, math.nan, math.inf, -math.inf)
-NEEDS = (1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 0.0)
+NEEDS = (1.0, 1.0, 1.0, 2.0, 4.0, 8.0, 0.0, 0.5, 0.25)
+USERS = ("ann", "bob")
+# Of a queue whose tasks last very differently: the longest of several is much longer than one.
+STRETCH = (1.0, 1.6, 2.1, 2.5, 2.8, 3.0)
 PAUSE = Reason(code="backoff", text="sold out lately")
 SURPLUS = Reason(code="surplus", text="a window closed")
 
@@ -63,8 +71,10 @@ def snapshots(draw: st.DrawFn, *, odd_prices: bool = True, has_features: bool = 
         resources=resources,
         offers=offers,
         instances=instances,
-        budget=draw(_budgets(has_features)),
+        budget=draw(_budgets(has_features, [q.name for q in queues])),
         backoffs=draw(_backoffs(names)),
+        habits=draw(_habits(offers)) if has_features else Habits(),
+        fairness=draw(st.sampled_from(tuple(Fairness))) if has_features else Fairness.PRIORITY,
     )
 
 
@@ -72,14 +82,21 @@ def applied(snapshot: Snapshot, plan: Plan) -> Snapshot:
     """The world right after the plan was carried out: nothing has come of it yet, and nothing else has happened."""
     launched = [_launched(action, snapshot) for action in plan.actions if isinstance(action, Launch)]
     orders = {a.instance: a for a in plan.actions if not isinstance(a, Launch)}
-    there = [_ordered(i, orders.get(i.id), snapshot) for i in snapshot.instances]
-    return replace(snapshot, pass_id=f"{snapshot.pass_id}+", instances=(*there, *launched))
+    told = dict(plan.standings)
+    there = [
+        replace(_ordered(i, orders.get(i.id), snapshot), standing=told.get(i.id, i.standing))
+        for i in snapshot.instances
+    ]
+    return replace(
+        snapshot, pass_id=f"{snapshot.pass_id}+", instances=(*there, *launched), holds=plan.turns.holds
+    )  # fmt: skip
 
 
 def started(snapshot: Snapshot, plan: Plan) -> Snapshot:
     """As `applied`, and every task that was told to wait for a machine that runs has started there."""
     world = applied(snapshot, plan)
-    goes = {w.task: w.instance for w in plan.waiting if w.instance}
+    gangs = {t.id for t in snapshot.tasks if t.instances > 1}  # those wait for each other
+    goes = {w.task: w.instance for w in plan.waiting if w.instance and w.task not in gangs}
     running = {i.id: i for i in world.instances if i.enrolled_at and i.is_taking_tasks}
     left = []
     for task in world.tasks:
@@ -91,15 +108,30 @@ def started(snapshot: Snapshot, plan: Plan) -> Snapshot:
     return replace(world, tasks=tuple(left), instances=instances)
 
 
-def free_gpus(instance: Instance) -> list[str]:
-    """Uuids of those that nobody holds."""
-    held = {uuid for allocation in instance.allocations for uuid in allocation.gpus}
-    return [gpu.uuid for gpu in instance.gpus if gpu.uuid not in held]
+def has_room(instance: Instance, tasks: Sequence[Task]) -> bool:
+    """Whether all these, one after the other, find room on it; one that boots is what it was launched as."""
+    gpus = instance.gpus if instance.enrolled_at else some_gpus(instance.offer.gpus)
+    free = Free.of(gpus, [(a.gpus, a.share) for a in instance.allocations])
+    for task in tasks:
+        chosen = choose(_plain(task), free, cpu_slots=1)
+        if chosen is None:
+            return False
+        free.take(task.need, chosen)
+    return True
+
+
+def _plain(task: Task) -> Task:
+    return replace(task, gpu_type=None, gpu_memory_gib=None)
 
 
 def _launched(launch: Launch, snapshot: Snapshot) -> Instance:
     return Instance(
-        id=launch.instance, cluster=snapshot.cluster, offer=launch.offer, reason=launch.reason, requested_at=snapshot.at
+        id=launch.instance,
+        cluster=snapshot.cluster,
+        offer=launch.offer,
+        reason=launch.reason,
+        requested_at=snapshot.at,
+        standing=launch.standing,
     )
 
 
@@ -117,9 +149,19 @@ def _ordered(instance: Instance, order: Drain | CancelDrain | Terminate | None, 
 
 
 def _with_task(instance: Instance, task: Task) -> Instance:
-    gpus = tuple(free_gpus(instance)[: int(task.need.at_least)])
-    assert len(gpus) == task.need.at_least, f"{task.id} was sent to {instance.id}, which has too little free"
-    held = Allocation(task=task.id, queue=task.queue, worker=task.id, gpus=gpus, started_at=T0)
+    chosen = choose(
+        _plain(task), Free.of(instance.gpus, [(a.gpus, a.share) for a in instance.allocations]), cpu_slots=1
+    )
+    assert chosen is not None, f"{task.id} was sent to {instance.id}, which has too little free"
+    held = Allocation(
+        task=task.id,
+        queue=task.queue,
+        worker=task.id,
+        gpus=tuple(gpu.uuid for gpu in chosen),
+        started_at=T0,
+        share=task.need.share,
+        user=task.user,
+    )
     return replace(instance, allocations=(*instance.allocations, held), idle_since=None)
 
 
@@ -145,6 +187,7 @@ def _resources(draw: st.DrawFn, has_features: bool) -> tuple[Resource, ...]:
                 max_instances=most,
                 min_instances=least if most is None else min(least, most),
                 schedule=windows if has_features else (),
+                is_idle_auto=has_features and draw(st.booleans()),
             )
         )
     return tuple(found)
@@ -164,6 +207,9 @@ def _queues(draw: st.DrawFn, resources: Sequence[str], has_features: bool) -> tu
                 slots=draw(st.one_of(st.none(), st.integers(1, 3))),
                 max_instances=draw(limits),
                 headroom=draw(st.sampled_from((0, 0, 1, 3))) if has_features else 0,
+                order=draw(st.sampled_from(tuple(Preference))),
+                weight=draw(st.sampled_from((1.0, 1.0, 2.0))),
+                is_shared_by_users=has_features and draw(st.booleans()),
             )
         )
     return tuple(found)
@@ -222,7 +268,8 @@ def _running(draw: st.DrawFn, id: str, gpus: int, queues: Sequence[Queue]) -> li
     if not gpus:
         return [_task(f"{id}-cpu", queue, 0, 0.0)]
     held = draw(st.integers(1, gpus))
-    return [_task(f"{id}-{n}", queue, 0, 1.0) for n in range(held)]
+    share = draw(st.sampled_from((1.0, 1.0, 0.5, 0.25)))
+    return [_task(f"{id}-{n}", queue, 0, share) for n in range(held)]
 
 
 @st.composite
@@ -236,6 +283,8 @@ def _tasks(draw: st.DrawFn, queues: Sequence[Queue]) -> tuple[Task, ...]:
                 task,
                 gpu_type=draw(st.sampled_from(TYPES)),
                 gpu_memory_gib=draw(st.sampled_from((None, None, None, 16.0, 40.0))),
+                user=draw(st.sampled_from(USERS)),
+                instances=draw(st.sampled_from((1,) * 12 + (2,))) if gpus >= 1 else 1,
             )
             found.append(wish)
     return tuple(found)
@@ -247,12 +296,29 @@ def _task(id: str, queue: str, position: int, gpus: float) -> Task:
 
 
 @st.composite
-def _budgets(draw: st.DrawFn, has_features: bool) -> Budget:
+def _budgets(draw: st.DrawFn, has_features: bool, queues: Sequence[str]) -> Budget:
+    of_one = Budget(usd_per_hour=draw(st.sampled_from((2.0, 12.0))))
     window = Window(cron="0 8 * * *", lasts=timedelta(hours=1), max_instances=2)
     return Budget(
         max_instances=draw(limits),
         usd_per_hour=draw(st.sampled_from((None, None, 3.0, 10.0, 30.0))),
         schedule=draw(st.sampled_from(((), (), (window,)))) if has_features else (),
+        queues=draw(st.sampled_from(({}, {}, {queues[0]: of_one}))) if has_features else {},
+        per_user=draw(st.sampled_from((None, None, of_one))) if has_features else None,
+    )
+
+
+@st.composite
+def _habits(draw: st.DrawFn, offers: Sequence[Offer]) -> Habits:
+    """Nothing was learned, or much: then some machines are too large for small tasks, and some launches are put off."""
+    if not draw(st.booleans()):
+        return Habits()
+    kinds = sorted({(offer.resource, offer.type) for offer in offers})
+    bands = (Band(level=1, idle_s=600.0, patience_s=0.0), Band(level=3, idle_s=60.0, patience_s=90.0))
+    return Habits(
+        bands={kind: bands for kind in kinds if draw(st.booleans())},
+        stretch={"": STRETCH},
+        mean_s={"": draw(st.sampled_from((120.0, 3600.0)))},
     )
 
 
