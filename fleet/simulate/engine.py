@@ -8,7 +8,7 @@ come to the same figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -16,17 +16,20 @@ from random import Random
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
-from fleet.model import Action, Budget, Gpu, Launch, MarketPolicy, Plan, Queue, Task, Terminate
+from fleet.model import Action, Gpu, Launch, MarketPolicy, Plan, Queue, Task, Terminate
 from fleet.planner.fairness import is_fair
 from fleet.providers.base import LaunchOrder
-from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
+from fleet.simulate.agenda import EPOCH, Agenda, after
 from fleet.simulate.cloud import DispatcherKilled, SimulatedCloud
 from fleet.simulate.deadlines import Deadlines
+from fleet.simulate.ending import Ending
+from fleet.simulate.fates import Fates
 from fleet.simulate.machine import Machine, World
 from fleet.simulate.outcome import outcome_of
 from fleet.simulate.server import Peeks, SimulatedServer
 from fleet.simulate.setting import Outcome, Setting
 from fleet.simulate.story import Listener, Telling, store_of
+from fleet.simulate.ticks import Ticks
 from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Truth
 from fleet.supervisor import decide
@@ -35,13 +38,8 @@ from fleet.supervisor import decide
 CONTACT_TIMEOUT = timedelta(seconds=120)
 SWEEP_EVERY = timedelta(seconds=15)
 ORPHAN_GRACE = timedelta(seconds=60)
-MOMENT = timedelta(microseconds=1)
 # How late a pass may be that could at most find less to do: every pass begins by looking at everything.
 NO_HURRY = timedelta(minutes=10)
-# When all tasks are settled, machines get this long beyond their idle time to end; those kept for ever are billed till then.
-LAST_WORDS = timedelta(hours=1)
-# A fleet that finishes nothing for so long, beyond three times its longest task, never will.
-PATIENCE = timedelta(days=7)
 
 
 class Simulation:
@@ -56,7 +54,8 @@ class Simulation:
         self.store = store_of(self._on_store_change, self.telling)
         self._jobs = {task_id(n): job for n, job in enumerate(setting.workload)}
         self._durations = {task: timedelta(seconds=job.duration_s) for task, job in self._jobs.items()}
-        self._longest = max(self._durations.values(), default=timedelta(0))
+        longest = max(self._durations.values(), default=timedelta(0))
+        self._ending = Ending(setting.policy, self.agenda, self.truth, longest)
         self._world = World(
             cluster=setting.policy.cluster,
             agenda=self.agenda,
@@ -70,16 +69,15 @@ class Simulation:
         )
         self._clouds = {name: self._cloud() for name in dict.fromkeys(r.provider for r in setting.policy.resources)}
         self._queues = {r.name: _queues_of(r.name, setting.policy.queues) for r in setting.policy.resources}
+        self._ticks = Ticks(self.agenda, setting.policy.poll_interval, self._on_tick)
+        self.request_pass = self._ticks.request_pass
         self._deadlines = Deadlines(setting.policy.resources, self.request_pass)
         self._peeks: dict[tuple[str, str], Peeks] = {}  # by resource and type
         self._machines: dict[str, Machine] = {}
+        self._fates = Fates(setting, self.agenda, self._deadlines, self._tell, self._machines.__contains__)
         self._order = Random(setting.faults.seed)
-        self._tick_at: datetime | None = None
-        self._is_ticking = False
         self._is_mixed = any(r.market is MarketPolicy.SPOT_THEN_ON_DEMAND for r in setting.policy.resources)
-        self._pass_at: datetime | None = None
         self._passed_at: datetime | None = None
-        self._promised: set[datetime] = set()  # passes far off
         self._unswept: set[str] = set()  # machines that took tasks with them
         self._is_idle_auto = any(r.is_idle_auto for r in setting.policy.resources)
         self._is_at_a_limit = False  # a task waits for something to go
@@ -92,10 +90,6 @@ class Simulation:
         self._started = 0  # so many attempts have been looked at
         self._peeked = 0
         self._unsubmitted = len(self._jobs)
-        self._settled_until: datetime | None = None
-        self._progress_at = EPOCH
-        self._finished = 0
-        self._patience = PATIENCE + 3 * self._longest + _longest_window(setting.policy.budget)
         self._made: Plan | None = None
         self._kept: frozenset[str] = frozenset()  # by the orders of the last plan
         # A fleet that keeps room free may have something to do whenever a task starts or ends.
@@ -111,7 +105,7 @@ class Simulation:
             self.agenda.add(after(job.submit_s), partial(self._submit, task, job))
         self.request_pass(EPOCH)
         self._plan_restart()
-        while (at := self.agenda.next_at()) is not None and not self._is_over(at):
+        while (at := self.agenda.next_at()) is not None and not self._ending.is_over(at, self._unsubmitted):
             self.agenda.step()
         return outcome_of(
             policy=self.setting.policy,
@@ -128,13 +122,13 @@ class Simulation:
 
     def _submit(self, task: str, job: Submission) -> None:
         self._unsubmitted -= 1
-        self._progress_at = self.agenda.at
+        self._ending.put_off()
         self.server.add(task, id=task, tags=job.tags, user=job.user)
         self.server.enqueue(task, job.queue)
 
     def _on_launch(self, order: LaunchOrder, cloud: SimulatedCloud) -> None:
         """The cloud starts a machine, and its fate is drawn."""
-        at, resource, faults = self.agenda.at, order.resource, self.setting.faults
+        resource = order.resource
         policy = decide.Policy(
             queues=self._queues[resource.name],
             idle_timeout=resource.idle_timeout,
@@ -144,48 +138,13 @@ class Simulation:
         end = partial(self._on_shutdown, cloud)
         machine = Machine(order, self._world, policy, self._peeks_of, end)
         self._machines[order.instance] = machine
-        is_dead = faults.has(faults.dead_boots, "dead boot", order.instance)
-        boots_in_time = not is_dead and self.setting.boot_time < resource.boot_timeout
-        self._deadlines.of_launch(resource, at, boots_in_time=boots_in_time)
-        if is_dead:
-            self._tell("dead boot", "it will never enrol", machine.id)
-        else:
-            self.agenda.add(at + self.setting.boot_time, machine.boot)
-        self._plan_silence(machine, at)
-        life = faults.spot_life_of(order.offer, order.instance, at)
-        if life is not None:
-            taken_at = at + max(life, faults.notice)
-            self.agenda.add(taken_at - faults.notice, partial(machine.take_notice, taken_at))
-            self.agenda.add(taken_at, partial(self._on_taken, order.instance, cloud))
+        self._fates.of_launch(machine, order, partial(self._on_taken, order.instance, cloud))
 
     def _peeks_of(self, order: LaunchOrder, gpus: tuple[Gpu, ...]) -> Peeks:
         kind = (order.resource.name, order.offer.type)
         if kind not in self._peeks:
             self._peeks[kind] = Peeks(self.server, self._queues[order.resource.name], gpus)
         return self._peeks[kind]
-
-    def _plan_silence(self, machine: Machine, at: datetime) -> None:
-        faults = self.setting.faults
-        at += self.setting.boot_time
-        cut = faults.wait(faults.cut_off_every, "cut off", machine.id)
-        death = faults.wait(faults.supervisor_life, "supervisor dies", machine.id)
-        silences = [wait for wait in (cut, death) if wait is not None]
-        if not silences:
-            return
-        silent_at = at + min(silences)
-        machine.lose_contact_at(silent_at)
-        self._deadlines.of_silence(silent_at)
-        if min(silences) == cut:
-            self.agenda.add(silent_at, partial(self._befall, machine, "cut off", machine.lose_contact))
-            back_after = faults.wait(faults.cut_off_for, "cut off for", machine.id) or timedelta(0)
-            self.agenda.add(silent_at + back_after, partial(self._befall, machine, "back", machine.find_contact))
-        else:
-            self.agenda.add(silent_at, partial(self._befall, machine, "supervisor dead", machine.lose_supervisor))
-
-    def _befall(self, machine: Machine, what: str, act: Callable[[], None]) -> None:
-        if machine.id in self._machines:
-            self._tell(what, "nobody else knows of it yet", machine.id)
-        act()
 
     def _tell(self, what: str, text: str, instance: str | None = None) -> None:
         if self.telling:
@@ -237,8 +196,7 @@ class Simulation:
     def _on_queue_change(self) -> None:
         if self._is_fair and self._is_anybody_waiting:
             self.request_pass(self.agenda.at)
-        # What changes while all look is seen when they look next.
-        self._tick(self._soon if self._is_ticking else self.agenda.at)
+        self._ticks.request_look()
         if self._has_levels:
             self.request_pass(self.agenda.at)
 
@@ -248,7 +206,7 @@ class Simulation:
             self.request_pass(self.agenda.at)
         elif kind == "turns":
             self._peeked = -1  # all look again
-            self._tick(self._soon if self._is_ticking else self.agenda.at)
+            self._ticks.request_look()
         elif self._is_gang_waiting or (kind == "runs_ended" and self._is_fair and self._is_anybody_waiting):
             self.request_pass(self.agenda.at)
         elif kind == "runs_ended" and self._is_idle_auto:
@@ -259,54 +217,16 @@ class Simulation:
 
     # --- the fleet's turn
 
-    def request_pass(self, at: datetime, *, is_after: bool = False) -> None:
-        """A pass is due at the first tick from `at` on; `is_after`: after it, for deadlines that have to be exceeded."""
-        # What a pass itself brings about is for the next one: two at one instant would share their id.
-        at += MOMENT if is_after else timedelta(0)
-        due = self._next_tick(max(at, self._soon) if self._is_ticking else at)
-        if due <= self._next_tick(self._soon):
-            self._pass_at = min(due, self._pass_at or due)
-            self._tick(due)
-        elif due not in self._promised:
-            self._promised.add(due)
-            self.agenda.add(due, partial(self._keep_promise, due))
-
-    def _keep_promise(self, due: datetime) -> None:
-        self._promised.discard(due)
-        self.request_pass(due)
-
-    @property
-    def _soon(self) -> datetime:
-        """Not at this tick, but at the next."""
-        return self.agenda.at + MOMENT
-
-    def _tick(self, at: datetime) -> None:
-        due = self._next_tick(at)
-        if self._tick_at is None or due < self._tick_at:
-            self._tick_at = due
-            self.agenda.add(due, self._on_tick, Turn.FLEET)
-
-    def _next_tick(self, at: datetime) -> datetime:
-        interval = self.setting.policy.poll_interval
-        return EPOCH - (EPOCH - at) // interval * interval
-
     def _on_tick(self) -> None:
-        at = self.agenda.at
-        if self._tick_at != at:
-            return
-        self._tick_at, self._is_ticking = None, True
         self._peek_all()
-        if self._has_gone_astray():
-            self._pass_at = min(at, self._pass_at or at)
-        if self.server.unseen or (self._pass_at is not None and self._pass_at <= at):
-            self._pass_at = None
-            if self._passed_at == at:  # a machine that boots in no time enrolls right after the pass that launched it
-                self.request_pass(self._soon)
+        is_urgent = self._has_gone_astray() or bool(self.server.unseen)
+        if self._ticks.take_pass(is_urgent=is_urgent):
+            if self._passed_at == self.agenda.at:  # a machine that boots in no time enrolls right after its launch
+                self.request_pass(self._ticks.soon)
             else:
                 self._pass_once()
-        self._is_ticking = False
         if self.setting.is_dense and self._has_future():
-            self.request_pass(self._soon)
+            self.request_pass(self._ticks.soon)
 
     def _has_gone_astray(self) -> bool:
         """Whether a task took room that was planned for another: that one may need a machine now."""
@@ -322,7 +242,7 @@ class Simulation:
             self._made = made = self.dispatcher.run_pass()
         except NotLeading:
             self.server.unseen |= unseen
-            self.request_pass(self._soon)
+            self.request_pass(self._ticks.soon)
             return
         except DispatcherKilled:
             self._restart()
@@ -346,7 +266,7 @@ class Simulation:
         there = self.store.instances(self._world.cluster) if is_call_due else ()
         self._deadlines.of_late_answers(self.agenda.at, self.store.instance, there)
         if is_call_due or any(self._is_undone(action) for action in made.actions):
-            self.request_pass(self._soon)
+            self.request_pass(self._ticks.soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):
             if not pause.is_probing:
                 self.request_pass(pause.until)
@@ -356,7 +276,7 @@ class Simulation:
         if self.dispatcher.reconciler.orphans:
             self.request_pass(self.agenda.at + ORPHAN_GRACE)
         self._see_to_the_sweep()
-        self._settle(made)
+        self._ending.settle(made, self._unsubmitted)
 
     def _give_levels(self, made: Plan) -> None:
         """Who is kept, or not any more, hears it."""
@@ -376,7 +296,7 @@ class Simulation:
         """What machines took with them is put back by a sweep after the pass that finds them gone."""
         at, swept_at = self.agenda.at, self.dispatcher.swept_at
         if any((i := self.store.instance(name)) and not i.gone_at for name in self._unswept):
-            self.request_pass(self._soon)
+            self.request_pass(self._ticks.soon)
         elif self._unswept and swept_at is not None and swept_at < at:
             self.request_pass(swept_at + SWEEP_EVERY)
         else:
@@ -418,7 +338,7 @@ class Simulation:
         self._restarts += 1
         self._tell("dispatcher killed", "kill -9, and a new start: it forgets all but its store")
         self.dispatcher = self._new_dispatcher()
-        self.request_pass(self._soon)
+        self.request_pass(self._ticks.soon)
 
     def _plan_restart(self) -> None:
         wait = self.setting.faults.wait(self.setting.faults.dispatcher_life, "dispatcher dies", self._restarts)
@@ -440,37 +360,12 @@ class Simulation:
             on_end=self._on_terminate,
         )
 
-    # --- the end
+    # --- what is to come
 
     def _has_future(self) -> bool:
         return bool(
             self._unsubmitted or self._machines or self.truth.running or self.store.instances(self._world.cluster)
         )
-
-    def _settle(self, made: Plan) -> None:
-        """From the moment when no task will ever start any more, machines have the time to end, and no longer."""
-        if self._unsubmitted or self.truth.running or any(w.reason.code != "no_fit" for w in made.waiting):
-            self._settled_until = None
-        elif self._settled_until is None:
-            idle = [r.idle_timeout for r in self.setting.policy.resources if r.idle_timeout]
-            boot = max(r.boot_timeout for r in self.setting.policy.resources)
-            self._settled_until = self.agenda.at + max(idle, default=timedelta(0)) + boot + LAST_WORDS
-            self.agenda.add(self._settled_until, lambda: None)  # time goes on till then, whatever else happens
-
-    def _is_over(self, next_at: datetime) -> bool:
-        if self._settled_until is not None and next_at > self._settled_until:
-            return True
-        if len(self.truth.completed) > self._finished:
-            self._finished, self._progress_at = len(self.truth.completed), self.agenda.at
-        return not self._unsubmitted and next_at - self._progress_at > self._patience
-
-
-def _longest_window(budget: Budget) -> timedelta:
-    """How long a fleet may do nothing because its money is spent."""
-    parts = (budget, *budget.queues.values(), *budget.users.values(), *filter(None, [budget.per_user]))
-    if any(part.usd_per_month is not None for part in parts):
-        return timedelta(days=31)
-    return timedelta(days=any(part.usd_per_day is not None for part in parts))
 
 
 def _queues_of(resource: str, queues: Sequence[Queue]) -> tuple[Queue, ...]:
