@@ -18,6 +18,7 @@ from fleet.dispatcher.passes import Dispatcher
 from fleet.errors import NotLeading
 from fleet.model import Action, Budget, Gpu, Launch, MarketPolicy, Plan, Queue, Task, Terminate
 from fleet.planner.fairness import is_fair
+from fleet.planner.habits import IDLE_CHOICES_S
 from fleet.providers.base import LaunchOrder
 from fleet.simulate.agenda import EPOCH, Agenda, Turn, after
 from fleet.simulate.cloud import DispatcherKilled, SimulatedCloud
@@ -453,6 +454,7 @@ class Simulation:
             self._settled_until = None
         elif self._settled_until is None:
             idle = [r.idle_timeout for r in self.setting.policy.resources if r.idle_timeout]
+            idle += [timedelta(seconds=max(IDLE_CHOICES_S))] if self._is_idle_auto else []
             boot = max(r.boot_timeout for r in self.setting.policy.resources)
             self._settled_until = self.agenda.at + max(idle, default=timedelta(0)) + boot + LAST_WORDS
             self.agenda.add(self._settled_until, lambda: None)  # time goes on till then, whatever else happens
