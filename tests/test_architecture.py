@@ -61,6 +61,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.errors",
         "fleet.model",
         "fleet.planner.fairness",
+        "fleet.planner.habits",
         "fleet.providers.fake",
         "fleet.providers.base",
         "fleet.queues.base",

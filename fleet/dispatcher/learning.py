@@ -10,12 +10,18 @@ from datetime import datetime, timedelta
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.model import Habits, Instance, Run
 from fleet.planner.habits import Stay, learn
+from fleet.planner.market import with_known_price
 
 LOOK_EVERY = timedelta(minutes=10)
 LOOK_BACK = timedelta(days=14)
 MOST_STAYS = 2000  # the newest: habits change, and more teach little
+# A run is heard of a heartbeat after its end; of a machine that was cut off, as long after it as that was.
+REPORTED_WITHIN = timedelta(minutes=15)
 LEARN_AT_LEAST = 20  # new stays before the first lesson
 LEARN_AGAIN = 0.1  # of those that are known: so many new ones before the next
+
+
+RunKey = tuple[str, str, datetime]
 
 
 @dataclass(slots=True)
@@ -29,13 +35,13 @@ class Learner:
     boots_s: deque[float] = field(default_factory=lambda: deque(maxlen=200))
     looked_at: datetime | None = None
     fresh: int = 0
-    known: dict[str, Instance] = field(default_factory=dict)
+    seen: dict[RunKey, datetime] = field(default_factory=dict)  # when they ended: those that will be read again
 
     def look(self, at: datetime) -> Habits:
         """What is known now; looked up anew every LOOK_EVERY."""
         if self.looked_at is None or at - self.looked_at >= LOOK_EVERY:
-            since, self.looked_at = self.looked_at or at - LOOK_BACK, at
-            self._gather(since, at)
+            self._gather(self.looked_at or at - LOOK_BACK, at)
+            self.looked_at = at  # only now: what a store that fails did not tell is asked for again
             if self.fresh >= max(LEARN_AT_LEAST, LEARN_AGAIN * len(self.stays)):
                 self.fresh = 0
                 self.habits = learn(tuple(self.stays), tuple(self.boots_s))
@@ -43,22 +49,30 @@ class Learner:
 
     def _gather(self, since: datetime, at: datetime) -> None:
         store, cluster = self.parts.store, self.policy.cluster
-        instances = {i.id: i for i in store.instances(cluster, gone_after=since)}
+        since_end, seen_from = since - REPORTED_WITHIN, at - REPORTED_WITHIN
+        instances = {i.id: i for i in store.instances(cluster, gone_after=since_end)}
         for instance in instances.values():
             if instance.enrolled_at and instance.launched_at and since <= instance.enrolled_at < at:
-                self.boots_s.append((instance.enrolled_at - instance.launched_at).total_seconds())
-        ended = [r for r in store.runs(ended_after=since) if r.ended_at and since <= r.ended_at < at]
+                self.boots_s.append(max((instance.enrolled_at - instance.launched_at).total_seconds(), 0.0))
+        ended = [r for r in store.runs(ended_after=since_end) if r.ended_at and _key(r) not in self.seen]
+        self.seen = {key: end for key, end in self.seen.items() if end >= seen_from}
+        self.seen |= {_key(r): r.ended_at for r in ended if r.ended_at and r.ended_at >= seen_from}
+        ended.sort(key=lambda r: r.ended_at or at)
         for stay in _stays(ended, instances):
             self.stays.append(stay)
             self.fresh += 1
 
 
+def _key(run: Run) -> RunKey:
+    return run.task, run.instance, run.claimed_at
+
+
 def _stays(runs: Iterable[Run], instances: dict[str, Instance]) -> Iterable[Stay]:
     for run in runs:
         instance = instances.get(run.instance)
-        if instance is None or run.ended_at is None or not run.gpus:
+        if instance is None or run.ended_at is None or not run.gpus or run.ended_at <= run.claimed_at:
             continue
-        offer = instance.offer
+        offer = with_known_price(instance.offer)
         yield Stay(
             kind=(offer.resource, offer.type),
             queue=run.queue,

@@ -46,7 +46,11 @@ class Spell(NamedTuple):
 
 
 def learn(stays: Sequence[Stay], boots_s: Sequence[float], wait_usd_per_hour: float | None = None) -> Habits:
-    """What these stays teach. `boots_s`: how long machines took to boot; `wait_usd_per_hour`: as the fleet file says, if it does."""
+    """What these stays teach. `boots_s`: how long machines took to boot; `wait_usd_per_hour`: as the fleet file says, if it does.
+
+    Stays that took no time, or less, because a clock went wrong, teach nothing.
+    """
+    stays = [stay for stay in stays if stay.came_s <= stay.began_s <= stay.ended_s and stay.came_s < stay.ended_s]
     if not stays:
         return Habits()
     boot_s = sorted(boots_s)[len(boots_s) // 2] if boots_s else BOOT_S
@@ -62,8 +66,8 @@ def learn(stays: Sequence[Stay], boots_s: Sequence[float], wait_usd_per_hour: fl
     bands = {}
     for kind, several in by_kind.items():
         price = max(stay.usd_per_hour for stay in several)
-        wait = wait_usd_per_hour / price if price else math.inf
-        if found := _bands(_spells(several), boot_s, wait):
+        # Where no price is known nobody can weigh it against waiting: the fixed time holds.
+        if price > 0 and (found := _bands(_spells(several), boot_s, wait_usd_per_hour / price)):
             bands[kind] = found
     return Habits(
         bands=bands,
@@ -82,7 +86,7 @@ def _spells(stays: Sequence[Stay]) -> Mapping[int, list[Spell]]:
     spells: dict[int, list[tuple[float, float]]] = {}
     for at, change in changes:
         used += change
-        now = math.ceil(used - 1e-6)
+        now = max(math.ceil(used - 1e-6), 0)
         while level < now:
             level += 1
             since[level] = at

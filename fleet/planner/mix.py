@@ -83,6 +83,8 @@ def _share(group: Group[Key], box: Box) -> float:
 
 
 def _most(group: Group[Key], box: Box) -> int:
+    if 0 < group.gpus < 1:
+        return max(int(box.gpus + EPSILON) * int(1 / group.gpus + EPSILON), 1)
     return max(int((box.gpus + EPSILON) / group.gpus), 1) if group.gpus else 1
 
 
@@ -90,18 +92,42 @@ def _fill(gpus: float, held: Sequence[Group[Key]], left: Mapping[Key, int]) -> d
     """As many as go in, largest first. A task without GPUs fills a machine by itself."""
     tasks: dict[Key, int] = {}
     room = gpus
-    for group in held:
+    for place, group in enumerate(held):
         count = left.get(group.key, 0)
         if not count:
             continue
         if group.gpus == 0:
             return tasks or {group.key: 1}
+        if group.gpus < 1:
+            return tasks | _fill_parts(int(room + EPSILON), held[place:], left)
         fits = min(count, int((room + EPSILON) / group.gpus))
         if fits:
             tasks[group.key] = fits
             room -= fits * group.gpus
         if room <= EPSILON:
             break
+    return tasks
+
+
+def _fill_parts(gpus: int, held: Sequence[Group[Key]], left: Mapping[Key, int]) -> dict[Key, int]:
+    """The same for tasks that take a part of one GPU: what is left of two GPUs is not one part."""
+    tasks: dict[Key, int] = {}
+    parts: list[float] = []  # left of each GPU that is shared
+    for group in held:
+        count = left.get(group.key, 0)
+        if not count or not group.gpus:
+            continue
+        for place, part in enumerate(parts):
+            taken = min(count, int((part + EPSILON) / group.gpus))
+            parts[place] -= taken * group.gpus
+            count -= taken
+        while count and gpus:
+            taken = min(count, int((1 + EPSILON) / group.gpus))
+            parts.append(1 - taken * group.gpus)
+            count -= taken
+            gpus -= 1
+        if count < left[group.key]:
+            tasks[group.key] = left[group.key] - count
     return tasks
 
 

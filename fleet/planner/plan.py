@@ -255,8 +255,27 @@ class _Draft:
             if launched := self._launch(demand):
                 return launched
             demand.refusal = self._refusal(demand)
+            if self._is_left_to_others(demand) and (room := self._any_room(demand)):
+                demand.refusal = None
+                return room
         demand.refused_at = len(self.new)
         return demand.refusal
+
+    def _is_left_to_others(self, demand: Demand) -> bool:
+        """Whether a machine with room for it is there, but too large for it, in vain: there is no smaller one to be had."""
+        if self.belonging.is_plain:
+            return False
+        name, wish = demand.queue.name, demand.fits.wish
+        rooms = (room for walk in demand.walks for room in walk.rooms if room.is_above(wish, name))
+        if not any(demand.fits[room.shape] and room.free_gpus >= min(wish.at_least, 1) for room in rooms):
+            return False
+        self.belonging.lift(name)
+        return True
+
+    def _any_room(self, demand: Demand) -> Room | None:
+        """Room on a machine that was too large for it, now that there is no smaller one to be had."""
+        demand.walks = [Walk(self.rooms[name]) for name in demand.queue.resources]
+        return next((room for w in demand.walks if (room := w.take(demand.fits, demand.queue, demand.kind))), None)
 
     def _patience(self, demand: Demand, task: Task) -> Reason | None:
         """Why no machine is launched for this task yet: one that runs is likely to become free before."""

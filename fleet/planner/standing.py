@@ -10,6 +10,7 @@ from fleet.model import Habits, Instance, Offer, Queue, Snapshot, Standing
 from fleet.planner.demand import Choice, Demand, choices_of, rank_of
 from fleet.planner.idle import idle_timeouts
 from fleet.planner.limits import Ledger
+from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money
 from fleet.planner.worth import Alternative, Scale, above_gpus, steps_of
 
@@ -28,7 +29,8 @@ class Belonging:
         self._money = money
         # By the identity of the offer, which many instances share and which takes long to hash, and the tasks that it has.
         self._known: dict[tuple[int, int], Above] = {}
-        self._maps: dict[Above, Mapping[str, float] | None] = {(): None}
+        self._maps: dict[Above, dict[str, float] | None] = {(): None}
+        self._lifted: set[str] = set()  # queues
 
     @cached_property
     def choices(self) -> dict[str, list[Choice]]:
@@ -79,12 +81,29 @@ class Belonging:
 
     def above_gpus(self, instance: Instance) -> Above:
         """The same, as it is told to the instance."""
-        if not self._scales:
+        if not self._scales or instance.id in self._paid_anyhow:
             return ()
         tasks = len(instance.allocations)
         if not tasks and self._is_settling_in(instance):
-            return instance.standing.above_gpus
+            scales = self._scales.get(instance.offer.resource, {})
+            levels = instance.standing.above_gpus
+            if all(queue in scales for queue, _ in levels) and not self._lifted:
+                return levels
+            return tuple((q, gpus) for q, gpus in levels if q in scales and q not in self._lifted)
         return self._above(instance.offer, tasks)
+
+    def lift(self, queue: str) -> None:
+        """No smaller machine can be had for some task of this queue: in this plan, and until the next, all may take it."""
+        self._lifted.add(queue)
+        self._known.clear()
+        for levels in self._maps.values():  # rooms of this plan look into these
+            if levels is not None:
+                levels.pop(queue, None)
+
+    @cached_property
+    def _paid_anyhow(self) -> set[str]:
+        """Machines that a minimum keeps: a small task on one costs nothing more."""
+        return kept_by_minimum(self._snapshot.resources, self._snapshot.instances)
 
     def of_new(self, choice: Choice, tasks: int, seated: Sequence[Demand]) -> Mapping[str, float] | None:
         """The same for a machine that is launched now, for `tasks` of these classes: they do belong on it."""
@@ -101,7 +120,8 @@ class Belonging:
     def _above(self, offer: Offer, tasks: int) -> Above:
         known = self._known.get((id(offer), tasks))
         if known is None:
-            known = tuple(sorted(above_gpus(offer, tasks, self._scales.get(offer.resource, {}))))
+            found = above_gpus(offer, tasks, self._scales.get(offer.resource, {}))
+            known = tuple(sorted(level for level in found if level[0] not in self._lifted))
             self._known[id(offer), tasks] = known
         return known
 
@@ -113,7 +133,8 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     """Those that differ from what is in force."""
     auto = {r.name: r.is_idle_auto for r in snapshot.resources if r.is_idle_auto}
     timeouts = idle_timeouts(snapshot.instances, snapshot.habits, auto) if _has_learned(snapshot.habits) else {}
-    if not timeouts and belonging.is_plain:
+    # Where nothing smaller can be had any more, what was said before has to be taken back.
+    if not timeouts and belonging.is_plain and not any(i.standing.above_gpus for i in snapshot.instances):
         return ()
     found = []
     above_gpus = belonging.above_gpus

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from fleet.dispatcher.parts import Policy
 from fleet.model import Budget, Plan
+from fleet.planner.habits import IDLE_CHOICES_S
 from fleet.simulate.agenda import EPOCH, Agenda
 from fleet.simulate.truth import Truth
 
@@ -35,6 +36,7 @@ class Ending:
             self._settled_until = None
         elif self._settled_until is None:
             idle = [r.idle_timeout for r in self._policy.resources if r.idle_timeout]
+            idle += [timedelta(seconds=max(IDLE_CHOICES_S))] * any(r.is_idle_auto for r in self._policy.resources)
             boot = max(r.boot_timeout for r in self._policy.resources)
             self._settled_until = self._agenda.at + max(idle, default=timedelta(0)) + boot + LAST_WORDS
             self._agenda.add(self._settled_until, lambda: None)  # time goes on till then, whatever else happens

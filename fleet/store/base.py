@@ -47,7 +47,10 @@ class DispatcherStore(Protocol):
         ...
 
     def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
-        """From now on these levels hold for these instances; the last word counts. Heard with their next heartbeat."""
+        """From now on these levels hold for these instances, all or none of them; the last word counts.
+
+        Heard with their next heartbeat.
+        """
         ...
 
     def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None: ...

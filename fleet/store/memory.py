@@ -78,8 +78,11 @@ class MemoryStore:
         self._order(instance, life.undrained)
 
     def stand(self, standings: Sequence[tuple[str, Standing]]) -> None:
-        for instance, wanted in standings:
-            self._change(instance, partial(life.standing, wanted=wanted))
+        with self._lock:
+            for instance, _ in standings:
+                self._known(instance)  # all or none, as in a database
+            for instance, wanted in standings:
+                self._change(instance, partial(life.standing, wanted=wanted))
 
     def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None:
         self._order(instance, lambda i: life.terminating(i, reason, at))

@@ -222,6 +222,8 @@ def _is_for_here(task: Task, queue: Queue, state: State, policy: Policy) -> bool
 def is_left_to_others(task: Task, policy: Policy) -> bool:
     """Smaller machines are cheaper for it, says the centre; but a task with wishes of its own may have no other."""
     limit = policy.above_gpus.get(task.queue)
+    if limit is not None and policy.turns and any(h.task in (task.id, task.gang) for h in policy.turns.holds):
+        return False  # this machine is held for it
     return limit is not None and task.need.at_least <= limit and not task.gpu_type and not task.gpu_memory_gib
 
 
