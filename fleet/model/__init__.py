@@ -1,11 +1,14 @@
 """FRONT DOOR: the nouns that cross rooms. All frozen, keyword-only, free of I/O; times are aware UTC, money is US dollars.
 
 Read in this order:
-    wanted      Task and Queue                     plans       Snapshot (what the planner sees), Plan and its actions (what it
-    offered     Resource and Offer                             says), Turns (what it says to supervisors)
-    there       Gpu, Allocation and Instance       reason      why, with every action and every event
-    limits      Budget                             remembered  Run, Event and View
-                                                   told        how supervisors run agents, and where the server is
+    wanted      Task and Queue, and what they need of GPUs
+    offered     Resource and Offer: what may be had
+    there       Gpu, Allocation and Instance
+    limits      Budget, and what was spent of it
+    plans       Snapshot (what the planner sees), Plan and its actions (what it says), Turns (what it says to supervisors)
+    reason      why, with every action and every event
+    remembered  Run, Event and View
+    told        how supervisors run agents, and where the server is
 """
 
 from fleet.model.limits import Budget, Spent, WhenSpent
