@@ -3,7 +3,8 @@
 A dispatcher passes at the ticks of its poll interval, as it does in life, but only at those where a plan may come out
 differently: a task waits that it has not seen, something failed, a deadline is due. What can only make a plan smaller
 (a task ended, a machine enrolled or went) can wait for the next such pass. `is_dense` passes at every tick instead; both
-come to the same figures.
+come to the same figures, but for `idle_timeout: auto`: what was learned is looked up at a pass, so that a cent in ten dollars
+may differ.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 from fleet.assemble.centre import Centre
 from fleet.assemble.state import access_from
 from fleet.config import Config, parse
+from fleet.model import Standing
 from fleet.queues.client import ClearMLServer
 from tests.builders import an_instance
 
@@ -55,5 +56,25 @@ def test_who_is_kept_does_not_end_for_idleness_and_the_others_do(tmp_path: Path)
         # Before the first plan nobody knows who is needed.
         assert list(times.values()) == [None, None, resource.idle_timeout]
         assert centre._idle_timeout(an_instance("i1"), None) == timedelta(0)
+    finally:
+        centre.stop()
+
+
+def test_the_idle_time_that_the_planner_chose_holds_where_the_fleet_file_says_auto_but_not_for_who_is_kept(
+    tmp_path: Path,
+) -> None:
+    centre = Centre(a_config(tmp_path))
+    try:
+        assert centre.loop
+        auto = replace(centre.config.resources[0], is_idle_auto=True)
+        fixed = replace(auto, is_idle_auto=False)
+        chosen = an_instance("i1", standing=Standing(idle_timeout=timedelta(seconds=210)))
+        centre.loop.dispatcher.kept = frozenset()
+        assert centre._idle_timeout(chosen, auto) == timedelta(seconds=210)
+        assert centre._idle_timeout(an_instance("i2"), auto) == auto.idle_timeout, "nothing was chosen yet"
+        assert centre._idle_timeout(chosen, fixed) == fixed.idle_timeout
+        centre.loop.dispatcher.kept = frozenset({"i1"})
+        assert centre._idle_timeout(chosen, auto) is None
+        assert centre._edge_policy(replace(chosen, offer=replace(chosen.offer, resource="gpu"))).idle_timeout is None
     finally:
         centre.stop()

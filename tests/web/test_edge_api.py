@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from fleet.errors import StoreError
-from fleet.model import Instance, Reason, RunResult
+from fleet.model import Instance, Reason, RunResult, Standing
 from fleet.store.memory import MemoryStore
 from fleet.wire import Enrolled, Orders, from_data
 from tests.web.nouns import (
@@ -221,3 +221,16 @@ def test_listeners_do_not_keep_a_server_from_stopping(web: Web) -> None:
     web.hints.close()
     listener.join()
     assert time.monotonic() - started < 5
+
+
+def test_the_levels_of_a_machine_come_with_its_enrolment_and_with_every_answer(web: Web) -> None:
+    expect(web)
+    web.store.stand([("i1", Standing(above_gpus=(("train", 1.0),)))])
+    answer = from_data(Enrolled, web.post("/edge/v1/enroll", an_enrolment()).json())
+    web.token = answer.token
+    assert answer.above_gpus == {"train": 1.0}
+    assert beat(web).above_gpus == {"train": 1.0}
+    web.store.stand([("i1", Standing(above_gpus=(("train", 4.0),)))])
+    assert beat(web).above_gpus == {"train": 4.0}
+    web.store.stand([("i1", Standing())])
+    assert beat(web).above_gpus == {}

@@ -1,0 +1,54 @@
+"""`idle_timeout: auto` in virtual time: what it saves, and what it must not cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from fleet.simulate.setting import Setting
+from fleet.simulate.trace import Submission
+from tests.builders import a_resource, an_offer
+from tests.simulate.nouns import a_fleet, a_setting, jobs, run
+
+OFFERS = [an_offer(gpus=gpus, usd=float(gpus)) for gpus in (1, 2, 4, 8)]
+
+
+def a_workload(days: float, every_s: float) -> list[Submission]:
+    """Tasks of minutes and of hours, mostly small, in bursts by day."""
+    random = Random(7)
+    found: list[Submission] = []
+    at = 0.0
+    while at < days * 86400:
+        is_day = 8 <= at / 3600 % 24 < 20
+        at += random.expovariate(1 / (every_s if is_day else 6 * every_s))
+        for _ in range(random.choice([1, 1, 1, 4])):
+            gpus = random.choice([1, 1, 1, 2, 2, 4, 8])
+            found += jobs(gpus, submit_s=round(at), duration_s=round(random.lognormvariate(6.5, 1.2)) + 10)
+    return found
+
+
+def a_fleet_that(is_idle_auto: bool, days: float = 4, every_s: float = 900) -> Setting:
+    resource = a_resource(is_idle_auto=is_idle_auto, idle_timeout=timedelta(minutes=10))
+    return a_setting(a_workload(days, every_s), a_fleet([resource]), OFFERS)
+
+
+def test_auto_costs_less_than_ten_minutes_and_loses_nothing() -> None:
+    auto, _ = run(a_fleet_that(True))
+    fixed, _ = run(a_fleet_that(False))
+    assert auto.tasks == auto.completed == fixed.completed > 300
+    assert (auto.lost, auto.ran_twice_at_once, auto.busy_kills, auto.orphan_instance_s) == (0, 0, 0, 0)
+    assert auto.usd < 0.97 * fixed.usd
+    assert auto.wait_mean_s < fixed.wait_mean_s + 120
+
+
+def test_passes_that_are_left_out_change_little() -> None:
+    """Not nothing: what was learned is looked up at a pass, and an idle machine hears its time from one."""
+    setting = a_fleet_that(True, days=0.5, every_s=300)
+    setting = replace(setting, policy=replace(setting.policy, poll_interval=timedelta(seconds=15)))
+    sparse, dense = (run(replace(setting, is_dense=is_dense))[0] for is_dense in (False, True))
+    assert sparse.completed == dense.completed == sparse.tasks
+    assert sparse.usd == pytest.approx(dense.usd, rel=0.005)
+    assert sparse.wait_mean_s == pytest.approx(dense.wait_mean_s, abs=2)
