@@ -8,7 +8,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 
@@ -100,6 +100,11 @@ def test_halves_share_gpus_two_by_two_and_a_task_of_a_whole_one_waits_until_one_
     halves = [ring.bash(f"N={n}; {script}", tags=["gpus:0.5"]) for n in range(4)]
     wait_for(lambda: all("of it" in ring.console(t) for t in halves), 60, what="four halves run")
     whole = ring.bash("echo mine alone")
+    held = wait_for(lambda: next((h for h in ring.store.turns().holds if h.task == whole), None), what="a hold for it")
+    heard_at = held.since + timedelta(seconds=1)
+    wait_for(
+        lambda: (ring.instances()[0].heartbeat_at or held.since) > heard_at, 30, what="its machine has heard of it"
+    )
     late = ring.bash("echo after the whole one", tags=["gpus:0.5"])
     (tmp_path / "gate-0").touch()
     assert ring.ends(halves[0]) == ["completed"]
@@ -210,7 +215,8 @@ def test_tasks_that_no_machine_can_run_do_not_hide_those_behind_them(make_ring: 
     task = ring.bash("echo behind them all")
     assert ring.ends(task) == ["completed"]
     assert {ring.state_of(t).status for t in too_large} == {TaskStatus.QUEUED}
-    assert "needs 8 GPUs; the largest of its resources (gpu) has 1" in ring.fleet("explain", too_large[0]).stdout
+    said = " ".join(ring.fleet("explain", too_large[0]).stdout.split())
+    assert "needs 8 GPUs; the largest of its resources (gpu) has 1" in said
 
 
 def test_a_kept_machine_does_not_end_for_idleness(make_ring: MakeRing) -> None:
