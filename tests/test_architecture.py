@@ -123,6 +123,7 @@ PURE = {
     "datetime",
     "enum",
     "functools",
+    "gc",  # when memory is tidied changes no plan
     "heapq",
     "itertools",
     "math",

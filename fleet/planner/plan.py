@@ -5,6 +5,7 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -49,6 +50,18 @@ from fleet.planner.stretch import mean_s
 
 def plan(snapshot: Snapshot) -> Plan:
     """What to launch and end now, and for every waiting task where it will go or why it must wait."""
+    # Nothing that is made here becomes garbage before the plan is made, and there is much of it: to look for some, again
+    # and again, takes as long as the plan itself.
+    is_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _planned(snapshot)
+    finally:
+        if is_collecting:
+            gc.enable()
+
+
+def _planned(snapshot: Snapshot) -> Plan:
     returns, look_at = return_to_spot(snapshot)
     ends: tuple[Terminate | Drain, ...] = (*reap(snapshot), *returns)
     ending = {e.instance for e in ends}
@@ -204,10 +217,10 @@ class _Draft:
     def launches(self) -> Iterator[Launch]:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
-            why = replace(launched_for(tasks, reason.queue), user=reason.user) if tasks else reason
-            if lost := self.spot_waits.lost(room.offer, self.choices) or self._rivals.get(room.instance):
-                why = replace(why, text=why.text + lost)
-            standing = Standing(above_gpus=tuple(sorted((room.above_gpus or {}).items())), meant_for=tasks)
+            lost = self.spot_waits.lost(room.offer, self.choices) or self._rivals.get(room.instance, "")
+            why = launched_for(tasks, reason, lost) if tasks else reason
+            above = tuple(sorted(room.above_gpus.items())) if room.above_gpus else ()
+            standing = Standing(above_gpus=above, meant_for=tasks)
             yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why, standing=standing)
 
     def _demand_of(self, task: Task) -> Demand:
@@ -313,11 +326,11 @@ class _Draft:
 
     def _seated(self, demand: Demand, choice: Choice, seats: dict[int, int] | None) -> Room:
         room = self._add(choice, demand.reason)
-        kinds = [self._by_kind[kind] for kind in seats] if seats else [demand]
-        lost = (demand.kind, choice.place)
-        if lost not in self._lost:
-            self._lost[lost] = rival_of(choice, demand.choices)
-        self._rivals[room.instance] = self._lost[lost]
+        kinds = [self._by_kind[kind] for kind in seats] if seats and len(seats) > 1 else (demand,)
+        lost = self._lost.get((demand.kind, choice.place))
+        if lost is None:
+            lost = self._lost[demand.kind, choice.place] = rival_of(choice, demand.choices)
+        self._rivals[room.instance] = lost
         room.above_gpus = self.belonging.of_new(choice, sum((seats or {}).values()) or 1, kinds)
         room.seats = seats
         room.take(demand.fits.wish, demand.queue, demand.kind)

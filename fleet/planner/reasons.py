@@ -17,13 +17,14 @@ COMING = {
 }
 
 
-def launched_for(tasks: Sequence[str], queue: str | None) -> Reason:
-    """Why a machine is launched for these tasks, at least one; the first of them came first."""
+def launched_for(tasks: Sequence[str], wanted: Reason, lost: str) -> Reason:
+    """Why a machine is launched for these tasks, at least one; the first of them came first. `lost`: the alternative, in words."""
+    queue = wanted.queue
     if len(tasks) == 1:
         text = f"task {tasks[0]} waits in queue {queue} and no instance has room for it"
     else:
         text = f"{len(tasks)} tasks wait in queue {queue} and no instance has room for them"
-    return Reason(code="demand", text=text, queue=queue, task=tasks[0])
+    return Reason(code="demand", text=text + lost, queue=queue, task=tasks[0], user=wanted.user)
 
 
 def rival_of(chosen: Choice, choices: Sequence[Choice]) -> str:

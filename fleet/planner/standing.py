@@ -12,6 +12,7 @@ from fleet.planner.idle import idle_timeouts
 from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money
+from fleet.planner.stretch import MOST_TASKS
 from fleet.planner.worth import Alternative, Scale, above_gpus, steps_of
 
 # A new machine takes whom it was launched for, also when they are small, until it has had the time to take them.
@@ -27,8 +28,10 @@ class Belonging:
     def __init__(self, snapshot: Snapshot, money: Money | None) -> None:
         self._snapshot = snapshot
         self._money = money
+        # More tasks on a machine than so many make no difference to what the next one pins.
+        self.most_tasks = MOST_TASKS if snapshot.habits.stretch else 1
         # By the identity of the offer, which many instances share and which takes long to hash, and the tasks that it has.
-        self._known: dict[tuple[int, int], Above] = {}
+        self.known: dict[tuple[int, int], Above] = {}
         self._maps: dict[Above, dict[str, float] | None] = {(): None}
         self._lifted: set[str] = set()  # queues
 
@@ -81,7 +84,7 @@ class Belonging:
 
     def above_gpus(self, instance: Instance) -> Above:
         """The same, as it is told to the instance."""
-        if not self._scales or instance.id in self._paid_anyhow:
+        if not self._scales or instance.id in self.paid_anyhow:
             return ()
         tasks = len(instance.allocations)
         if not tasks and self._is_settling_in(instance):
@@ -95,13 +98,13 @@ class Belonging:
     def lift(self, queue: str) -> None:
         """No smaller machine can be had for some task of this queue: in this plan, and until the next, all may take it."""
         self._lifted.add(queue)
-        self._known.clear()
+        self.known.clear()
         for levels in self._maps.values():  # rooms of this plan look into these
             if levels is not None:
                 levels.pop(queue, None)
 
     @cached_property
-    def _paid_anyhow(self) -> set[str]:
+    def paid_anyhow(self) -> set[str]:
         """Machines that a minimum keeps: a small task on one costs nothing more."""
         return kept_by_minimum(self._snapshot.resources, self._snapshot.instances)
 
@@ -118,11 +121,13 @@ class Belonging:
         return found
 
     def _above(self, offer: Offer, tasks: int) -> Above:
-        known = self._known.get((id(offer), tasks))
+        tasks = min(tasks, self.most_tasks)
+        known = self.known.get((id(offer), tasks))
         if known is None:
             found = above_gpus(offer, tasks, self._scales.get(offer.resource, {}))
-            known = tuple(sorted(level for level in found if level[0] not in self._lifted))
-            self._known[id(offer), tasks] = known
+            if self._lifted:
+                found = [level for level in found if level[0] not in self._lifted]
+            known = self.known[id(offer), tasks] = tuple(sorted(found)) if len(found) > 1 else tuple(found)
         return known
 
     def _is_settling_in(self, instance: Instance) -> bool:
@@ -133,14 +138,20 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     """Those that differ from what is in force."""
     auto = {r.name: r.is_idle_auto for r in snapshot.resources if r.is_idle_auto}
     timeouts = idle_timeouts(snapshot.instances, snapshot.habits, auto) if _has_learned(snapshot.habits) else {}
+    # While nothing waits, only what is empty is looked at: that is what a small task would pin for nothing.
+    several = snapshot.instances if snapshot.tasks else [i for i in snapshot.instances if not i.allocations]
     # Where nothing smaller can be had any more, what was said before has to be taken back.
-    if not timeouts and belonging.is_plain and not any(i.standing.above_gpus for i in snapshot.instances):
+    if not several or (not timeouts and belonging.is_plain and not any(i.standing.above_gpus for i in several)):
         return ()
     found = []
-    above_gpus = belonging.above_gpus
-    for instance in snapshot.instances:
+    look_up, known, paid = belonging.above_gpus, belonging.known, belonging.paid_anyhow
+    most = belonging.most_tasks
+    for instance in several:
         now = instance.standing
-        above = above_gpus(instance)
+        tasks = len(instance.allocations)
+        above = known.get((id(instance.offer), min(tasks, most))) if tasks and instance.id not in paid else None
+        if above is None:
+            above = look_up(instance)
         idle = timeouts.get(instance.id, now.idle_timeout) if timeouts else now.idle_timeout
         has_settled = bool(now.meant_for and instance.enrolled_at)
         # Most stay as they are: that is found before anything is made.
