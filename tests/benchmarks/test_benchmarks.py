@@ -24,7 +24,9 @@ FIGURES = {
     "server": {f"server.{call}" for call in ("enqueue", "claim", "status_report", "log_1_line", "log_100_lines")},
     "planner": {f"planner.{t}_types_{n}_tasks" for t, n in ((50, 1000), *((400, 10**n) for n in (3, 4, 5)), (400, 0))},
     "dispatcher": {"dispatcher.idle_pass_20_memory", "dispatcher.idle_pass_20_sqlite"},
-    "quality": {f"quality.{w}.{x}" for w in ("empty_fleet", "machines_with_room") for x in ("mean", "worst")},
+    "quality": {
+        f"quality.{w}.{x}" for w in ("empty_fleet", "after_reuse", "machines_with_room") for x in ("mean", "worst")
+    },
     "schedulers": {"schedulers.5_types_20_demands.fleet", *RAY},
     "money": {f"money.proportional.quick.{who}" for who in WHO},
     "spot": {f"spot.{p}.proportional.quick.{who}" for p in ("lost", "kept") for who in WHO},
