@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def shown(f: Figures) -> str:
     """Of one fleet file."""
     above = f"{(f.usd / f.usd_lower_bound - 1) * 100:.1f} % above the lower bound" if f.usd_lower_bound else ""
+    if f.completed < f.tasks:
+        above = "for those that ran; the bound is for all"
     used = f"{f.gpu_hours_used / f.gpu_hours_billed * 100:.0f} % used" if f.gpu_hours_billed else ""
     rows = [
         ("tasks", f"{f.tasks}", f"{f.completed} completed, {f.failed} failed or never started, {f.lost} lost"),
