@@ -13,6 +13,7 @@ from fleet.assemble.state import state_of
 from fleet.config import Config
 from fleet.dispatcher.breakers import Breakers
 from fleet.dispatcher.history import History
+from fleet.dispatcher.learning import Learner
 from fleet.dispatcher.spending import spent
 from fleet.model import Plan, Snapshot
 from fleet.planner.plan import plan
@@ -49,6 +50,7 @@ def preview(config: Config) -> Plan:
             budget=limits.budget,
             backoffs=Breakers(store, history).look(instances, at),
             pools=history.pools,
+            habits=Learner(store, config.cluster).look(at),
             fairness=config.fairness,
             starvation_after=config.starvation_after,
             holds=store.turns().holds,

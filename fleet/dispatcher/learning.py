@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleet.dispatcher.parts import Parts, Policy
 from fleet.model import Habits, Instance, Run
 from fleet.planner.habits import Stay, learn
 from fleet.planner.market import with_known_price
+from fleet.store.base import Store
 
 LOOK_EVERY = timedelta(minutes=10)
 LOOK_BACK = timedelta(days=14)
@@ -28,8 +28,8 @@ RunKey = tuple[str, str, datetime]
 class Learner:
     """Gathers the runs that have ended, and learns from them now and then."""
 
-    parts: Parts
-    policy: Policy
+    store: Store
+    cluster: str
     habits: Habits = field(default_factory=Habits)
     stays: deque[Stay] = field(default_factory=lambda: deque(maxlen=MOST_STAYS))
     boots_s: deque[float] = field(default_factory=lambda: deque(maxlen=200))
@@ -48,7 +48,7 @@ class Learner:
         return self.habits
 
     def _gather(self, since: datetime, at: datetime) -> None:
-        store, cluster = self.parts.store, self.policy.cluster
+        store, cluster = self.store, self.cluster
         since_end, seen_from = since - REPORTED_WITHIN, at - REPORTED_WITHIN
         instances = {i.id: i for i in store.instances(cluster, gone_after=since_end)}
         for instance in instances.values():

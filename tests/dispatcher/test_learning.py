@@ -72,7 +72,7 @@ def a_learner(store: Watched) -> Learner:
         new_id=lambda: "p",
         join_secret=b"secret",
     )
-    return Learner(parts, POLICY)
+    return Learner(parts.store, POLICY.cluster)
 
 
 def with_machine(store: Watched, name: str = "i1", **changes: Any) -> Watched:
