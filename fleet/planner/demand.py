@@ -75,7 +75,7 @@ def choices_of(snapshot: Snapshot) -> dict[str, list[Choice]]:
     pools = pools_of(snapshot.pools)
     for place, each in enumerate(snapshot.offers):
         if resource := resources.get(each.resource):
-            offer, pause = with_known_price(each), pauses.of(each)
+            offer, pause = with_known_price(each), pauses.of(each) if snapshot.backoffs else None
             why = pause.reason if pause else None
             choice = Choice(place, offer, resource, shape_of(offer), effective_price(offer, pools), why)
             found.setdefault(resource.name, []).append(choice)

@@ -48,7 +48,7 @@ def effective_price(offer: Offer, pools: Pools) -> float | None:
     usd = known_price(offer)
     if usd is None or offer.market is Market.ON_DEMAND:
         return usd
-    return usd / _yield(pools.get(pool_of(offer)))
+    return usd / (_yield(pools.get(pool_of(offer))) if pools else UNTRIED_YIELD)
 
 
 def pays(offer: Offer, on_demand_usd: float | None, pools: Pools) -> bool:
@@ -63,3 +63,6 @@ def _yield(record: PoolRecord | None) -> float:
     count = record.interruptions if record else 0
     lost = (PRIOR_LOST_H + (record.lost_h if record else 0.0)) / (1 + count)
     return max(1 - (PRIOR_INTERRUPTIONS + count) / hours * (lost + BOOT_H), LEAST_YIELD)
+
+
+UNTRIED_YIELD = _yield(None)

@@ -59,13 +59,18 @@ class Belonging:
         return found
 
     def _steps_of(self, queue: Queue, ledger: Ledger) -> Sequence[Alternative]:
-        able = [
-            (rank, choice)
-            for rank, choice in rank_of(queue, self.choices)
-            if choice.usd is not None
-            and not choice.backoff
-            and not ledger.refusal(choice.offer, choice.resource, queue)
-        ]
+        # Without budgets and probes a limit is the same for all offers of a resource, and asked for once.
+        is_same = self._money is None and ledger.probes is None
+        is_open: dict[str, bool] = {}
+        able = []
+        for rank, choice in rank_of(queue, self.choices):
+            if choice.usd is None or choice.backoff:
+                continue
+            name = choice.resource.name
+            if name not in is_open or not is_same:
+                is_open[name] = not ledger.refusal(choice.offer, choice.resource, queue)
+            if is_open[name]:
+                able.append((rank, choice))
         # GPUs that the queue would rather not have do not compete with those that it prefers.
         best = min((rank for rank, _ in able), default=0)
         return steps_of(choice.offer for rank, choice in able if rank == best)
