@@ -75,7 +75,7 @@ class Simulation:
         self._deadlines = Deadlines(setting.policy.resources, self.request_pass)
         self._peeks: dict[tuple[str, str], Peeks] = {}  # by resource and type
         self._machines: dict[str, Machine] = {}
-        self._fates = Fates(setting, self.agenda, self._deadlines, self._tell, self._machines.__contains__)
+        self.fates = Fates(setting, self.agenda, self._deadlines, self._tell, self._machines.__contains__)
         self._order = Random(setting.faults.seed)
         self._is_mixed = any(r.market is MarketPolicy.SPOT_THEN_ON_DEMAND for r in setting.policy.resources)
         self._passed_at: datetime | None = None
@@ -139,7 +139,7 @@ class Simulation:
         end = partial(self._on_shutdown, cloud)
         machine = Machine(order, self._world, policy, self._peeks_of, end)
         self._machines[order.instance] = machine
-        self._fates.of_launch(machine, order, partial(self._on_taken, order.instance, cloud))
+        self.fates.of_launch(machine, order, partial(self._on_taken, order.instance, cloud))
 
     def _peeks_of(self, order: LaunchOrder, gpus: tuple[Gpu, ...]) -> Peeks:
         kind = (order.resource.name, order.offer.type)

@@ -25,13 +25,14 @@ class Fates:
         is_there: Callable[[str], bool],
     ) -> None:
         """`tell` hears what befell which machine; `is_there`: whether it has not ended yet."""
-        self._faults, self._boot_time = setting.faults, setting.boot_time
+        self.faults = setting.faults  # may change while it runs: what is broken is mended
+        self._boot_time = setting.boot_time
         self._agenda, self._deadlines = agenda, deadlines
         self._tell, self._is_there = tell, is_there
 
     def of_launch(self, machine: Machine, order: LaunchOrder, take: Callable[[], None]) -> None:
         """The cloud has started it now; `take` is how it takes it back."""
-        at, faults = self._agenda.at, self._faults
+        at, faults = self._agenda.at, self.faults
         is_dead = faults.has(faults.dead_boots, "dead boot", order.instance)
         boots_in_time = not is_dead and self._boot_time < order.resource.boot_timeout
         self._deadlines.of_launch(order.resource, at, boots_in_time=boots_in_time)
@@ -47,7 +48,7 @@ class Fates:
             self._agenda.add(taken_at, take)
 
     def _plan_silence(self, machine: Machine) -> None:
-        faults = self._faults
+        faults = self.faults
         cut = faults.wait(faults.cut_off_every, "cut off", machine.id)
         death = faults.wait(faults.supervisor_life, "supervisor dies", machine.id)
         silences = [wait for wait in (cut, death) if wait is not None]

@@ -80,8 +80,7 @@ def test_the_bound_holds_whatever_waits_and_however_many_offers_there_are(
 def test_when_the_image_is_mended_the_next_probe_closes_the_breaker_and_everything_runs() -> None:
     setting = a_setting(jobs(*[4] * 6), a_fleet([a_resource(max_instances=3)]), faults=Faults(dead_boots=1.0))
     simulation = Simulation(setting)
-    mended = replace(setting, faults=Faults())
-    simulation.agenda.add(after(3 * 3600), lambda: setattr(simulation, "setting", mended))
+    simulation.agenda.add(after(3 * 3600), lambda: setattr(simulation.fates, "faults", Faults()))
     outcome = simulation.run()
     assert set(outcome.states.values()) == {"completed"}
     kinds = [e.kind for e in simulation.store.events() if e.kind.startswith("breaker.")]
