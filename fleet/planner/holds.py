@@ -31,6 +31,7 @@ class Holds:
         self.made: list[Hold] = []
         self.wake_at: datetime | None = None  # when the next task will have waited too long
         self._at, self._rooms = snapshot.at, rooms
+        self._next_at = snapshot.at + snapshot.poll_interval
         self._queues = {queue.name: queue for queue in snapshot.queues}
         self._smallest = _smallest_parts(snapshot)
         self._busy = {i.id: len(i.allocations) for i in snapshot.instances} if snapshot.tasks else {}
@@ -60,7 +61,9 @@ class Holds:
             self._aside.pop(task.id).release()
         if task.id in self._starving:
             self._starving_left -= self._starving[task.id]
-            if room.tasks is None and len(self.made) < MOST_HOLDS:
+            if room.tasks is not None:  # launched by this plan: the next one holds it
+                self.wake_at = min(self._next_at, self.wake_at or self._next_at)
+            elif len(self.made) < MOST_HOLDS:
                 self._hold(task, room)
 
     def refused(self, task: Task, demand: Demand) -> None:

@@ -44,7 +44,7 @@ from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, rival_of, soon_free, waits
 from fleet.planner.schedule import keep_to_windows, key_of, taken_back
 from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
-from fleet.planner.standing import Belonging, standings
+from fleet.planner.standing import Belonging, settled_at, standings
 from fleet.planner.stretch import mean_s
 
 
@@ -78,7 +78,15 @@ def _planned(snapshot: Snapshot) -> Plan:
     actions: tuple[Action, ...] = (*ends, *windows, *orders.all(), *launches)
     kept, notes = (frozenset(draft.kept), tuple(draft.notes)) if draft else (frozenset[str](), ())
     turns, holds_at = draft.turns() if draft else (Turns(fairness=snapshot.fairness), None)
-    times = [look_at, next_turn(snapshot), orders.wake_at, money and money.wake_at, draft and draft.wake_at, holds_at]
+    times = [
+        look_at,
+        next_turn(snapshot),
+        settled_at(snapshot, belonging),
+        orders.wake_at,
+        money and money.wake_at,
+        draft and draft.wake_at,
+        holds_at,
+    ]
     return Plan(
         pass_id=snapshot.pass_id,
         at=snapshot.at,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from fleet.model import Habits, Instance, Offer, Queue, Snapshot, Standing
@@ -166,6 +166,13 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
             meant_for = () if has_settled else now.meant_for
             found.append((instance.id, Standing(idle_timeout=idle, above_gpus=above, meant_for=meant_for)))
     return tuple(found)
+
+
+def settled_at(snapshot: Snapshot, belonging: Belonging) -> datetime | None:
+    """When the next new machine that has no task yet will have settled; None: none is settling."""
+    since = snapshot.at - SETTLES_IN
+    new = [i.enrolled_at for i in snapshot.instances if i.enrolled_at and i.enrolled_at > since and not i.allocations]
+    return min(new) + SETTLES_IN if new and not belonging.is_plain else None
 
 
 def _has_learned(habits: Habits) -> bool:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from fleet.model import Market
-from fleet.simulate.agenda import after
+from fleet.simulate.agenda import after, seconds
 from fleet.simulate.engine import Simulation
 from fleet.simulate.promises import broken
 from fleet.simulate.setting import Outcome, Setting
@@ -135,7 +135,7 @@ def test_a_machine_that_outlives_the_run_and_one_that_nobody_knows_are_broken_pr
     (found, *others) = broken(setting, replace(outcome, gone_at={**outcome.gone_at, "left": None}))
     assert (found, others) == ("machine left runs at the end, and nobody wants it", [])
     assert broken(setting, outcome) == (
-        "machine left ran 1980 s that the store knew nothing of",
+        f"machine left ran {seconds(outcome.ended_at):g} s that the store knew nothing of",
         "machine left runs at the end, and the store does not know it",
         "machine left runs at the end, and nobody wants it",
     )
