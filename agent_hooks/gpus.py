@@ -56,27 +56,23 @@ class NvmlGpus:
         self._nvml: Any = None
 
     def read(self) -> tuple[GpuReading, ...]:
+        readings = (_read_one(nvml, index) for nvml, index in self._devices())
+        return tuple(reading for reading in readings if reading is not None)
+
+    def processes(self) -> tuple[GpuProcess, ...]:
+        return tuple(process for nvml, index in self._devices() for process in _processes_of(nvml, index))
+
+    def _devices(self) -> list[tuple[Any, int]]:
+        """The library with each device's number; none where it does not answer."""
         nvml = self._open()
         if nvml is None:
-            return ()
+            return []
         try:
             count = nvml.nvmlDeviceGetCount()
         except nvml.NVMLError:
             self._nvml = None  # the driver went away or was replaced: begin anew at the next read
-            return ()
-        readings = (_read_one(nvml, index) for index in range(count))
-        return tuple(reading for reading in readings if reading is not None)
-
-    def processes(self) -> tuple[GpuProcess, ...]:
-        nvml = self._open()
-        if nvml is None:
-            return ()
-        try:
-            count = nvml.nvmlDeviceGetCount()
-        except nvml.NVMLError:
-            self._nvml = None
-            return ()
-        return tuple(process for index in range(count) for process in _processes_of(nvml, index))
+            return []
+        return [(nvml, index) for index in range(count)]
 
     def _open(self) -> Any:
         if self._nvml is not None:

@@ -106,13 +106,9 @@ class Gangs:
         """Machines with room for a node now, those that are held for it first, no more than it needs."""
         found = [
             room
-            for walk in demand.walks
-            for room in walk.rooms
-            if demand.fits[room.shape]
-            and room.kept_for is None
-            and room.free_gpus >= task.need.at_least
+            for room in _fitting(task, demand, zone)
+            if room.free_gpus >= task.need.at_least
             and (task.need.at_least or not (room.shared_cpu_tasks or room.own_cpu_tasks))
-            and (not task.is_one_zone or room.offer.zone == zone)
         ]
         found.sort(key=lambda room: (not self._is_lead(task, room), (task.id, room.instance) not in self._before))
         return found[: task.instances]
@@ -169,14 +165,7 @@ class Gangs:
         if self._has_reserved:
             return
         for zone in zones:
-            fitting = [
-                room
-                for walk in demand.walks
-                for room in walk.rooms
-                if demand.fits[room.shape]
-                and room.kept_for is None
-                and (not task.is_one_zone or room.offer.zone == zone)
-            ]
+            fitting = _fitting(task, demand, zone)
             if len(fitting) >= task.instances:
                 fitting.sort(key=lambda r: ((task.id, r.instance) not in self._before, -r.free_gpus, r.instance))
                 self._has_reserved = True
@@ -188,6 +177,16 @@ class Gangs:
     def _wake(self, at: datetime | None) -> None:
         if at and (self.wake_at is None or at < self.wake_at):
             self.wake_at = at
+
+
+def _fitting(task: Task, demand: Demand, zone: str | None) -> list[Room]:
+    """Machines that can hold a node of it, full as they may be now, and that are held for nobody."""
+    return [
+        room
+        for walk in demand.walks
+        for room in walk.rooms
+        if demand.fits[room.shape] and room.kept_for is None and (not task.is_one_zone or room.offer.zone == zone)
+    ]
 
 
 def _zones(task: Task, demand: Demand) -> list[str | None]:
