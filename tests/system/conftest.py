@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.real_clients import Home, RunningServer, a_free_port
+from tests.system.ring import MakeRing, Ring
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +27,17 @@ def home(tmp_path: Path, clearml_server: RunningServer, request: pytest.FixtureR
     place = Home(folder, clearml_server)
     yield place
     place.end()
+
+
+@pytest.fixture
+def make_ring(tmp_path: Path) -> Iterator[MakeRing]:
+    """Makes fleets on this machine; all that they started is ended with the test."""
+    made: list[Ring] = []
+
+    def make(**settings: object) -> Ring:
+        made.append(Ring(tmp_path, **settings))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for ring in made:
+        ring.close()

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,6 +166,9 @@ class Ring:
 
     def runs(self, task: str | None = None) -> tuple[Run, ...]:
         return self.store.runs(task) if task else self.store.runs(ended_after=LONG_AGO)
+
+
+MakeRing = Callable[..., Ring]
 
 
 def a_free_port() -> int:

@@ -7,29 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.ring import ROOT, Ring
+from tests.system.ring import ROOT, MakeRing, Ring
 from tests.waiting import is_alive, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("ring")]
-MakeRing = Callable[..., Ring]
-
-
-@pytest.fixture
-def make_ring(tmp_path: Path) -> Iterator[MakeRing]:
-    made: list[Ring] = []
-
-    def make(**settings: object) -> Ring:
-        made.append(Ring(tmp_path, **settings))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for ring in made:
-        ring.close()
 
 
 def machines(ring: Ring) -> list[int]:

@@ -7,7 +7,6 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -17,24 +16,10 @@ import pytest
 
 from fleet.model import Run, RunResult
 from fleet.queues.base import TaskStatus
-from tests.system.ring import FLEET_FILE, ROOT, Ring
+from tests.system.ring import FLEET_FILE, ROOT, MakeRing
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("ring")]
-MakeRing = Callable[..., Ring]
-
-
-@pytest.fixture
-def make_ring(tmp_path: Path) -> Iterator[MakeRing]:
-    made: list[Ring] = []
-
-    def make(**settings: object) -> Ring:
-        made.append(Ring(tmp_path, **settings))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield make
-    for ring in made:
-        ring.close()
 
 
 def overlap(one: Run, other: Run) -> bool:
