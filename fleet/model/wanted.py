@@ -127,7 +127,7 @@ class Queue:
     """A queue as the fleet file describes it."""
 
     name: str
-    resources: tuple[str, ...]  # names of resources that may serve it, in order of preference
+    resources: tuple[str, ...]  # names of resources that may serve it; `order` says which goes first
     need: GpuNeed  # what a task of this queue takes, unless the task says otherwise
     priority: int = 0  # higher goes first
     slots: int | None = None  # tasks without GPUs at once on one instance; None = one for each CPU

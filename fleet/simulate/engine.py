@@ -15,7 +15,8 @@ from functools import partial
 from random import Random
 
 from fleet.dispatcher.parts import Parts, Policy
-from fleet.dispatcher.passes import Dispatcher
+from fleet.dispatcher.passes import SWEEP_EVERY, Dispatcher
+from fleet.dispatcher.reconcile import ORPHAN_GRACE
 from fleet.errors import NotLeading
 from fleet.model import Action, Gpu, Launch, MarketPolicy, Plan, Queue, Task, Terminate
 from fleet.planner.fairness import is_fair
@@ -37,8 +38,6 @@ from fleet.supervisor import decide
 
 # As the centre tells its supervisors: shorter than the reaper's patience, so that a machine that is cut off ends first.
 CONTACT_TIMEOUT = timedelta(seconds=120)
-SWEEP_EVERY = timedelta(seconds=15)
-ORPHAN_GRACE = timedelta(seconds=60)
 # How late a pass may be that could at most find less to do: every pass begins by looking at everything.
 NO_HURRY = timedelta(minutes=10)
 
