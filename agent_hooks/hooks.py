@@ -22,6 +22,7 @@ class Moment(StrEnum):
     STARTUP = "startup"
     PRE_TASK = "pre-task"
     POST_TASK = "post-task"
+    NOTICE = "notice"
     DRAIN = "drain"
     SHUTDOWN = "shutdown"
 
@@ -42,6 +43,7 @@ MOMENTS = {
     Moment.STARTUP: Rule(time_limit_s=300, on_failure=OnFailure.END_MACHINE),
     Moment.PRE_TASK: Rule(time_limit_s=120, on_failure=OnFailure.PUT_TASK_BACK),
     Moment.POST_TASK: Rule(time_limit_s=120, on_failure=OnFailure.LOG),
+    Moment.NOTICE: Rule(time_limit_s=20, on_failure=OnFailure.LOG),  # the shortest notice of a cloud is 30 s
     Moment.DRAIN: Rule(time_limit_s=30, on_failure=OnFailure.LOG),
     Moment.SHUTDOWN: Rule(time_limit_s=60, on_failure=OnFailure.LOG),
 }
