@@ -1,4 +1,4 @@
-"""A driver (NVML) for tests, which says what a file says: see `agent_hooks/nvshim.c`."""
+"""A driver (NVML) for tests, which says what a file says: see `state.h`, and one C file for each subject beside it."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent / "agent_hooks" / "nvshim.c"
+SOURCES = Path(__file__).parent
 
 
 def build(directory: Path) -> Path:
@@ -15,5 +15,7 @@ def build(directory: Path) -> Path:
     if compiler is None:
         pytest.skip("no C compiler (cc): the NVML shim cannot be built")
     target = directory / "libnvidia-ml.so.1"
-    subprocess.run([compiler, "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1", "-o", target, SOURCE], check=True)
+    sources = sorted(SOURCES.glob("*.c"))
+    command = [compiler, "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libnvidia-ml.so.1", "-o", target]
+    subprocess.run([*command, *sources], check=True)
     return directory
