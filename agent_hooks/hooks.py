@@ -1,4 +1,5 @@
-"""Executables that are run at certain moments: `<directory>/<moment>/*`, in the order of their names.
+"""What is run at certain moments: the executables `<directory>/<moment>/*` in the order of their names, then the entry
+points of installed packages.
 
 Facts come by environment (`FLEET_*`), exit 0 means go on. When each moment comes, how long a hook may take and what
 its failure does is in the table of `agent_hooks/README.md`; MOMENTS is that table in code.
@@ -10,10 +11,12 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from agent_hooks.entry_points import Installed, installed
 
 OUTPUT_KEPT = 2000  # bytes of a failed hook's last words
 
@@ -50,29 +53,53 @@ MOMENTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """One of a moment."""
+
+    name: str  # its file, or its function and the package that it came with
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HookFailure:
     """The hook that stopped a moment: the ones after it were not run."""
 
-    hook: str  # its file
+    hook: str  # its name
     text: str  # what happened, with its last words
 
 
 class Hooks:
-    """The hooks of one directory; a directory that is not there has none."""
+    """The hooks of one directory (one that is not there has none) and of the installed packages."""
 
-    def __init__(self, directory: Path | None, facts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        facts: Mapping[str, str] | None = None,
+        packaged: Sequence[Installed] | None = None,
+    ) -> None:
+        """`facts`: of the machine, given to every hook. `packaged`: those of packages; None: those that are installed now."""
         self._directory = directory
-        self._facts = dict(facts or {})  # of the machine, given to every hook
+        self._facts = dict(facts or {})
+        self._packaged = installed() if packaged is None else tuple(packaged)
 
-    def of(self, moment: Moment) -> tuple[Path, ...]:
-        """The executables of a moment, in order. Read anew each time, so that a hook can be added while we run."""
+    def of(self, moment: Moment) -> tuple[Hook, ...]:
+        """In order. The directory is read anew each time, so that a hook can be added while we run."""
+        files = [Hook(name=str(path), command=(str(path),)) for path in self._executables(moment)]
+        packaged = [
+            Hook(name=f"{each.function} ({each.package})", command=each.command)
+            for each in self._packaged
+            if each.moment == moment
+        ]
+        return (*files, *packaged)
+
+    def _executables(self, moment: Moment) -> list[Path]:
         if self._directory is None:
-            return ()
+            return []
         try:
             entries = sorted((self._directory / moment).iterdir())
         except (FileNotFoundError, NotADirectoryError):
-            return ()
-        return tuple(path for path in entries if path.is_file() and os.access(path, os.X_OK))
+            return []
+        return [path for path in entries if path.is_file() and os.access(path, os.X_OK)]
 
     def run(self, moment: Moment, facts: Mapping[str, str] | None = None) -> HookFailure | None:
         """Run all of a moment; the first failure ends it. Blocks up to the time limit of each."""
@@ -80,19 +107,19 @@ class Hooks:
         keep = {key: value for key, value in os.environ.items() if not key.startswith(("FLEET_", "CLEARML_"))}
         environment = {**keep, **self._facts, **(facts or {})}
         environment |= {"FLEET_MOMENT": moment, "FLEET_DEADLINE_S": str(rule.time_limit_s)}
-        for path in self.of(moment):
-            failure = _run_one(path, environment, rule.time_limit_s)
+        for hook in self.of(moment):
+            failure = _run_one(hook, environment, rule.time_limit_s)
             if failure:
                 return failure
         return None
 
 
-def _run_one(path: Path, environment: Mapping[str, str], time_limit_s: float) -> HookFailure | None:
+def _run_one(hook: Hook, environment: Mapping[str, str], time_limit_s: float) -> HookFailure | None:
     # Into a file: a hook may leave a daemon behind that keeps its output open, and that is no reason to wait.
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(
-                [str(path)],
+                hook.command,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -100,15 +127,15 @@ def _run_one(path: Path, environment: Mapping[str, str], time_limit_s: float) ->
                 start_new_session=True,
             )
         except OSError as error:
-            return HookFailure(hook=str(path), text=f"cannot be run: {error.strerror}; is its first line right?")
+            return HookFailure(hook=hook.name, text=f"cannot be run: {error.strerror}; is its first line right?")
         try:
             exit_code = process.wait(timeout=time_limit_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return HookFailure(hook=str(path), text=f"was ended after its time limit of {time_limit_s:g} s")
+            return HookFailure(hook=hook.name, text=f"was ended after its time limit of {time_limit_s:g} s")
         if exit_code == 0:
             return None
         output.seek(max(output.seek(0, os.SEEK_END) - OUTPUT_KEPT, 0))
         words = output.read().decode(errors="replace").strip()
-        return HookFailure(hook=str(path), text=f"exit code {exit_code}: {words}")
+        return HookFailure(hook=hook.name, text=f"exit code {exit_code}{words and f': {words}'}")

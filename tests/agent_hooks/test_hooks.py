@@ -1,13 +1,17 @@
 """Hooks: in order, with their facts, within their time; and the table in the README says what the code does."""
 
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from agent_hooks import hooks as hooks_module
+from agent_hooks.entry_points import Installed, installed
 from agent_hooks.hooks import MOMENTS, Hooks, Moment, OnFailure, Rule
 from tests.waiting import is_alive, wait_for
 
@@ -76,6 +80,98 @@ def test_a_hook_that_cannot_be_run_says_so(tmp_path):
     path.write_text("#!/no/such/interpreter\n")
     path.chmod(0o755)
     assert "cannot be run" in Hooks(tmp_path).run(Moment.STARTUP).text
+
+
+# --- entry points
+
+OUR_HOOKS = """
+import json, os, sys, time
+def note(facts):
+    with open(os.environ["NOTES"], "a") as file:
+        file.write(json.dumps({"facts": facts, "pid": os.getpid(), "here": os.getcwd()}) + "\\n")
+def refuse(facts):
+    raise ValueError("no licence for " + facts["FLEET_TASK_ID"])
+def hang(facts):
+    time.sleep(600)
+def leave(facts):
+    sys.exit(4)
+"""
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """Install a package with hooks for this test: packaged({"pre-task": "note"})."""
+
+    def install(points: dict[str, str]) -> tuple[Installed, ...]:
+        site = tmp_path / "site"
+        (site / "our_hooks-1.0.dist-info").mkdir(parents=True)
+        (site / "our_hooks.py").write_text(OUR_HOOKS)
+        (site / "our_hooks-1.0.dist-info" / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: our-hooks\nVersion: 1\n"
+        )
+        lines = "".join(f"{name} = our_hooks:{function}\n" for name, function in points.items())
+        (site / "our_hooks-1.0.dist-info" / "entry_points.txt").write_text(f"[fleet.hooks]\n{lines}")
+        monkeypatch.syspath_prepend(str(site))
+        monkeypatch.setenv("PYTHONPATH", str(site))
+        monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
+        return tuple(hook for hook in installed() if hook.package == "our-hooks")
+
+    return install
+
+
+def test_entry_points_of_installed_packages_run_after_the_executables_with_the_facts(hook, packaged, tmp_path):
+    packaged({"pre-task.second": "note", "pre-task": "note", "post-task": "refuse"})
+    hook("pre-task", "10-first", f"echo executable >> {tmp_path}/notes")
+    hooks = Hooks(tmp_path, {"FLEET_CLUSTER": "lab"})
+    assert hooks.run(Moment.PRE_TASK, {"FLEET_TASK_ID": "t1"}) is None
+    first, *others = (tmp_path / "notes").read_text().splitlines()
+    assert first == "executable"
+    told = [json.loads(line) for line in others]
+    facts = {"FLEET_CLUSTER": "lab", "FLEET_TASK_ID": "t1", "FLEET_MOMENT": "pre-task", "FLEET_DEADLINE_S": "120"}
+    assert [each["facts"] for each in told] == [facts, facts]
+    assert len({os.getpid(), *(each["pid"] for each in told)}) == 3  # each in a process of its own
+
+
+def test_entry_points_run_by_name_then_by_package(monkeypatch):
+    points = [("startup.b", "x"), ("startup", "z"), ("startup", "y"), ("drain", "a")]
+    packaged = [Installed(name=name, function="m:f", package=package) for name, package in sorted(points)]
+    found = [hook.name for hook in Hooks(None, packaged=packaged).of(Moment.STARTUP)]
+    assert found == ["m:f (y)", "m:f (z)", "m:f (x)"]
+
+
+def test_an_entry_point_that_raises_has_failed_with_its_exception_as_its_last_words(packaged):
+    found = packaged({"pre-task": "refuse"})
+    failure = Hooks(None, packaged=found).run(Moment.PRE_TASK, {"FLEET_TASK_ID": "t1"})
+    assert failure.hook == "our_hooks:refuse (our-hooks)"
+    assert failure.text.startswith("exit code 1: Traceback")
+    assert failure.text.endswith("ValueError: no licence for t1")
+
+
+def test_an_entry_point_may_exit_and_one_that_is_not_there_fails(packaged):
+    found = packaged({"drain": "leave", "shutdown": "missing"})
+    assert Hooks(None, packaged=found).run(Moment.DRAIN).text == "exit code 4"
+    assert "has no attribute 'missing'" in Hooks(None, packaged=found).run(Moment.SHUTDOWN).text
+
+
+def test_an_entry_point_that_hangs_is_killed_at_its_time_limit(packaged, monkeypatch):
+    monkeypatch.setitem(MOMENTS, Moment.DRAIN, Rule(time_limit_s=1, on_failure=OnFailure.LOG))
+    failure = Hooks(None, packaged=packaged({"drain": "hang"})).run(Moment.DRAIN)
+    assert failure.text == "was ended after its time limit of 1 s"
+
+
+def test_an_entry_point_is_not_mistaken_for_a_module_in_the_working_directory(packaged, tmp_path, monkeypatch):
+    found = packaged({"drain": "note"})
+    (tmp_path / "our_hooks.py").write_text("raise SystemExit('the wrong one')\n")
+    monkeypatch.chdir(tmp_path)
+    assert Hooks(None, packaged=found).run(Moment.DRAIN) is None
+
+
+def test_looking_entry_points_up_loads_none_of_their_code(packaged, tmp_path):
+    packaged({"startup": "note"})
+    look = "import sys; from agent_hooks.entry_points import installed; print(len(installed()), 'our_hooks' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": f"{README.parents[1]}:{os.environ['PYTHONPATH']}"}
+    done = subprocess.run([sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
 
 
 def test_hooks_do_not_see_credentials_or_the_machine_s_own_settings(hook, tmp_path, monkeypatch):
