@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -200,7 +201,6 @@ def run(tasks: Sequence[Submission], conditions: Conditions, settings: Scaler) -
     """
     from clearml.automation import auto_scaler, cloud_driver
 
-    sys.modules["clearml"].Task.current_task = staticmethod(lambda: None)
     logging.getLogger("clearml.auto_scaler").setLevel(logging.CRITICAL)
     world = World(conditions, open=len(tasks))
     world.queues = {queue_of(offer): deque() for offer in conditions.offers}
@@ -237,13 +237,17 @@ def run(tasks: Sequence[Submission], conditions: Conditions, settings: Scaler) -
         queues={name: [(name, NO_CAP)] for name in offers},
     )
     driver = Driver(**dict.fromkeys(_fields(cloud_driver.CloudDriver), ""))
-    with patch.multiple(
-        auto_scaler,
-        sleep=sleep,
-        time=lambda: world.agenda.at,
-        Thread=NoThread,
-        Session=Session,
-        APIClient=lambda: Api(world),
+    with (
+        patch.dict(os.environ),  # it hands its server on by CLEARML_API_HOST and the like, to whoever is started later
+        patch.object(sys.modules["clearml"].Task, "current_task", staticmethod(lambda: None)),
+        patch.multiple(
+            auto_scaler,
+            sleep=sleep,
+            time=lambda: world.agenda.at,
+            Thread=NoThread,
+            Session=Session,
+            APIClient=lambda: Api(world),
+        ),
     ):
         scaler = auto_scaler.AutoScaler(config, driver, logging.getLogger("clearml.auto_scaler"))
         scaler.start()

@@ -1,4 +1,4 @@
-"""A private PostgreSQL, where there is one."""
+"""What all tests share: an environment that each leaves as it found it, and a private PostgreSQL, where there is one."""
 
 import os
 import pwd
@@ -10,6 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def environment_is_left_as_it_was() -> Iterator[None]:
+    """A test that leaves a variable behind breaks a distant one, which starts a process."""
+    before = dict(os.environ)
+    yield
+    names = os.environ.keys() | before.keys()
+    changed = {n for n in names - {"PYTEST_CURRENT_TEST"} if os.environ.get(n) != before.get(n)}
+    for name in changed:
+        os.environ.pop(name, None)
+    os.environ |= {name: before[name] for name in changed & before.keys()}
+    assert not changed, f"this test changed {sorted(changed)} for all that run after it"
 
 
 @pytest.fixture(scope="session")
