@@ -18,6 +18,7 @@
     │   ├── BadRequest          the resource is described wrongly: do not repeat, tell the operator
     │   └── UnknownProviderFault  anything else: repeat with growing delay, it may be passing
     ├── AgentUnusable           this machine cannot run agents as it is told to: end it, an operator must act
+    ├── AgentRefused            this task asks for what no agent of ours does: fail it, its user must act
     └── StoreError              the fleet's own memory
         └── NotLeading          another dispatcher holds the lead of this cluster: do not act
 
@@ -106,6 +107,10 @@ class UnknownProviderFault(ProviderError):
 
 class AgentUnusable(FleetError):
     """No task can run on this machine: the agent's mode, version or python is not there. End it; an operator must act."""
+
+
+class AgentRefused(FleetError):
+    """A task asks for a container that is not allowed or not there. No machine will do better; its user must change it."""
 
 
 class StoreError(FleetError):

@@ -1,4 +1,4 @@
-"""One thread reads the consoles of all agents from their pipes into their spools, and notices when an agent ends."""
+"""One thread reads the consoles of all agents into their spools, and notices when an agent ends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from fleet.supervisor.agents import Agent
 from fleet.supervisor.lines import Lines
 from fleet.supervisor.spool import Spool
 
@@ -24,13 +25,14 @@ class _Source:
 
     key: str
     output: int
-    process: int  # a pidfd: readable when the process has ended
+    end: int  # readable when the agent has ended
     spool: Spool
+    text: Callable[[bytes], bytes]
     lines: Lines = field(default_factory=Lines)
 
 
 class Console:
-    """`on_exit(key)` when an agent has ended (it is a zombie still), `on_end(key)` when its console is in the spool."""
+    """`on_exit(key)` when an agent has ended (a process is a zombie still), `on_end(key)` when its console is in the spool."""
 
     def __init__(
         self, on_text: Callable[[str], None], on_exit: Callable[[str], None], on_end: Callable[[str], None]
@@ -44,19 +46,19 @@ class Console:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
 
-    def add(self, key: str, output: int, pid: int, spool: Spool) -> None:
-        """Read `output` (which is ours from now on) into `spool` until it ends.
+    def add(self, key: str, agent: Agent, spool: Spool) -> None:
+        """Read its output (which is ours from now on) into `spool` until it ends.
 
         Raises:
-            OSError: no file descriptor left; `output` is closed.
+            OSError: no file descriptor left; its output is closed.
         """
-        os.set_blocking(output, False)
+        os.set_blocking(agent.output, False)
         try:
-            process = os.pidfd_open(pid)
+            end = agent.end()
         except OSError:
-            os.close(output)
+            os.close(agent.output)
             raise
-        source = _Source(key=key, output=output, process=process, spool=spool)
+        source = _Source(key=key, output=agent.output, end=end, spool=spool, text=agent.text)
         self._ask(lambda: self._register(source))
 
     def cut(self, key: str) -> None:
@@ -91,21 +93,21 @@ class Console:
     def _register(self, source: _Source) -> None:
         self._sources[source.key] = source
         self._selector.register(source.output, selectors.EVENT_READ, lambda: self._read(source))
-        self._selector.register(source.process, selectors.EVENT_READ, lambda: self._exited(source))
+        self._selector.register(source.end, selectors.EVENT_READ, lambda: self._exited(source))
 
     def _read(self, source: _Source) -> None:
         if source.key not in self._sources:  # cut a moment ago, in the same step
             return
         data = _read_now(source.output)
         if data:
-            self._keep(source, source.lines.feed(data))
+            self._keep(source, source.lines.feed(source.text(data)))
         elif data is not None:
             self._end(source.key)
 
     def _exited(self, source: _Source) -> None:
-        self._selector.unregister(source.process)
-        os.close(source.process)
-        source.process = -1
+        self._selector.unregister(source.end)
+        os.close(source.end)
+        source.end = -1
         self._on_exit(source.key)
 
     def _end(self, key: str) -> None:
@@ -113,7 +115,7 @@ class Console:
         if source is None:
             return
         while data := _read_now(source.output):
-            self._keep(source, source.lines.feed(data))
+            self._keep(source, source.lines.feed(source.text(data)))
         self._keep(source, source.lines.finish())
         self._selector.unregister(source.output)
         os.close(source.output)

@@ -11,6 +11,7 @@ from agent_hooks.host import HostReading
 from fleet.errors import FleetError
 from fleet.model import Gpu, Reason, RunResult, Task
 from fleet.queues.base import TaskState
+from fleet.supervisor.agents import Agent
 from fleet.wire import Heartbeat, Orders
 
 
@@ -100,6 +101,16 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The agent runs, or (`error`) cannot be started: not now, or (`is_final`) never."""
+
+    key: str
+    agent: Agent | None
+    error: str = ""
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
     """The server knows that the task is in progress."""
 
@@ -156,6 +167,7 @@ Event = (
     | Metered
     | StartedUp
     | Prepared
+    | Started
     | Announced
     | Exited
     | Silent

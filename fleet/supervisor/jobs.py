@@ -8,8 +8,8 @@ from datetime import datetime
 
 from fleet.model import Allocation, Gpu, Run, RunResult, Task
 from fleet.queues.base import TaskState, TaskStatus
+from fleet.supervisor.agents import Agent
 from fleet.supervisor.decide import Held, Overuse, Sighting, StopTask
-from fleet.supervisor.runner import Agent
 
 # How often in a row another worker must be seen on a task before ours gives way: one report may come late.
 ELSEWHERE_SIGHTINGS = 2
@@ -34,6 +34,7 @@ class Job:
     kill_at: datetime | None = None  # its grace is over
     cut_at: datetime | None = None  # its console should have ended
     exit_code: int | None = None
+    why: str | None = None  # of its end, where the exit code does not say it
     is_silent: bool = False  # its console has ended
     ended_at: datetime | None = None
     sighting: Sighting | None = None

@@ -89,7 +89,7 @@ class Supervisor:
             on_end=lambda key: report(events.Silent(key=key)),
         )
         self._moments = Moments(parts.hooks, report)
-        self._meter = Meter(parts.gpus, report)
+        self._meter = Meter(parts.gpus, parts.runner.mark_of, report)
         self._hints = Hints(parts.centre, lambda: report(events.Hinted()), self._contact.centre_answered)
         name = f"{enrolled.cluster}:{enrolled.resource}:{enrolled.instance}"
         self._own = Worker(id=name, task=None, queues=tuple(q.name for q in enrolled.queues), gpus=())
@@ -290,6 +290,8 @@ class Supervisor:
                     self._hurry("peek")  # more may wait than was shown
             case events.Prepared():
                 self._work.on_prepared(event.key, event.failure)
+            case events.Started():
+                self._work.on_started(event)
             case events.Announced():
                 if job := self._work.jobs.get(event.key):
                     job.announced_at = event.at

@@ -7,14 +7,13 @@ than this machine (inside a container), nothing is checked.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from agent_hooks.gpus import Gpus
 from fleet.supervisor.decide import Overuse
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Metered
 from fleet.supervisor.jobs import Job
-from fleet.supervisor.processes import mark_of
 from fleet.supervisor.shares import MIB_PER_GIB, limit_mib
 
 # Beyond the share: a CUDA context takes up to half a GiB before a program has asked for anything.
@@ -24,8 +23,9 @@ TOLERANCE_GIB = 0.5
 class Meter:
     """Called by the main thread alone."""
 
-    def __init__(self, gpus: Gpus, report: Report) -> None:
+    def __init__(self, gpus: Gpus, mark_of: Callable[[int], str | None], report: Report) -> None:
         self._gpus = gpus
+        self._mark_of = mark_of  # the allocation that a process belongs to
         self._report = report
         self._thread: threading.Thread | None = None
 
@@ -39,7 +39,7 @@ class Meter:
         def call() -> None:
             used: dict[str, float] = {}
             for process in self._gpus.processes():
-                if (mark := mark_of(process.pid)) in keys and mark:
+                if (mark := self._mark_of(process.pid)) in keys and mark:
                     used[mark] = used.get(mark, 0.0) + process.memory_gib
             self._report(Metered(asked=tuple(keys), used_gib=used))
 

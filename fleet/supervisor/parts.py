@@ -8,9 +8,9 @@ from pathlib import Path
 from agent_hooks.gpus import Gpus
 from agent_hooks.hooks import Hooks
 from fleet.queues.base import Claims
+from fleet.supervisor.agents import Agents
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.processes import Guard
-from fleet.supervisor.runner import Runner
 from fleet.wire import Enrolled
 
 
@@ -21,7 +21,7 @@ class Parts:
     enrolled: Enrolled
     centre: Centre
     claims: Claims
-    runner: Runner
+    runner: Agents
     guard: Guard
     gpus: Gpus
     hooks: Hooks

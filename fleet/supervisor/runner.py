@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from signal import Signals
@@ -21,7 +22,8 @@ from signal import Signals
 from fleet.errors import AgentUnusable
 from fleet.model import AgentSettings, Gpu, ServerAccess, Task
 from fleet.supervisor import shares
-from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, signal_group
+from fleet.supervisor.agents import Agent, Found, Order, Outcome
+from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, mark_of, signal_group
 
 # Of the environment that we were started in, the agents get all but what would speak for another identity or device.
 FOREIGN = ("FLEET_", "CLEARML_", "TRAINS_")
@@ -29,18 +31,8 @@ DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 NO_DEVICE = "none"  # what the stock agent itself sets for a CPU task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One agent to start."""
-
-    mark: str  # unlike that of any other allocation of this supervisor
-    task: Task
-    worker: str
-    gpus: tuple[Gpu, ...]
-
-
 @dataclass(slots=True, kw_only=True)
-class Agent:
+class Process:
     """A running agent, leader of its own process group, and the pipe that its console comes from."""
 
     mark: str
@@ -51,6 +43,12 @@ class Agent:
     def pid(self) -> int:
         return self.process.pid
 
+    def end(self) -> int:
+        return os.pidfd_open(self.pid)
+
+    def text(self, data: bytes) -> bytes:
+        return data
+
     def ask_to_end(self) -> None:
         signal_group(self.pid, Signals.SIGTERM)
 
@@ -60,7 +58,9 @@ class Agent:
 
 
 class Runner:
-    """Starts agents below `directory`; each allocation has its own part of it until `clean`."""
+    """Starts agents as processes, below `directory`; each allocation has its own part of it until `clean`."""
+
+    is_quick = True
 
     def __init__(self, settings: AgentSettings, access: ServerAccess, directory: Path, guard: Guard) -> None:
         self._settings = settings
@@ -85,7 +85,7 @@ class Runner:
         """The directory of one allocation. Short, because sockets are made in it, and their paths may have 107 bytes."""
         return self._directory / mark
 
-    def start(self, order: Order) -> Agent:
+    def start(self, order: Order) -> Process:
         """Start the agent. Called by the main thread alone: the kernel ties the child's life to that of the thread.
 
         Raises:
@@ -113,17 +113,30 @@ class Runner:
         finally:
             os.close(write_end)
         self._guard.add(process.pid)
-        return Agent(mark=order.mark, process=process, output=read_end)
+        return Process(mark=order.mark, process=process, output=read_end)
 
-    def bury(self, agent: Agent) -> int:
-        """Kill what is left of an agent that has ended, and give its exit code (negative: the signal that killed it)."""
+    def call_off(self, mark: str) -> None:
+        """Its start does not wait for anything."""
+
+    def bury(self, agent: Agent) -> Outcome:
+        assert isinstance(agent, Process)
         agent.kill()  # before the wait: until then its group's number cannot be given to strangers
         exit_code = agent.process.wait()
         self._guard.remove(agent.pid)
-        return exit_code
+        return Outcome(exit_code=exit_code)
 
     def clean(self, mark: str) -> None:
         shutil.rmtree(self.place(mark), ignore_errors=True)
+
+    def mark_of(self, pid: int) -> str | None:
+        return mark_of(pid)
+
+    def found(self) -> tuple[Found, ...]:
+        """None: the processes of a supervisor end with it (see `processes`)."""
+        return ()
+
+    def adopt(self, found: Found, since: datetime) -> Agent:
+        raise ProcessLookupError(f"agent {found.id} was a process, and ended with its supervisor")
 
 
 def check(settings: AgentSettings) -> None:

@@ -36,6 +36,7 @@ class Ending:
 
     exit_code: int | None  # None: its agent never started
     stop: StopTask | None  # None: by itself
+    why: str | None = None  # what the exit code does not say
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,7 +160,8 @@ class Sender:
         self._report(Settled(key=box.key, result=outcome))
 
     def _tell(self, task: Task, told: RunResult, ending: Ending) -> None:
-        why = ending.stop.reason.text if ending.stop else f"worker execution exit code {ending.exit_code}"
+        ended = f"worker execution exit code {ending.exit_code}{f': {ending.why}' if ending.why else ''}"
+        why = ending.stop.reason.text if ending.stop else ended
         if told is RunResult.COMPLETED:
             self._claims.completed(task.id, "worker execution done")
         elif told is RunResult.FAILED:

@@ -13,18 +13,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from agent_hooks.hooks import HookFailure, Moment
-from fleet.errors import FleetError
+from fleet.errors import AgentRefused, FleetError
 from fleet.model import Gpu, Run, RunResult
 from fleet.queues.base import Claims
+from fleet.supervisor.agents import Agent, Agents, Order
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
-from fleet.supervisor.decide import Claim, FailedStart, StopTask
+from fleet.supervisor.decide import MAX_STARTS, Claim, FailedStart, StopTask
 from fleet.supervisor.errands import Errands, Report, Urgency
-from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Watched
+from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Started, Watched
 from fleet.supervisor.jobs import Job, worker_name
 from fleet.supervisor.meter import overuse
 from fleet.supervisor.moments import Moments
-from fleet.supervisor.runner import Order, Runner, facts
+from fleet.supervisor.runner import facts
 from fleet.supervisor.sender import Ending, Outbox, Sender
 from fleet.supervisor.spool import Spool
 
@@ -43,7 +44,7 @@ class Work:
         instance: str,
         worker: str,
         claims: Claims,
-        runner: Runner,
+        runner: Agents,
         console: Console,
         sender: Sender,
         errands: Errands,
@@ -119,25 +120,52 @@ class Work:
             self._start(job)
 
     def _start(self, job: Job) -> None:
-        try:
-            agent = self._runner.start(Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus))
-        except (OSError, ValueError) as error:
-            self._failed_to_start(job, f"its agent could not be started: {error}")
+        order = Order(mark=job.key, task=job.task, worker=job.worker, gpus=job.gpus)
+
+        def call() -> Started:
+            try:
+                return Started(key=job.key, agent=self._runner.start(order))
+            except (OSError, ValueError, FleetError) as error:
+                is_final = isinstance(error, AgentRefused)
+                return Started(key=job.key, agent=None, error=str(error), is_final=is_final)
+
+        if self._runner.is_quick:
+            self.on_started(call())
+        else:  # an image may have to be pulled
+            threading.Thread(target=lambda: self._report(call()), name=f"start {job.key}", daemon=True).start()
+
+    def on_started(self, event: Started) -> None:
+        """Its agent runs, or cannot."""
+        job, agent = self.jobs[event.key], event.agent
+        if agent is None:
+            if job.stop:
+                self._end(job, None)
+            else:
+                self._failed_to_start(job, f"its agent could not be started: {event.error}", event.is_final)
             return
         try:
-            self._console.add(job.key, agent.output, agent.pid, self._spool_of[job.key])
+            self._console.add(job.key, agent, self._spool_of[job.key])
         except OSError as error:  # no file descriptor left
+            agent.kill()
             self._runner.bury(agent)
             self._failed_to_start(job, f"its console could not be read: {error}")
             return
         job.agent, job.started_at = agent, self._clock.now()
         self._sender.announce(job.key)
         log.info("agent started", extra={"task": job.task.id, "pid": agent.pid, "gpus": _indices(job)})
+        if job.stop:
+            self._ask_to_end(job, agent)
 
-    def _failed_to_start(self, job: Job, why: str) -> None:
+    def _ask_to_end(self, job: Job, agent: Agent) -> None:
+        agent.ask_to_end()
+        job.kill_at = self._clock.now() + self._stop_grace
+
+    def _failed_to_start(self, job: Job, why: str, is_final: bool = False) -> None:
         """What becomes of the task is decided elsewhere; see `decide`."""
         before = self.failed_starts.get(job.task.id)
         job.starts_failed = before.times + 1 if before else 1
+        if is_final:
+            job.starts_failed = max(job.starts_failed, MAX_STARTS)
         job.start_error = why
         self.failed_starts[job.task.id] = FailedStart(times=job.starts_failed, at=self._clock.now())
         log.warning("agent not started", extra={"task": job.task.id, "why": why, "times": job.starts_failed})
@@ -153,8 +181,9 @@ class Work:
         if job.start_error is not None:
             self._end(job, None)
         elif job.is_running and job.agent:
-            job.agent.ask_to_end()
-            job.kill_at = self._clock.now() + self._stop_grace
+            self._ask_to_end(job, job.agent)
+        else:
+            self._runner.call_off(job.key)
 
     def on_watched(self, event: Watched) -> None:
         for key in event.asked:
@@ -172,7 +201,8 @@ class Work:
         job = self.jobs[key]
         if job.agent is None:
             return
-        job.exit_code = self._runner.bury(job.agent)
+        outcome = self._runner.bury(job.agent)
+        job.exit_code, job.why = outcome.exit_code, outcome.why
         job.kill_at = None
         log.info("agent ended", extra={"task": job.task.id, "exit_code": job.exit_code})
         if job.is_silent:
@@ -188,7 +218,7 @@ class Work:
 
     def _after(self, job: Job) -> None:
         if job.exit_code and not job.stop:
-            self._say(job, f"process failed, exit code {job.exit_code}")
+            self._say(job, f"process failed, exit code {job.exit_code}{f': {job.why}' if job.why else ''}")
         given = {**facts(job.task, job.gpus), "FLEET_EXIT_CODE": str(job.exit_code)}
         self._moments.run(Moment.POST_TASK, given, lambda failure: CleanedUp(key=job.key, failure=failure))
 
@@ -207,7 +237,7 @@ class Work:
         self.unsettled[job.key] = job
         # An environment has thousands of files; nobody waits for them to be deleted.
         threading.Thread(target=self._runner.clean, args=(job.key,), daemon=True).start()
-        self._sender.finish(job.key, Ending(exit_code=exit_code, stop=job.stop))
+        self._sender.finish(job.key, Ending(exit_code=exit_code, stop=job.stop, why=job.why))
 
     def on_settled(self, key: str, result: RunResult) -> None:
         job = self.unsettled.pop(key)

@@ -11,6 +11,7 @@ import pytest
 from fleet.supervisor import spool as spool_module
 from fleet.supervisor.console import Console
 from fleet.supervisor.lines import LONGEST, Lines
+from fleet.supervisor.runner import Process
 from fleet.supervisor.spool import Spool
 from tests.waiting import wait_for
 
@@ -166,7 +167,7 @@ def run(console: Console, key: str, script: str, spool: Spool) -> subprocess.Pop
     read_end, write_end = os.pipe()
     process = subprocess.Popen(["/bin/sh", "-c", script], stdout=write_end, stderr=write_end)
     os.close(write_end)
-    console.add(key, read_end, process.pid, spool)
+    console.add(key, Process(mark=key, process=process, output=read_end), spool)
     return process
 
 

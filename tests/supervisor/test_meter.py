@@ -71,7 +71,7 @@ def test_all_processes_of_a_task_count_together_and_those_of_others_do_not(sleep
     holds = ((parent, 3.0), (child, 4.0), (os.getpid(), 5.0), (1, 6.0), (4_000_000, 7.0))
     gpus = SaidByTheDriver(tuple(GpuProcess(gpu="g0", pid=pid, memory_gib=gib) for pid, gib in holds))
     heard: list[Event] = []
-    meter = Meter(gpus, heard.append)
+    meter = Meter(gpus, mark_of, heard.append)
     meter.look(["a1", "a2"])
     wait_for(lambda: heard, 5)
     assert heard == [Metered(asked=("a1", "a2"), used_gib={"a1": 7.0})]

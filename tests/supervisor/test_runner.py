@@ -15,8 +15,9 @@ import pytest
 from fleet.errors import AgentUnusable
 from fleet.model import AgentSettings, Gpu, GpuNeed, ServerAccess, Task
 from fleet.supervisor import runner as runner_module
+from fleet.supervisor.agents import Order
 from fleet.supervisor.processes import Guard, adopt_orphans, kill_marked, reap_orphans
-from fleet.supervisor.runner import Order, Runner, check, command, conf, environment
+from fleet.supervisor.runner import Runner, check, command, conf, environment
 from tests.waiting import is_alive, wait_for
 
 ACCESS = ServerAccess(
@@ -180,7 +181,7 @@ def test_files_with_settings_are_for_their_owner_alone(runner, tmp_path):
     assert stat.S_IMODE((tmp_path / "work" / "clearml.conf").stat().st_mode) == 0o600
     agent = runner.start_script("echo $CLEARML_CONFIG_FILE; pwd; exit 7")
     assert read_all(agent.output).split() == [str(tmp_path / "work/clearml.conf"), str(tmp_path / "work/a1")]
-    assert runner.bury(agent) == 7
+    assert runner.bury(agent).exit_code == 7
     runner.clean("a1")
     assert not (tmp_path / "work" / "a1").exists()
 
@@ -198,7 +199,7 @@ def test_the_whole_group_ends_with_its_agent(runner):
 def test_what_left_the_group_is_found_by_its_mark(runner):
     agent = runner.start_script("setsid sleep 60 >/dev/null 2>&1 & echo $!", mark="a2")
     stranger = int(read_all(agent.output))
-    assert runner.bury(agent) == 0
+    assert runner.bury(agent).exit_code == 0
     wait_for(lambda: not is_alive(stranger), 5)
     assert kill_marked("a2") == 0
     reap_orphans(frozenset())
