@@ -26,6 +26,7 @@ class GpuReading:
     util: float | None = None  # 0..100 per cent
     memory_used_gib: float | None = None
     temperature_c: float | None = None
+    power_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +57,13 @@ class NvmlGpus:
         self._nvml: Any = None
 
     def read(self) -> tuple[GpuReading, ...]:
-        readings = (_read_one(nvml, index) for nvml, index in self._devices())
+        readings = (_read_one(nvml, index) for nvml, index in self.devices())
         return tuple(reading for reading in readings if reading is not None)
 
     def processes(self) -> tuple[GpuProcess, ...]:
-        return tuple(process for nvml, index in self._devices() for process in _processes_of(nvml, index))
+        return tuple(process for nvml, index in self.devices() for process in _processes_of(nvml, index))
 
-    def _devices(self) -> list[tuple[Any, int]]:
+    def devices(self) -> list[tuple[Any, int]]:
         """The library with each device's number; none where it does not answer."""
         nvml = self._open()
         if nvml is None:
@@ -101,6 +102,7 @@ def _read_one(nvml: Any, index: int) -> GpuReading | None:
         return None
     util = _optional(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
     heat = _optional(nvml, lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
+    power = _optional(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000)
     return GpuReading(
         index=index,
         uuid=uuid,
@@ -109,6 +111,7 @@ def _read_one(nvml: Any, index: int) -> GpuReading | None:
         util=util,
         memory_used_gib=memory.used / GIB,
         temperature_c=heat,
+        power_w=power,
     )
 
 
