@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agent_hooks.nearness import Links, links_between
+
 NVML_LIBRARY = "libnvidia-ml.so.1"
 GIB = 1024**3
+# A MIG device of GPU 0 has the indices 100, 101, ...; of GPU 1 it is 200, ...: no other device has them, and they stay the
+# same whatever becomes of the other GPUs.
+MIG_INDICES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
-    """One GPU now. What the driver does not say is None."""
+    """One GPU, or one MIG device of a GPU in MIG mode, now. What the driver does not say is None."""
 
     index: int
     uuid: str
@@ -25,8 +30,9 @@ class GpuReading:
     memory_gib: float
     util: float | None = None  # 0..100 per cent
     memory_used_gib: float | None = None
-    temperature_c: float | None = None
+    temperature_c: float | None = None  # of a MIG device: its GPU's, and so is its power
     power_w: float | None = None
+    parent: str | None = None  # of a MIG device: the uuid of its GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +41,23 @@ class GpuProcess:
 
     gpu: str  # uuid
     pid: int  # as this machine numbers its processes; in a container with numbers of its own it is somebody else's
-    memory_gib: float
+    memory_gib: float | None  # None: the driver does not tell
 
 
 class Gpus(Protocol):
     """Where GPUs are read from."""
 
     def read(self) -> tuple[GpuReading, ...]:
-        """All GPUs that answer, by index; one that fell off its bus is missing. Never raises."""
+        """All GPUs that answer, by index; one that fell off its bus is missing. Instead of a GPU in MIG mode there are
+        its MIG devices. Never raises."""
         ...
 
     def processes(self) -> tuple[GpuProcess, ...]:
-        """Which processes compute on them, as far as the driver says how much memory they hold. Never raises."""
+        """Which processes compute on them. Never raises."""
+        ...
+
+    def links(self) -> Links:
+        """How near GPUs are to each other. It changes with the hardware alone. Never raises."""
         ...
 
 
@@ -57,14 +68,22 @@ class NvmlGpus:
         self._nvml: Any = None
 
     def read(self) -> tuple[GpuReading, ...]:
-        readings = (_read_one(nvml, index) for nvml, index in self.devices())
+        readings = (_read_one(nvml, device) for nvml, device in self._offered())
         return tuple(reading for reading in readings if reading is not None)
 
     def processes(self) -> tuple[GpuProcess, ...]:
-        return tuple(process for nvml, index in self.devices() for process in _processes_of(nvml, index))
+        return tuple(process for nvml, device in self._offered() for process in _processes_of(nvml, device))
+
+    def links(self) -> Links:
+        offered = self._offered()
+        return links_between(offered[0][0], [(d.uuid, d.handle) for _, d in offered if not d.parent]) if offered else {}
+
+    def _offered(self) -> list[tuple[Any, _Device]]:
+        """The library with each device that tasks may be given, of the GPUs that answer."""
+        return [(nvml, device) for nvml, index in self.devices() for device in _devices_of(nvml, index)]
 
     def devices(self) -> list[tuple[Any, int]]:
-        """The library with each device's number; none where it does not answer."""
+        """The library with the number of each GPU, in MIG mode or not; none where it does not answer."""
         nvml = self._open()
         if nvml is None:
             return []
@@ -92,40 +111,87 @@ class NvmlGpus:
         return pynvml
 
 
-def _read_one(nvml: Any, index: int) -> GpuReading | None:
+@dataclass(frozen=True, slots=True)
+class _Device:
+    """What tasks may be given: a GPU, or a MIG device."""
+
+    index: int
+    uuid: str
+    handle: Any
+    parent: str | None = None  # uuid
+    parent_handle: Any = None
+
+
+def _devices_of(nvml: Any, index: int) -> list[_Device]:
+    """The GPU itself, or, in MIG mode, what it is divided into. Nothing of one that fell off its bus."""
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         uuid = _text(nvml.nvmlDeviceGetUUID(handle))
+    except nvml.NVMLError:
+        return []
+    try:
+        is_divided = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
+        most = nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if is_divided else 0
+    except nvml.NVMLError:  # a model that knows no MIG
+        is_divided, most = False, 0
+    if not is_divided:
+        return [_Device(index, uuid, handle)]
+    found = []
+    for number in range(most):
+        try:
+            mig = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
+            mig_uuid = _text(nvml.nvmlDeviceGetUUID(mig))
+        except nvml.NVMLError:  # numbers need not be without gaps
+            continue
+        found.append(_Device(MIG_INDICES * (index + 1) + number, mig_uuid, mig, uuid, handle))
+    return found
+
+
+def _read_one(nvml: Any, device: _Device) -> GpuReading | None:
+    handle = device.handle
+    try:
         model = _text(nvml.nvmlDeviceGetName(handle))
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        total, used = _memory(nvml, handle)
     except nvml.NVMLError:
         return None
     util = _optional(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu)
-    heat = _optional(nvml, lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))
-    power = _optional(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000)
+    whole = device.parent_handle or handle
+    heat = _optional(nvml, lambda: nvml.nvmlDeviceGetTemperature(whole, nvml.NVML_TEMPERATURE_GPU))
+    power = _optional(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(whole) / 1000)
     return GpuReading(
-        index=index,
-        uuid=uuid,
+        index=device.index,
+        uuid=device.uuid,
         model=model,
-        memory_gib=memory.total / GIB,
+        memory_gib=total / GIB,
         util=util,
-        memory_used_gib=memory.used / GIB,
+        memory_used_gib=used / GIB,
         temperature_c=heat,
         power_w=power,
+        parent=device.parent,
     )
 
 
-def _processes_of(nvml: Any, index: int) -> list[GpuProcess]:
+def _memory(nvml: Any, handle: Any) -> tuple[int, int]:
+    """Total and used, in bytes. What the driver keeps for itself is not counted as used, where it tells them apart.
+
+    Raises:
+        NVMLError: it does not answer at all.
+    """
     try:
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        uuid = _text(nvml.nvmlDeviceGetUUID(handle))
-        found = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
+    except nvml.NVMLError:  # drivers before 510
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+    return memory.total, memory.used
+
+
+def _processes_of(nvml: Any, device: _Device) -> list[GpuProcess]:
+    try:
+        found = nvml.nvmlDeviceGetComputeRunningProcesses(device.handle)
     except nvml.NVMLError:
         return []
     return [
-        GpuProcess(gpu=uuid, pid=process.pid, memory_gib=process.usedGpuMemory / GIB)
-        for process in found
-        if process.usedGpuMemory is not None
+        GpuProcess(gpu=device.uuid, pid=p.pid, memory_gib=None if p.usedGpuMemory is None else p.usedGpuMemory / GIB)
+        for p in found
     ]
 
 
@@ -152,6 +218,9 @@ class SimulatedGpus:
 
     def processes(self) -> tuple[GpuProcess, ...]:
         return ()  # nothing computes on what does not exist
+
+    def links(self) -> Links:
+        return {}
 
 
 def simulated(spec: str, owner: str = "") -> SimulatedGpus:

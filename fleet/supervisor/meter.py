@@ -39,7 +39,7 @@ class Meter:
         def call() -> None:
             used: dict[str, float] = {}
             for process in self._gpus.processes():
-                if (mark := self._mark_of(process.pid)) in keys and mark:
+                if process.memory_gib and (mark := self._mark_of(process.pid)) in keys and mark:
                     used[mark] = used.get(mark, 0.0) + process.memory_gib
             self._report(Metered(asked=tuple(keys), used_gib=used))
 

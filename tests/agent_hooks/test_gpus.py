@@ -23,6 +23,7 @@ gpus = NvmlGpus()
 for _ in sys.stdin:
     print(json.dumps([dataclasses.asdict(g) for g in gpus.read()]), 'pynvml' in sys.modules, flush=True)
     print(json.dumps([dataclasses.asdict(p) for p in gpus.processes()]), flush=True)
+    print(json.dumps([[*sorted(pair), near] for pair, near in gpus.links().items()]), flush=True)
 """
 
 
@@ -42,6 +43,7 @@ class Driver:
         self.process.stdin.flush()
         data, _ = self.process.stdout.readline().decode().rsplit(" ", 1)
         self.processes = [GpuProcess(**each) for each in json.loads(self.process.stdout.readline())]
+        self.links = json.loads(self.process.stdout.readline())
         return [GpuReading(**each) for each in json.loads(data)]
 
 
@@ -72,14 +74,54 @@ def test_gpus_are_read_through_pynvml(driver):
     assert (h100.index, h100.util, h100.temperature_c) == (1, None, 40)  # it does not tell how busy it is
 
 
-def test_the_memory_that_processes_hold_is_read_where_the_driver_tells_it(driver):
+def test_processes_are_read_with_the_memory_they_hold_where_the_driver_tells_it(driver):
     driver.read(f"{TWO}process|GPU-bbbb|7|2048\nprocess|GPU-aaaa|8|512\nprocess|GPU-bbbb|9|-\n")
     assert driver.processes == [
         GpuProcess(gpu="GPU-aaaa", pid=8, memory_gib=0.5),
         GpuProcess(gpu="GPU-bbbb", pid=7, memory_gib=2.0),
+        GpuProcess(gpu="GPU-bbbb", pid=9, memory_gib=None),
     ]
     driver.read("broken")
     assert driver.processes == []
+
+
+MIG = """GPU-aaaa|NVIDIA A100-SXM4-40GB|40960|87|-|31|0
+mig|GPU-aaaa|MIG-1111|1g.5gb|4864|13
+mig|GPU-aaaa|MIG-2222|3g.20gb|19968|2048
+process|MIG-2222|12|2035
+GPU-bbbb|NVIDIA A100-SXM4-40GB|40960|3|7|32|0
+GPU-cccc|NVIDIA A100-SXM4-40GB|40960|3|-|33|0
+migmode|GPU-cccc
+"""
+
+
+def test_a_gpu_in_mig_mode_is_what_it_is_divided_into(driver):
+    small, large, whole = driver.read(MIG)
+    assert small == GpuReading(
+        index=100,
+        uuid="MIG-1111",
+        model="NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        memory_gib=4864 / 1024,
+        memory_used_gib=13 / 1024,
+        temperature_c=31,  # its GPU's
+        parent="GPU-aaaa",
+    )
+    assert (large.index, large.uuid, large.memory_used_gib) == (101, "MIG-2222", 2.0)
+    assert (whole.index, whole.uuid, whole.parent) == (1, "GPU-bbbb", None)
+    assert [(p.gpu, p.pid) for p in driver.processes] == [("MIG-2222", 12)]
+    assert driver.links == []  # MIG devices are joined to nothing
+
+
+def test_how_near_gpus_are_to_each_other_is_read_from_nvlink_and_then_from_pcie(driver):
+    gpus = "".join(f"GPU-{name}|NVIDIA A100|40960|3|7|32|0\n" for name in "abcd")
+    driver.read(f"{gpus}link|GPU-a|GPU-b|nvlink\nlink|GPU-c|GPU-d|multiple\nlink|GPU-b|GPU-c|node\n")
+    far = [["GPU-a", "GPU-c", 3], ["GPU-a", "GPU-d", 3], ["GPU-b", "GPU-d", 3]]
+    assert sorted(driver.links) == sorted([["GPU-a", "GPU-b", 0], ["GPU-c", "GPU-d", 1], ["GPU-b", "GPU-c", 2], *far])
+
+
+def test_what_the_driver_keeps_of_the_memory_for_itself_is_not_in_use(driver):
+    (gpu,) = driver.read("GPU-aaaa|NVIDIA H200|143771|700|0|31|0\nreserved|GPU-aaaa|650\n")
+    assert gpu.memory_used_gib == 50 / 1024
 
 
 def test_a_gpu_that_is_lost_is_missing_and_the_others_keep_their_index(driver):
@@ -102,7 +144,7 @@ def test_a_machine_without_a_driver_has_no_gpus_and_does_not_load_pynvml():
     done = subprocess.run(
         [sys.executable, "-c", READER], env=environment, cwd=ROOT, input=b"\n", capture_output=True, check=True
     )
-    assert done.stdout == b"[] False\n[]\n"
+    assert done.stdout == b"[] False\n[]\n[]\n"
 
 
 def test_a_real_gpu_is_read_where_there_is_one():

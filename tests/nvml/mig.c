@@ -57,6 +57,22 @@ API int nvmlDeviceGetMemoryInfo(void *handle, unsigned long long *info) { /* tot
     return SUCCESS;
 }
 
+/* version, total, reserved, free, used. "reserved|GPU-aaaa|650": so many MiB of what is used are the driver's own. */
+API int nvmlDeviceGetMemoryInfo_v2(void *handle, unsigned long long *info) {
+    unsigned long long plain[3], reserved = 0;
+    char rest[LINE];
+    gpu g;
+    int code = nvmlDeviceGetMemoryInfo(handle, plain);
+    if (code) return code;
+    device_find(handle, &g);
+    if (!is_mig(handle) && state_line("reserved", g.uuid, rest, sizeof rest)) reserved = strtoull(rest, NULL, 10) << 20;
+    info[1] = plain[0];
+    info[2] = reserved;
+    info[3] = plain[1];
+    info[4] = plain[2] - reserved;
+    return SUCCESS;
+}
+
 API int nvmlDeviceGetMigMode(void *handle, unsigned *now, unsigned *next) {
     gpu g;
     mig m;
