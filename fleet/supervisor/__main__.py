@@ -3,6 +3,7 @@
     FLEET_CENTRE_URL  the dispatcher                 FLEET_DIR        where to work (default: a directory in the cache)
     FLEET_INSTANCE    which instance this is         FLEET_SIM_GPUS   simulated GPUs as JSON (absent: the real ones)
     FLEET_JOIN_TOKEN  to enrol with, once            FLEET_HOOKS_DIR  hooks (default: /etc/fleet/hooks)
+    FLEET_POWER       how the machine ends           FLEET_ALIVE_FILE  where a sign of life is left
 
 Exit codes: 0 ended as planned, 1 refused. Needs the base install only.
 """

@@ -142,8 +142,10 @@ class Supervisor:
             threading.Thread(target=_for_ever, args=(step,), name=name, daemon=True).start()
         self._calls.register(self._own)
         self._moments.run(Moment.STARTUP, {}, lambda failure: events.StartedUp(failure=failure))
+        self._parts.signs.ready(f"instance {self._parts.enrolled.instance}")
         while self._ending is None:
             _safely(self._turn)
+        self._parts.signs.ending(self._ending.text)
         self._say_goodbye(self._ending)
         return self._ending
 
@@ -159,6 +161,7 @@ class Supervisor:
         if is_last_look_due(state, self._policy):
             self._hurry("peek")
         self._ask_what_is_due(now)
+        self._parts.signs.alive()  # of a turn that was whole: a loop whose every turn fails is as good as hung
 
     def _next_events(self) -> list[events.Event]:
         """All that have come; waits for the first until something is due."""
@@ -373,7 +376,10 @@ class Supervisor:
     def _say_goodbye(self, reason: Reason) -> None:
         """Nothing is held. Each step may fail; the machine ends all the same."""
         log.info("ending", extra={"code": reason.code, "why": reason.text})
-        self._moments.tell(Moment.SHUTDOWN, {"FLEET_REASON": reason.text}).join()
+        hooks = self._moments.tell(Moment.SHUTDOWN, {"FLEET_REASON": reason.text})
+        while hooks.is_alive():
+            hooks.join(SHORTEST_BEAT.total_seconds())
+            self._parts.signs.alive()
         self._work.give_up()
         self._calls.unregister(self._own.id)
         deadline = self._clock.now() + GOODBYE_WITHIN

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent_hooks.gpus import Gpus
 from agent_hooks.hooks import Hooks
+from agent_hooks.signs import Signs
 from fleet.queues.base import Claims
 from fleet.supervisor.agents import Agents
 from fleet.supervisor.centre import Centre
@@ -26,3 +27,4 @@ class Parts:
     gpus: Gpus
     hooks: Hooks
     directory: Path
+    signs: Signs = field(default_factory=Signs)

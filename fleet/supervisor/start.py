@@ -15,7 +15,8 @@ from pathlib import Path
 from agent_hooks import gpus as sensed
 from agent_hooks import host
 from agent_hooks.hooks import Hooks
-from agent_hooks.power import ExitProcess
+from agent_hooks.power import ExitProcess, Power, power_of
+from agent_hooks.signs import Signs, signs_of
 from fleet import __version__
 from fleet.errors import AgentUnusable, CentreRefused, CentreUnreachable, ConfigError, FleetError
 from fleet.model import Reason
@@ -47,6 +48,8 @@ class Settings:
     directory: Path
     simulated_gpus: str | None
     hooks: Path
+    power: Power
+    signs: Signs
 
 
 def main() -> int:
@@ -79,13 +82,18 @@ def settings(environ: MutableMapping[str, str]) -> Settings:
         directory=Path(environ.get("FLEET_DIR") or Path.home() / ".cache" / "fleet" / instance),
         simulated_gpus=environ.get("FLEET_SIM_GPUS"),
         hooks=Path(environ.get("FLEET_HOOKS_DIR", "/etc/fleet/hooks")),
+        power=_power(environ.get("FLEET_POWER", "exit")),
+        signs=signs_of(environ),
     )
 
 
 def _run(settings: Settings) -> int:
     gpus = _gpus(settings)
     centre = Centre(settings.centre_url)
-    enrolled = _enroll(centre, settings, gpus)
+    try:
+        enrolled = _enroll(centre, settings, gpus)
+    except CentreUnreachable as error:
+        return _end_unwanted(settings.power, error)
     adopt_orphans()
     guard = Guard()
     directory = settings.directory.absolute() / "agents"
@@ -110,10 +118,24 @@ def _run(settings: Settings) -> int:
         gpus=gpus,
         hooks=Hooks(settings.hooks, facts),
         directory=directory,
+        signs=settings.signs,
     )
     reason = Supervisor(parts).run()
     log.info("ended", extra={"code": reason.code})
-    return ExitProcess().end()
+    return settings.power.end()
+
+
+def _power(word: str) -> Power:
+    try:
+        return power_of(word)
+    except ValueError as error:
+        raise ConfigError(f"FLEET_POWER: {error}") from error
+
+
+def _end_unwanted(power: Power, error: CentreUnreachable) -> int:
+    """Nobody let this machine in until its deadline: whoever starts us again would try for ever, so the machine ends."""
+    print(f"fleet supervise: {error}", file=sys.stderr)
+    return 1 if isinstance(power, ExitProcess) else power.end()
 
 
 def _gpus(settings: Settings) -> sensed.Gpus:

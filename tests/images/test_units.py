@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import shutil
 import subprocess
+import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 import typer.main
 
+from agent_hooks.signs import SIGN_EVERY_S, Signs
 from fleet.cli.app import app
 from fleet.cli.supervise import NEEDED
+from fleet.supervisor.loop import BURY_EVERY
+from fleet.supervisor.start import ENROLL_WITHIN_S
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "images" / "systemd").iterdir())
@@ -27,9 +33,11 @@ KNOWN = {
     | {"StartLimitIntervalSec", "StartLimitBurst", "StartLimitAction"},
     "Service": {"Type", "User", "Group", "WorkingDirectory", "Environment", "EnvironmentFile", "ExecStart"}
     | {"StateDirectory", "StateDirectoryMode", "Restart", "RestartSec", "RestartPreventExitStatus"}
-    | {"TimeoutStopSec", "KillMode", "OOMPolicy"}
+    | {"TimeoutStopSec", "KillMode", "OOMPolicy", "ExecCondition"}
+    | {"TimeoutStartSec", "WatchdogSec", "TimeoutAbortSec", "LimitCORE"}
+    | {"RuntimeDirectory", "RuntimeDirectoryMode", "RuntimeDirectoryPreserve"}
     | HARDENING,
-    "Timer": {"OnBootSec", "AccuracySec", "Unit"},
+    "Timer": {"OnBootSec", "OnUnitInactiveSec", "AccuracySec", "Unit"},
     "Install": {"WantedBy"},
 }
 
@@ -92,6 +100,54 @@ def test_the_timer_ends_the_machine_by_its_service() -> None:
     assert service["Service"]["ExecStart"][-1] == "/usr/bin/systemctl poweroff --force"
     named = {word for line in service["Service"]["ExecStart"] for word in line.split() if word.endswith(".service")}
     assert named == {"fleet-supervise.service"}
+
+
+def test_a_hung_supervisor_is_aborted_by_systemd_and_leaves_no_core_with_its_secrets() -> None:
+    service = unit("fleet-supervise.service")["Service"]
+    assert (service["Type"], service["WatchdogSec"], service["LimitCORE"]) == (["notify"], ["2min"], ["0"])
+    longest_sleep_of_the_loop, patience = BURY_EVERY.total_seconds(), 120
+    assert longest_sleep_of_the_loop + SIGN_EVERY_S < patience
+    assert Path("/run/fleet/alive").as_posix() in "".join(service["Environment"])
+    assert service["RuntimeDirectory"] == ["fleet"]
+    assert service["RuntimeDirectoryPreserve"] == ["yes"]  # a stamp that went with its supervisor would tell nothing
+
+
+def judged(tmp_path: Path, stamp: str | None, **seconds: str) -> bool:
+    """Whether the condition of the watch holds, so that it ends the machine; run by the shell, as systemd does."""
+    service = unit("fleet-watch.service")["Service"]
+    shell, option, script = shlex.split(service["ExecCondition"][0].replace("/run/fleet", str(tmp_path)))
+    environment = dict(pair.split("=") for pair in service["Environment"][0].split())
+    if stamp is not None:
+        (tmp_path / "alive").write_text(stamp)
+    command = [shell, option, script.replace("$$", "$")]
+    return subprocess.run(command, env={**environment, "PATH": os.defpath, **seconds}, check=False).returncode == 0
+
+
+def test_the_watch_ends_a_machine_whose_supervisor_was_silent_for_ten_minutes(tmp_path: Path) -> None:
+    now = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    assert not judged(tmp_path, f"{now - 590}\n")
+    assert judged(tmp_path, f"{now - 601}\n")
+    Signs(stamp=tmp_path / "alive").alive()
+    assert not judged(tmp_path, None)
+
+
+def test_the_watch_ends_a_machine_whose_supervisor_was_never_at_work_at_the_boot_deadline(tmp_path: Path) -> None:
+    up = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+    assert judged(tmp_path, None, FLEET_BOOT_S=str(up - 1))
+    assert not judged(tmp_path, None, FLEET_BOOT_S=str(up + 60))
+    assert unit("fleet-watch.service")["Service"]["Environment"] == ["FLEET_SILENT_S=600 FLEET_BOOT_S=1500"]
+    assert ENROLL_WITHIN_S < 1500
+
+
+def test_the_watch_asks_nobody_and_does_not_trust_a_clean_end() -> None:
+    timer, service = unit("fleet-watch.timer"), unit("fleet-watch.service")
+    assert timer["Timer"]["Unit"] == ["fleet-watch.service"]
+    assert timer["Install"]["WantedBy"] == ["timers.target"]
+    assert service["Service"]["ExecStart"] == [
+        "-/usr/bin/systemctl poweroff --force",
+        "/bin/sleep 120",
+        "/usr/bin/systemctl poweroff --force --force",
+    ]
 
 
 def test_a_supervisor_that_ends_takes_its_machine_with_it() -> None:
