@@ -76,10 +76,13 @@ class Hooks:
         directory: Path | None,
         facts: Mapping[str, str] | None = None,
         packaged: Sequence[Installed] | None = None,
+        at_startup: Sequence[Hook] = (),
     ) -> None:
-        """`facts`: of the machine, given to every hook. `packaged`: those of packages; None: those that are installed now."""
+        """`facts`: of the machine, given to every hook. `packaged`: those of packages; None: those that are installed now.
+        `at_startup`: run before all others when the machine starts."""
         self._directory = directory
         self._facts = dict(facts or {})
+        self._at_startup = tuple(at_startup)
         self._packaged = installed() if packaged is None else tuple(packaged)
 
     def of(self, moment: Moment) -> tuple[Hook, ...]:
@@ -90,7 +93,7 @@ class Hooks:
             for each in self._packaged
             if each.moment == moment
         ]
-        return (*files, *packaged)
+        return (*(self._at_startup if moment is Moment.STARTUP else ()), *files, *packaged)
 
     def _executables(self, moment: Moment) -> list[Path]:
         if self._directory is None:

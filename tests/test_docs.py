@@ -77,6 +77,7 @@ budget:
 agent:
   {STRANGE}: 1
   git: {{{STRANGE}: 1}}
+  venvs_cache: {{{STRANGE}: 1}}
   storage:
     {STRANGE}: 1
     s3: {{{STRANGE}: 1, buckets: [{{{STRANGE}: 1}}]}}
@@ -107,6 +108,7 @@ HEADINGS = {  # of docs/configuration.md -> the path in EVERYWHERE
     "queues.*.budget": "queues.train.budget",
     "agent": "agent",
     "agent.git": "agent.git",
+    "agent.venvs_cache": "agent.venvs_cache",
     "agent.storage": "agent.storage",
     "agent.storage.s3": "agent.storage.s3",
     "agent.storage.s3.buckets": "agent.storage.s3.buckets[0]",

@@ -193,7 +193,7 @@ class Centre:
         return EdgePolicy(
             server=self.access,
             queues=tuple(queues),
-            agent=config.agent,
+            agent=config.agent_of(instance.resource),
             idle_timeout=self._idle_timeout(instance, resource),
             poll_interval=config.poll_interval,
             heartbeat_interval=HEARTBEAT,

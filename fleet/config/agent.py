@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from enum import StrEnum
 
-from fleet.config.quantities import duration
+from fleet.config.quantities import duration, memory_gib
 from fleet.config.section import Section
 from fleet.model import AgentSettings
 
@@ -19,24 +19,79 @@ class Mode(StrEnum):
     DOCKER = "docker"
 
 
-def read_agent(part: Section) -> AgentSettings:
-    """Agent settings of the whole fleet. What is wrong is noted in `part`."""
-    lines = [*_git(part.section("git")), *_storage(part.section("storage"))]
-    conf = part.text("extra_conf", "")
-    mode = part.choice("mode", Mode, Mode.VENV)
+class PackageManager(StrEnum):
+    """What installs the requirements of a task."""
+
+    PIP = "pip"
+    CONDA = "conda"
+    POETRY = "poetry"
+    UV = "uv"
+
+
+def read_agent(part: Section, base: AgentSettings | None = None) -> AgentSettings:
+    """Agent settings of the whole fleet, or of one resource, which say only what is other than in `base`.
+
+    What is wrong is noted in `part`.
+    """
+    is_whole_fleet, base = base is None, base or AgentSettings()
+    folder = _cache_dir(part)
+    lines = [*_git(part.section("git")), *_storage(part.section("storage")), *_caches(part, folder)]
+    # The last of two lines on the same key counts: a resource over the fleet, and what is written out over all.
+    conf = "\n".join(filter(None, [base.extra_conf, *lines, part.text("extra_conf", "")]))
+    mode = part.choice("mode", Mode, Mode(base.mode))
     agent = AgentSettings(
         mode=mode.value,
-        image=part.text("image", None),
-        python=part.text("python", None),
-        version=part.text("version", None),
-        extra_conf="\n".join([*lines, conf]) if lines else conf,
-        environment=part.mapping("environment"),
-        stop_grace=part.read("stop_grace", duration, timedelta(seconds=10)),
+        image=part.text("image", base.image),
+        python=part.text("python", base.python),
+        version=part.text("version", base.version),
+        package_manager=_package_manager(part, base),
+        init_script=part.value("init_script", base.init_script),
+        extra_conf=conf,
+        environment={**base.environment, **_of_pip_and_uv(folder, mode), **part.mapping("environment")},
+        stop_grace=part.read("stop_grace", duration, base.stop_grace),
     )
-    if agent.mode == Mode.DOCKER and not agent.image:
+    if mode is Mode.DOCKER and not agent.image and (is_whole_fleet or part.has("mode")):
         part.wrong("image", "is missing: mode docker needs a default image")
     part.no_more()
     return agent
+
+
+def _package_manager(part: Section, base: AgentSettings) -> str | None:
+    if not part.has("package_manager"):
+        part.anything("package_manager")
+        return base.package_manager
+    return part.choice("package_manager", PackageManager, PackageManager.PIP).value
+
+
+def _cache_dir(part: Section) -> str | None:
+    folder = part.text("cache_dir", None)
+    if folder and not folder.startswith("/"):
+        part.wrong("cache_dir", "is not a whole path, as /scratch/clearml")
+    return folder
+
+
+def _of_pip_and_uv(folder: str | None, mode: Mode) -> dict[str, str]:
+    """Their own downloads; a container has them in other places."""
+    return (
+        {"PIP_CACHE_DIR": f"{folder}/pip", "UV_CACHE_DIR": f"{folder}/uv"} if folder and mode is not Mode.DOCKER else {}
+    )
+
+
+def _caches(part: Section, folder: str | None) -> list[str]:
+    """Where the tasks of a machine share what was downloaded and built, and how many environments are kept."""
+    venvs = part.section("venvs_cache")
+    entries = venvs.whole("max_entries", None)
+    free_gib = venvs.read("free_space_threshold", memory_gib, None)
+    path = venvs.text("path", f"{folder}/venvs-cache" if folder else None)
+    venvs.no_more()
+    settings: dict[str, object] = {
+        "vcs_cache.path": folder and f"{folder}/vcs-cache",
+        "pip_download_cache.path": folder and f"{folder}/pip-download-cache",
+        "venvs_cache.path": "" if entries == 0 else path,  # without a path the agent keeps none
+        "venvs_cache.max_entries": entries or None,
+        "venvs_cache.free_space_threshold_gb": free_gib,
+    }
+    return [f"agent.{key}: {json.dumps(value)}" for key, value in settings.items() if value is not None]
 
 
 def _git(part: Section) -> list[str]:

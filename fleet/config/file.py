@@ -90,7 +90,10 @@ def _text(path: str | Path) -> str:
 def _config(top: Section, origin: str) -> Config:
     top.require("resources", "queues")
     front = _front(top)
-    resources = tuple(_resource(name, part) for name, part in top.sections("resources"))
+    agent = read_agent(top.section("agent"))
+    machines = list(top.sections("resources"))
+    agents = {name: read_agent(part.section("agent"), agent) for name, part in machines}
+    resources = tuple(_resource(name, part) for name, part in machines)
     parts = list(top.sections("queues"))
     queues = tuple(_queue(name, part) for name, part in parts)
     budgets = {name: read_limits(part.section("budget")) for name, part in parts if part.has("budget")}
@@ -104,7 +107,8 @@ def _config(top: Section, origin: str) -> Config:
         advertise_url=front.advertise_url,
         poll_interval=top.read("poll_interval", _poll_interval, timedelta(seconds=2)),
         budget=replace(read_budget(top.section("budget")), queues=budgets),
-        agent=read_agent(top.section("agent")),
+        agent=agent,
+        agents={name: own for name, own in agents.items() if own != agent},
         resources=resources,
         queues=queues,
         fairness=top.choice("fairness", Fairness, Fairness.PRIORITY),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -69,3 +70,10 @@ class Config:
     queues: tuple[Queue, ...]  # in the order of the file
     fairness: Fairness = Fairness.PRIORITY
     starvation_after: timedelta | None = timedelta(minutes=30)  # None: never
+    agents: Mapping[str, AgentSettings] = field(
+        default_factory=dict
+    )  # of resources that want it otherwise than `agent`
+
+    def agent_of(self, resource: str) -> AgentSettings:
+        """How a machine of this resource runs agents."""
+        return self.agents.get(resource, self.agent)

@@ -15,6 +15,8 @@ class AgentSettings:
     image: str | None = None
     python: str | None = None  # the interpreter of the tasks; None = the agent's own
     version: str | None = None  # of clearml-agent; None = the one installed beside the supervisor
+    package_manager: str | None = None  # of mode venv: pip, conda, poetry or uv; None = the agent's own choice
+    init_script: str = field(default="", repr=False)  # bash, once before the first task
     extra_conf: str = field(default="", repr=False)  # appended to the agent's clearml.conf; may hold credentials
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_grace: timedelta = timedelta(seconds=10)  # between SIGTERM and SIGKILL

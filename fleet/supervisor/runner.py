@@ -23,6 +23,7 @@ from fleet.errors import AgentUnusable
 from fleet.model import AgentSettings, Gpu, ServerAccess, Task
 from fleet.supervisor import shares
 from fleet.supervisor.agents import Agent, Found, Order, Outcome
+from fleet.supervisor.private import write_private
 from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, mark_of, signal_group
 
 # Of the environment that we were started in, the agents get all but what would speak for another identity or device.
@@ -62,12 +63,20 @@ class Runner:
 
     is_quick = True
 
-    def __init__(self, settings: AgentSettings, access: ServerAccess, directory: Path, guard: Guard) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        access: ServerAccess,
+        directory: Path,
+        guard: Guard,
+        private: Path | None = None,
+    ) -> None:
+        """`private`: where files with credentials lie, in memory if the machine can; None: `directory`."""
         self._settings = settings
         self._access = access
         self._directory = directory
         self._guard = guard
-        self._conf = directory / "clearml.conf"
+        self._conf = (private or directory) / "clearml.conf"
 
     def prepare(self) -> None:
         """What all agents share, once, so that nothing but directories is made when a task has come.
@@ -78,8 +87,7 @@ class Runner:
         check(self._settings)
         shutil.rmtree(self._directory, ignore_errors=True)  # of a supervisor before us
         self._directory.mkdir(parents=True, mode=0o700)
-        with open(os.open(self._conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(conf(self._settings))
+        write_private(self._conf, conf(self._settings))
 
     def place(self, mark: str) -> Path:
         """The directory of one allocation. Short, because sockets are made in it, and their paths may have 107 bytes."""
@@ -92,6 +100,9 @@ class Runner:
             OSError: no process, no disk or no memory left; nothing was started.
             ValueError: something that cannot be put into an environment; nothing was started.
         """
+        if not self._conf.exists():  # what is in memory may go with its user's last session
+            self._conf.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_private(self._conf, conf(self._settings))
         place = self.place(order.mark)
         for part in ("tmp", "venvs"):
             (place / part).mkdir(parents=True, exist_ok=True)
@@ -149,6 +160,8 @@ def check(settings: AgentSettings) -> None:
         raise AgentUnusable("agent.mode docker is not available in this version; use venv or interpreter")
     if settings.mode not in ("venv", "interpreter"):
         raise AgentUnusable(f"agent.mode {settings.mode!r} is unknown; use venv or interpreter")
+    if settings.package_manager == "conda" and shutil.which("conda") is None:
+        raise AgentUnusable("agent.package_manager conda is not on this machine; put conda in the image, or use pip")
     if settings.python and shutil.which(settings.python) is None:
         raise AgentUnusable(f"agent.python {settings.python} is not on this machine; put it in the image")
     installed = _agent_version()
@@ -233,4 +246,6 @@ def conf(settings: AgentSettings) -> str:
             f"agent.python_binary: {json.dumps(str(shutil.which(settings.python)))}",
             "agent.ignore_requested_python_version: true",
         ]
+    if settings.package_manager:
+        lines.append(f"agent.package_manager.type: {json.dumps(settings.package_manager)}")
     return "\n".join([*lines, settings.extra_conf, ""])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import shutil
 import socket
 import sys
 import time
@@ -23,8 +24,10 @@ from fleet.model import Reason
 from fleet.queues.client import ClearMLServer
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.decide import FIRST_LOOK
+from fleet.supervisor.first import init_script
 from fleet.supervisor.loop import Supervisor
 from fleet.supervisor.parts import Parts
+from fleet.supervisor.private import hold, private_directory
 from fleet.supervisor.processes import Guard, adopt_orphans
 from fleet.supervisor.runner import Runner
 from fleet.supervisor.stats import gpus_of
@@ -89,6 +92,8 @@ def settings(environ: MutableMapping[str, str]) -> Settings:
 
 def _run(settings: Settings) -> int:
     gpus = _gpus(settings)
+    private = private_directory(settings.instance, os.environ, settings.directory.absolute() / "private")
+    hold(private)
     centre = Centre(settings.centre_url)
     try:
         enrolled = _enroll(centre, settings, gpus)
@@ -97,9 +102,10 @@ def _run(settings: Settings) -> int:
     adopt_orphans()
     guard = Guard()
     directory = settings.directory.absolute() / "agents"
-    runner = Runner(enrolled.agent, enrolled.server, directory, guard)
+    runner = Runner(enrolled.agent, enrolled.server, directory, guard, private)
     try:
         runner.prepare()
+        first = init_script(enrolled.agent.init_script, private)
     except (AgentUnusable, OSError) as error:
         guard.close()
         _say_unusable(centre, enrolled, str(error))
@@ -116,11 +122,12 @@ def _run(settings: Settings) -> int:
         runner=runner,
         guard=guard,
         gpus=gpus,
-        hooks=Hooks(settings.hooks, facts),
+        hooks=Hooks(settings.hooks, facts, at_startup=first),
         directory=directory,
         signs=settings.signs,
     )
     reason = Supervisor(parts).run()
+    shutil.rmtree(private, ignore_errors=True)
     log.info("ended", extra={"code": reason.code})
     return settings.power.end()
 

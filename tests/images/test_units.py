@@ -32,6 +32,7 @@ KNOWN = {
     "Unit": {"Description", "Wants", "After", "SuccessAction"}
     | {"StartLimitIntervalSec", "StartLimitBurst", "StartLimitAction"},
     "Service": {"Type", "User", "Group", "WorkingDirectory", "Environment", "EnvironmentFile", "ExecStart"}
+    | {"RuntimeDirectory", "RuntimeDirectoryMode", "RuntimeDirectoryPreserve"}
     | {"StateDirectory", "StateDirectoryMode", "Restart", "RestartSec", "RestartPreventExitStatus"}
     | {"TimeoutStopSec", "KillMode", "OOMPolicy", "ExecCondition"}
     | {"TimeoutStartSec", "WatchdogSec", "TimeoutAbortSec", "LimitCORE"}
