@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from enum import StrEnum
 
 from fleet.config.quantities import duration, memory_gib

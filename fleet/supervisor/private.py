@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -25,28 +26,32 @@ LOCK = "lock"  # held by the supervisor whose directory it is
 FORGOTTEN_AFTER_S = 24 * 3600.0
 
 
-def private_directory(instance: str, environ: Mapping[str, str], otherwise: Path) -> Path:
-    """Make this instance's directory (mode 0700, ours) in memory, or `otherwise`. Of a supervisor before us it is kept.
+def private_directory(instance: str, environ: Mapping[str, str], work: Path) -> Path:
+    """Make this instance's directory (mode 0700, ours) in memory, or in `work`, the directory that it works in.
+
+    Of a supervisor before us that worked there it is kept.
 
     Those of other instances that nobody has used for a day are deleted: a supervisor that is killed leaves its own behind.
 
     Raises:
         ConfigError: FLEET_RUN_DIR cannot be used, or another supervisor of this instance runs here.
-        OSError: nor can `otherwise`.
+        OSError: nor can `work`.
     """
+    # Two fleets on one machine may call an instance the same; the directory that they work in differs.
+    name = f"{instance}-{zlib.crc32(os.fsencode(work)):08x}"
     if named := environ.get("FLEET_RUN_DIR"):
-        return _named(Path(named), instance)
+        return _named(Path(named), name)
     for parent in _candidates(environ):
         try:
-            found = _ours(parent, instance)
+            found = _ours(parent, name)
         except OSError:
             continue
         if found:
-            _forget_others(parent, instance)
+            _forget_others(parent, name)
             return found
-    log.warning("no place in memory for credentials", extra={"on_disk": otherwise, "to_choose_one": "FLEET_RUN_DIR"})
-    otherwise.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return otherwise
+    log.warning("no place in memory for credentials", extra={"on_disk": work, "to_choose_one": "FLEET_RUN_DIR"})
+    (work / "private").mkdir(parents=True, exist_ok=True, mode=0o700)
+    return work / "private"
 
 
 def hold(directory: Path) -> int:
@@ -60,9 +65,7 @@ def hold(directory: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(lock)
-        raise ConfigError(
-            f"another supervisor of instance {directory.name} runs on this machine; end it first"
-        ) from error
+        raise ConfigError(f"another supervisor runs here already ({directory} is in use); end it first") from error
     return lock
 
 
@@ -75,15 +78,15 @@ def write_private(path: Path, text: str) -> None:
     new.rename(path)
 
 
-def _named(parent: Path, instance: str) -> Path:
+def _named(parent: Path, name: str) -> Path:
     """As the operator says, whether in memory or not."""
     try:
-        found = _ours(parent.absolute(), instance)
+        found = _ours(parent.absolute(), name)
     except OSError as error:
         raise ConfigError(f"FLEET_RUN_DIR {parent}: {error.strerror}; name a directory that we may write to") from error
     if found is None:
         raise ConfigError(f"FLEET_RUN_DIR {parent}: others may write to it; name a directory of ours or of root alone")
-    _forget_others(parent, instance)
+    _forget_others(parent, name)
     return found
 
 
@@ -102,13 +105,13 @@ def _is_in_memory(path: Path) -> bool:
     return max(enumerate(over), key=lambda each: (len(each[1][0]), each[0]))[1][1] in IN_MEMORY if over else False
 
 
-def _ours(parent: Path, instance: str) -> Path | None:
+def _ours(parent: Path, name: str) -> Path | None:
     """The directory of this instance. None: in /dev/shm anybody may have made one of this name before us."""
     parent.mkdir(exist_ok=True, mode=0o700, parents=True)
     above = parent.lstat()
     if not stat.S_ISDIR(above.st_mode) or above.st_uid not in (0, os.geteuid()) or above.st_mode & 0o022:
         return None
-    directory = parent / instance
+    directory = parent / name
     directory.mkdir(exist_ok=True, mode=0o700)
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
@@ -117,9 +120,9 @@ def _ours(parent: Path, instance: str) -> Path | None:
     return directory
 
 
-def _forget_others(parent: Path, instance: str) -> None:
+def _forget_others(parent: Path, ours: str) -> None:
     for other in parent.iterdir():
-        if other.name == instance or not (other / LOCK).exists():
+        if other.name == ours or not (other / LOCK).exists():
             continue
         if time.time() - other.stat().st_mtime > FORGOTTEN_AFTER_S and not _is_held(other):
             shutil.rmtree(other, ignore_errors=True)

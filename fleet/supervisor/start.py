@@ -92,7 +92,7 @@ def settings(environ: MutableMapping[str, str]) -> Settings:
 
 def _run(settings: Settings) -> int:
     gpus = _gpus(settings)
-    private = private_directory(settings.instance, os.environ, settings.directory.absolute() / "private")
+    private = private_directory(settings.instance, os.environ, settings.directory.absolute())
     hold(private)
     centre = Centre(settings.centre_url)
     try:

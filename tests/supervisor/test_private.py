@@ -30,24 +30,31 @@ def test_the_unit_s_place_in_memory_is_taken_first_then_the_user_s(mounts, tmp_p
     environ = {"RUNTIME_DIRECTORY": f"{tmp_path}/unit/fleet", "XDG_RUNTIME_DIR": f"{tmp_path}/user"}
     mounts("unit", "user")
     found = private_directory("i1", environ, tmp_path / "disk")
-    assert found == tmp_path / "unit/fleet/i1"
+    assert found.parent == tmp_path / "unit/fleet"
     assert stat.S_IMODE(found.stat().st_mode) == 0o700
     mounts("user")
-    assert private_directory("i1", environ, tmp_path / "disk") == tmp_path / "user/fleet/i1"
+    assert private_directory("i1", environ, tmp_path / "disk").parent == tmp_path / "user/fleet"
+
+
+def test_it_is_found_again_by_whoever_works_in_the_same_directory_and_by_nobody_else(tmp_path):
+    environ = {"FLEET_RUN_DIR": str(tmp_path)}
+    first, again = (private_directory("i1", environ, Path("/var/lib/one")) for _ in range(2))
+    other = private_directory("i1", environ, Path("/var/lib/two"))
+    assert first == again != other
 
 
 def test_without_a_place_in_memory_it_is_the_disk_and_the_log_says_so(mounts, tmp_path, caplog):
     mounts()
     found = private_directory("i1", {"XDG_RUNTIME_DIR": str(tmp_path)}, tmp_path / "disk")
-    assert (found, stat.S_IMODE(found.stat().st_mode)) == (tmp_path / "disk", 0o700)
+    assert (found, stat.S_IMODE(found.stat().st_mode)) == (tmp_path / "disk/private", 0o700)
     assert [record.message for record in caplog.records] == ["no place in memory for credentials"]
 
 
 def test_what_the_operator_names_is_taken_or_refused_in_one_line(tmp_path):
-    assert private_directory("i1", {"FLEET_RUN_DIR": f"{tmp_path}/a"}, tmp_path) == tmp_path / "a/i1"
+    assert private_directory("i1", {"FLEET_RUN_DIR": f"{tmp_path}/a"}, tmp_path).parent == tmp_path / "a"
     (tmp_path / "file").touch()
     with pytest.raises(
-        ConfigError, match="^FLEET_RUN_DIR .*/file: File exists; name a directory that we may write to$"
+        ConfigError, match=r"^FLEET_RUN_DIR .*/file: File exists; name a directory that we may write to$"
     ):
         private_directory("i1", {"FLEET_RUN_DIR": f"{tmp_path}/file"}, tmp_path)
 
@@ -58,11 +65,17 @@ def test_a_place_that_others_can_write_to_is_not_trusted(mounts, tmp_path):
     with pytest.raises(ConfigError, match="others may write to it"):
         private_directory("i1", {"FLEET_RUN_DIR": f"{tmp_path}/run"}, tmp_path)
     mounts("run")
-    assert private_directory("i1", {"RUNTIME_DIRECTORY": f"{tmp_path}/run"}, tmp_path / "disk") == tmp_path / "disk"
+    assert (
+        private_directory("i1", {"RUNTIME_DIRECTORY": f"{tmp_path}/run"}, tmp_path / "disk")
+        == tmp_path / "disk/private"
+    )
     (tmp_path / "run").chmod(0o700)
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "run" / "i1").symlink_to(tmp_path / "elsewhere")
-    assert private_directory("i1", {"RUNTIME_DIRECTORY": f"{tmp_path}/run"}, tmp_path / "disk") == tmp_path / "disk"
+    environ = {"RUNTIME_DIRECTORY": f"{tmp_path}/run"}
+    made = private_directory("i1", environ, tmp_path / "disk")
+    made.rmdir()
+    made.symlink_to(tmp_path / "elsewhere")
+    assert private_directory("i1", environ, tmp_path / "disk") == tmp_path / "disk/private"
 
 
 HOLD = "import sys, time; from pathlib import Path; from fleet.supervisor.private import hold; hold(Path(sys.argv[1])); print(1, flush=True); time.sleep(60)"
@@ -71,7 +84,7 @@ HOLD = "import sys, time; from pathlib import Path; from fleet.supervisor.privat
 def test_two_supervisors_of_one_instance_do_not_share_a_machine(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        with pytest.raises(ConfigError, match="^another supervisor of instance .* runs on this machine; end it first$"):
+        with pytest.raises(ConfigError, match=r"^another supervisor runs here already \(.* is in use\); end it first$"):
             hold(tmp_path)
         other.kill()
     os.close(hold(tmp_path))
@@ -87,7 +100,7 @@ def test_what_a_killed_supervisor_left_is_deleted_a_day_later(tmp_path):
         os.utime(each, (0, 0))
     (tmp_path / "run" / "a stranger's").mkdir()
     private_directory("now", environ, tmp_path)
-    left = {path.name for path in (tmp_path / "run").iterdir()}
+    left = {path.name.partition("-")[0] for path in (tmp_path / "run").iterdir()}
     assert left == {"now", "young", "used", "a stranger's"}
     os.close(lock)
 
