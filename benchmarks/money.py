@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks import clearml_scaler
 from benchmarks.clearml_scaler import Scaler
 from benchmarks.figures import line, percentile
+from benchmarks.foresight import best_within
 from benchmarks.shapes import Bill, Conditions, Habits, ShapeSimulation
 from benchmarks.workloads import QUEUE, RESOURCE, Workload, proportional, real, workloads
 from fleet.dispatcher.parts import Policy
@@ -33,6 +34,7 @@ SHAPES = {
     "own_width_idle_10min": ("cluster-autoscaler, a pool for each width", Habits(idle_s=600, poll_s=10, is_kept_to_width=True)),
     "own_width_idle_5min": ("Ray or dstack, a pool for each width", Habits(idle_s=300, poll_s=5, is_kept_to_width=True)),
 }  # fmt: skip
+WAIT_GOAL_S = 50.0
 CLEARML = {"clearml_as_it_comes": Scaler(), "clearml_poll_1min_idle_10min": Scaler(idle_min=10, poll_min=1.0)}
 
 
@@ -52,7 +54,21 @@ def measure(is_quick: bool) -> Iterator[str]:
         if not offers or (is_quick and prices != "proportional"):
             continue
         for workload in workloads(max(offer.gpus for offer in offers), is_quick):
-            yield from lines("money", prices, workload, Conditions(offers=offers))
+            conditions = Conditions(offers=offers)
+            yield from lines("money", prices, workload, conditions)
+            if prices == "proportional":
+                yield _foresight(workload, conditions)
+
+
+def _foresight(workload: Workload, conditions: Conditions) -> str:
+    seen = best_within(workload.tasks, conditions.boot_s, WAIT_GOAL_S)
+    return line(
+        f"money.proportional.{workload.name.replace(' ', '_')}.who_knows_the_future",
+        lower_bound_usd(setting_of(workload, conditions)) * (1 + seen.over_bound_percent / 100),
+        "US dollars",
+        over_bound_percent=seen.over_bound_percent,
+        wait_mean_s=seen.wait_mean_s,
+    )
 
 
 def lines(name: str, prices: str, workload: Workload, conditions: Conditions, **facts: Any) -> Iterator[str]:
