@@ -77,7 +77,7 @@ class Supervisor:
         self._calls = Calls(
             claims=parts.claims,
             centre=parts.centre,
-            gpus=parts.gpus,
+            senses=parts.senses,
             contact=self._contact,
             clock=self._clock,
             report=report,
@@ -106,6 +106,7 @@ class Supervisor:
             stop_grace=enrolled.agent.stop_grace,
             spools=parts.directory / "spool",
             report=report,
+            why_sick=parts.senses.why_sick,
         )
         self._policy = first_policy(enrolled)
         self._gpus, self._cpus = self._calls.sense(), cpus()
@@ -183,7 +184,8 @@ class Supervisor:
         return State(
             at=now,
             enrolled_at=self._enrolled_at,
-            gpus=self._gpus,
+            gpus=tuple(gpu for gpu in self._gpus if not gpu.sick),
+            sick={gpu.uuid: gpu.sick for gpu in self._gpus if gpu.sick},
             cpus=self._cpus,
             held=tuple(job.held for job in self._work.jobs.values()),
             unsent=frozenset(job.task.id for job in self._work.unsettled.values()),
@@ -274,6 +276,10 @@ class Supervisor:
                 log.warning("call failed", extra={"call": event.errand, "error": str(event.error)})
             case events.Sensed():
                 self._gpus, self._host = event.gpus, event.host
+            case events.Ailing():
+                self._gpus = event.gpus
+                self._hurry("report")
+                self._hurry("beat")
             case events.Metered():
                 self._work.on_metered(event)
             case events.StartedUp():

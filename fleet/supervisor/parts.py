@@ -12,6 +12,7 @@ from fleet.queues.base import Claims
 from fleet.supervisor.agents import Agents
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.processes import Guard
+from fleet.supervisor.senses import Senses
 from fleet.wire import Enrolled
 
 
@@ -27,4 +28,5 @@ class Parts:
     gpus: Gpus
     hooks: Hooks
     directory: Path
+    senses: Senses
     signs: Signs = field(default_factory=Signs)

@@ -39,7 +39,7 @@ def test_gpus_that_give_back_what_was_written_pass(library, tmp_path):
     ("how", "why"),
     [
         ("init", "cuInit says CUDA error 999"),
-        ("wrong", "1 of 16777216 words came back from its memory other than they were written"),
+        ("wrong", "64 MiB came back from its memory other than they were written"),
     ],
 )
 def test_a_gpu_that_fails_is_sick_and_its_neighbour_is_not(library, tmp_path, how: str, why: str):
