@@ -27,7 +27,6 @@ from fleet.config import Config, Embedded
 from fleet.dispatcher.loop import Loop
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
-from fleet.errors import ConfigError
 from fleet.model import Instance, Reason, Resource, ServerAccess
 from fleet.planner.minimum import is_kept
 from fleet.queues.client import ClearMLServer
@@ -60,7 +59,6 @@ class Centre:
             ConfigError: the port is taken, a provider is not there, a directory cannot be used.
             StoreError: a database cannot be opened.
         """
-        refuse_unkept_promises(config)
         self.state: StateDir = state_of(config)
         self.state.prepare()
         self._lock = self.state.lock() if with_dispatcher else None
@@ -200,19 +198,6 @@ class Centre:
             contact_timeout=CONTACT_TIMEOUT,
             max_lifetime=resource.max_lifetime if resource else None,
         )
-
-
-def refuse_unkept_promises(config: Config) -> None:
-    """A limit that is written but not kept is worse than none: say so before anything is launched.
-
-    Raises:
-        ConfigError: the fleet file asks for what this version does not do.
-    """
-    problems = []
-    if config.agent.mode == "docker":
-        problems.append("agent.mode: docker is not in this version of fleet; use venv or interpreter")
-    if problems:
-        raise ConfigError(*(f"{config.origin}: {p}" for p in problems))
 
 
 def _with_port(config: Config, port: int) -> Config:

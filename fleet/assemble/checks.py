@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from agent_hooks.gpus import NvmlGpus
 from fleet.assemble.access import access_of
-from fleet.assemble.centre import refuse_unkept_promises
 from fleet.assemble.listening import Listener
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
@@ -36,9 +35,8 @@ def check_runnable(config: Config) -> None:
     """That a dispatcher would start with this fleet file.
 
     Raises:
-        ConfigError: it asks for what this version does not do, or for a provider that is not here.
+        ConfigError: it asks for a provider that is not here.
     """
-    refuse_unkept_promises(config)
     providers = providers_of(config, state_of(config))
     for resource in config.resources:
         if resource.provider == "local":  # the others would ask a cloud
@@ -49,7 +47,6 @@ def examine(load: Callable[[], Config]) -> Iterator[Check]:
     """Every check, as far as the ones before allow."""
     try:
         config = load()
-        refuse_unkept_promises(config)  # the providers have a line each
     except ConfigError as error:
         yield Check(name="fleet file", found="wrong", fix="; ".join(error.problems))
         return

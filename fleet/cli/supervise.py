@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -18,11 +16,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(supervise)
 
 
-def supervise(
-    metrics_file: Annotated[
-        Path | None, typer.Option("--metrics-file", help="Write readings there, for Prometheus' textfile collector.")
-    ] = None,
-) -> None:
+def supervise() -> None:
     """Run the supervisor of this machine.
 
     It allocates the GPUs to tasks, and ends the machine when it is idle.
@@ -34,7 +28,5 @@ def supervise(
             f"{', '.join(missing)} not set; a supervisor is started by the first-boot script of a machine that fleet "
             "launched (for this machine's own GPUs: `fleet up`)"
         )
-    if metrics_file:
-        os.environ["FLEET_METRICS_FILE"] = str(metrics_file.absolute())
     # A new process image: months of supervision should not carry the command line's imports in memory.
     os.execv(sys.executable, [sys.executable, "-m", "fleet.supervisor"])

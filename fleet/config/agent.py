@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 
+from fleet.config.containers import read_containers
 from fleet.config.quantities import duration, memory_gib
 from fleet.config.section import Section
 from fleet.model import AgentSettings
@@ -34,13 +35,16 @@ def read_agent(part: Section, base: AgentSettings | None = None) -> AgentSetting
     """
     is_whole_fleet, base = base is None, base or AgentSettings()
     folder = _cache_dir(part)
-    lines = [*_git(part.section("git")), *_storage(part.section("storage")), *_caches(part, folder)]
+    mode = part.choice("mode", Mode, Mode(base.mode))
+    # In a container the agent's caches have places of their own, and `cache_dir` is what is mounted there.
+    inside = None if mode is Mode.DOCKER else folder
+    lines = [*_git(part.section("git")), *_storage(part.section("storage")), *_caches(part, inside)]
     # The last of two lines on the same key counts: a resource over the fleet, and what is written out over all.
     conf = "\n".join(filter(None, [base.extra_conf, *lines, part.text("extra_conf", "")]))
-    mode = part.choice("mode", Mode, Mode(base.mode))
     agent = AgentSettings(
         mode=mode.value,
         image=part.text("image", base.image),
+        docker=read_containers(part.section("docker"), base.docker, folder),
         python=part.text("python", base.python),
         version=part.text("version", base.version),
         package_manager=_package_manager(part, base),

@@ -88,14 +88,12 @@ def _cluster(hyper: Section, notes: list[str]) -> str:
 
 def _agent(hyper: Section, conf: Section, notes: list[str]) -> dict[str, Any]:
     image, *arguments = (hyper.text("default_docker_image", None) or "").split() or [""]
-    lines = (
-        [f"agent.default_docker.arguments: {yaml.dump(arguments, default_flow_style=True).strip()}"]
-        if arguments
-        else []
-    )
+    lines: list[str] = []
     for key in ("extra_clearml_conf", "extra_trains_conf"):
         lines += [_clean(conf, key, notes)] if _is_given(conf, key) else []
     agent: dict[str, Any] = {"mode": "docker", "image": image} if image else {"mode": "venv"}
+    if arguments:
+        agent["docker"] = {"arguments": " ".join(arguments)}
     user = hyper.text("git_user", None) if _is_given(hyper, "git_user") else None
     if _is_given(hyper, "git_pass"):
         agent["git"] = {"user": user or "git", "token": "${AGENT_GIT_PASS}"}

@@ -34,7 +34,7 @@ from fleet.model.plans import (
 from fleet.model.reason import Reason
 from fleet.model.remembered import Event, QueueView, Run, RunResult, View
 from fleet.model.there import TAKING_TASKS, Allocation, Gpu, Instance, InstanceState, Standing
-from fleet.model.told import AgentSettings, ServerAccess
+from fleet.model.told import AgentSettings, ContainerSettings, ServerAccess
 from fleet.model.wanted import (
     MOST_GPUS,
     NOMINAL_MEMORY,
@@ -53,6 +53,7 @@ from fleet.model.wanted import (
 __all__ = [
     "Action",
     "AgentSettings",
+    "ContainerSettings",
     "Allocation",
     "Backoff",
     "Band",

@@ -21,9 +21,6 @@ class Gpu:
     util: float | None = None  # 0..100 per cent
     memory_used_gib: float | None = None
     temperature_c: float | None = None
-    power_w: float | None = None
-    sick: str | None = None  # why nothing may compute on it; None: it is in service
-    warning: str | None = None  # what people should know of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

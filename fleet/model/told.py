@@ -8,11 +8,23 @@ from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSettings:
+    """How agents run in containers, with mode docker."""
+
+    network: str = "host"  # host, bridge or none, where the task does not say
+    shm_gib: float = 8.0  # /dev/shm, through which data loaders pass batches; the engine's own 64 MiB are too few
+    arguments: str = ""  # as for `docker run`; those of the task come after them
+    cache: str | None = None  # directory of pip, git and environment caches; None = in the supervisor's own
+    prune_above: float = 0.85  # of the engine's disk in use: from there on unused images of tasks are removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """How a supervisor runs agents; the same for every task of a resource."""
 
     mode: str = "venv"  # venv: build an environment for each task; interpreter: use `python` as it is; docker
-    image: str | None = None
+    image: str | None = None  # of tasks that name none, with mode docker
+    docker: ContainerSettings = field(default_factory=ContainerSettings)
     python: str | None = None  # the interpreter of the tasks; None = the agent's own
     version: str | None = None  # of clearml-agent; None = the one installed beside the supervisor
     package_manager: str | None = None  # of mode venv: pip, conda, poetry or uv; None = the agent's own choice

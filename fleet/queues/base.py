@@ -55,6 +55,16 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContainer:
+    """The container that a task asks for (the SDK's `set_base_docker`), and whether its code comes from git."""
+
+    image: str = ""
+    arguments: str = ""  # as for `docker run`
+    setup_script: str = ""  # shell, before the agent
+    has_repository: bool = False
+
+
 class Demand(Protocol):
     """The dispatcher's eyes on the queues, and the way back into them."""
 

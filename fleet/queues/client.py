@@ -8,13 +8,13 @@ from datetime import datetime
 
 from fleet.errors import ServerRefused, ServerUnreachable
 from fleet.model import Queue, ServerAccess, Task
-from fleet.queues.base import LogLine, Script, TaskState
+from fleet.queues.base import LogLine, Script, TaskContainer, TaskState
 from fleet.queues.demand import WaitingList
 from fleet.queues.desk import FrontDesk
 from fleet.queues.directory import Directory
 from fleet.queues.logs import packets
 from fleet.queues.returns import NOT_IN_QUEUE, Returns
-from fleet.queues.tasks import records
+from fleet.queues.tasks import read_container, records
 from fleet.queues.transport import PATIENCE_S, Transport
 
 NO_SUCH_TASK = 101
@@ -92,6 +92,10 @@ class ClearMLServer:
 
     def states(self, tasks: Sequence[str]) -> Mapping[str, TaskState]:
         return {id_: record.state for id_, record in records(self._transport, tasks).items()}
+
+    def container(self, task: str) -> TaskContainer:
+        """The container that this task asks for."""
+        return read_container(self._transport, task)
 
     def started(self, task: str, worker: str, why: str) -> None:
         self._change("started", task, why, f"pulled by {worker}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.queues.answers import Answer
-from fleet.queues.base import TaskState, TaskStatus
+from fleet.queues.base import TaskContainer, TaskState, TaskStatus
 from fleet.queues.transport import Transport
 
 CHUNK = 250  # ids in one call: answers stay small, and below the page that a server gives without being asked
@@ -22,6 +22,13 @@ FIELDS = (
     "last_update",
     "runtime._abort_callback_timeout",
     "runtime._abort_callback_completed",
+)
+CONTAINER_FIELDS = (
+    "container.image",
+    "container.arguments",
+    "container.setup_shell_script",
+    "execution.docker_cmd",
+    "script.repository",
 )
 
 
@@ -46,6 +53,22 @@ def records(transport: Transport, ids: Sequence[str]) -> dict[str, Record]:
         body = {"id": unique[start : start + CHUNK], "only_fields": list(FIELDS), "search_hidden": True}
         found |= {r.state.id: r for r in map(read_record, transport.call("tasks.get_all", body).objects("tasks"))}
     return found
+
+
+def read_container(transport: Transport, id_: str) -> TaskContainer:
+    """The container of one task; without any wish if it does not exist."""
+    body = {"id": [id_], "only_fields": ["id", *CONTAINER_FIELDS], "search_hidden": True}
+    for task in transport.call("tasks.get_all", body).objects("tasks"):
+        container = task.object("container")
+        # What tasks of old SDKs have: image and arguments in one line.
+        image, _, arguments = task.object("execution").text("docker_cmd", "").strip().partition(" ")
+        return TaskContainer(
+            image=container.text("image", "").strip() or image,
+            arguments=container.text("arguments", "") or arguments,
+            setup_script=container.text("setup_shell_script", ""),
+            has_repository=bool(task.object("script").text("repository", "")),
+        )
+    return TaskContainer()
 
 
 def queued(transport: Transport) -> Iterator[Record]:

@@ -97,6 +97,22 @@ class Agents(Protocol):
         """
         ...
 
+    def sweep(self) -> None:
+        """Remove what earlier supervisors left and nobody has adopted. After `prepare`.
+
+        Raises:
+            AgentUnusable: it cannot be removed, and may hold what new tasks need.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """What takes long and need not be done before the first task is claimed; in a thread of its own.
+
+        Raises:
+            AgentUnusable: as `prepare`.
+        """
+        ...
+
     def start(self, order: Order) -> Agent:
         """Start one.
 
@@ -117,6 +133,10 @@ class Agents(Protocol):
         """Delete what its allocation left on this machine. May take long."""
         ...
 
+    def close(self) -> None:
+        """The supervisor ends: leave nothing. May take long."""
+        ...
+
     def place(self, mark: str) -> Path:
         """The directory of one allocation."""
         ...
@@ -126,11 +146,15 @@ class Agents(Protocol):
         ...
 
     def found(self) -> tuple[Found, ...]:
-        """What earlier supervisors of this instance left. To be asked before `prepare`, which removes all that was not adopted."""
+        """What earlier supervisors of this instance left, ended or not. After `prepare`.
+
+        Raises:
+            OSError: whoever knows does not answer.
+        """
         ...
 
     def adopt(self, found: Found, since: datetime) -> Agent:
-        """Take it over, with what it has printed since then.
+        """Take it over, with what it has printed since then. Before `sweep`.
 
         Raises:
             OSError: it is gone, or cannot be read; nothing was changed.

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from agent_hooks.gpus import Gpus
+from agent_hooks.host import Host
 from fleet.errors import CentreRefused, ServerRefused
 from fleet.model import Gpu, Queue, Reason
 from fleet.queues.base import Claims
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.errands import Errands, Report, Urgency
-from fleet.supervisor.events import Ailing, Event, Ordered, Peeked, Refused, Sensed, Watched
+from fleet.supervisor.events import Event, Ordered, Peeked, Refused, Sensed, Watched
 from fleet.supervisor.jobs import Job
-from fleet.supervisor.senses import Senses
-from fleet.supervisor.stats import machine_stats
+from fleet.supervisor.stats import gpus_of, machine_stats
 from fleet.wire import Heartbeat
 
 log = logging.getLogger(__name__)
@@ -57,11 +58,11 @@ class Calls:
     """One errand at a time for the server, one for the centre."""
 
     def __init__(
-        self, *, claims: Claims, centre: Centre, senses: Senses, contact: Contact, clock: Clock, report: Report
+        self, *, claims: Claims, centre: Centre, gpus: Gpus, contact: Contact, clock: Clock, report: Report
     ) -> None:
-        self._claims, self._centre, self._senses = claims, centre, senses
+        self._claims, self._centre, self._gpus = claims, centre, gpus
         self._contact, self._clock = contact, clock
-        self._report = report
+        self._host = Host()
         self.server = Errands(report)
         self.dispatcher = Errands(report)
 
@@ -107,8 +108,7 @@ class Calls:
         """Read the machine, and report all workers with it."""
 
         def call() -> Event:
-            gpus, host = self._senses.read(tasks=sum(worker.task is not None for worker in workers))
-            self._senses.listen(lambda gpus: self._report(Ailing(gpus=gpus)))
+            gpus, host = gpus_of(self._gpus.read()), self._host.read()
             for worker in workers:
                 own = [gpu for gpu in gpus if gpu.uuid in worker.gpus]
                 try:
@@ -124,7 +124,7 @@ class Calls:
 
     def sense(self) -> tuple[Gpu, ...]:
         """The GPUs now; for the start, before there is anything to wait for."""
-        return self._senses.gpus()
+        return gpus_of(self._gpus.read())
 
     def beat(self, facts: Heartbeat) -> None:
         """Tell the dispatcher; the answer is its orders."""

@@ -92,9 +92,8 @@ class State:
 
     at: datetime
     enrolled_at: datetime
-    gpus: tuple[Gpu, ...]  # that work now and are in service
+    gpus: tuple[Gpu, ...]  # that work now
     cpus: int
-    sick: Mapping[str, str] = field(default_factory=dict)  # GPUs out of service (uuids), and why
     held: tuple[Held, ...] = ()
     unsent: frozenset[str] = frozenset()  # ended tasks of which the server does not have the log or the result yet
     waiting: tuple[Task, ...] = ()
@@ -289,7 +288,7 @@ def _stops(state: State, end: Reason | None) -> list[StopTask]:
     for held in state.held:
         if held.is_stopping:
             continue
-        stop = _stop_of(held, end, state.at) or _stop_of_sick(held, state.sick)
+        stop = _stop_of(held, end, state.at)
         if stop:
             stops.append(stop)
     return stops
@@ -307,17 +306,6 @@ def _stop_of(held: Held, end: Reason | None, at: datetime) -> StopTask | None:
     if held.overuse and held.overuse.times > OVERUSES_BORNE:
         return StopTask(task=task, reason=_too_much_memory(held.task, held.overuse), then=RunResult.FAILED)
     return None
-
-
-def _stop_of_sick(held: Held, sick: Mapping[str, str]) -> StopTask | None:
-    why = next((sick[gpu] for gpu in held.gpus if gpu in sick), None)
-    return sick_stop(held.task, why) if why else None
-
-
-def sick_stop(task: Task, why: str) -> StopTask:
-    """A GPU of this task is sick: whatever becomes of the task there is not its own doing."""
-    reason = Reason(code="gpu_sick", text=f"a GPU that it holds is sick: {why}", task=task.id, queue=task.queue)
-    return StopTask(task=task.id, reason=reason, then=RunResult.REQUEUED)
 
 
 def _too_much_memory(task: Task, overuse: Overuse) -> Reason:

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from agent_hooks.hooks import HookFailure, Moment
 from agent_hooks.host import HostReading, cpus
-from fleet.errors import CentreUnreachable, FleetError
+from fleet.errors import AgentUnusable, CentreUnreachable, FleetError
 from fleet.model import Reason, Task
 from fleet.supervisor import events
 from fleet.supervisor.calls import Calls, Contact, Worker, worker_of
@@ -77,7 +77,7 @@ class Supervisor:
         self._calls = Calls(
             claims=parts.claims,
             centre=parts.centre,
-            senses=parts.senses,
+            gpus=parts.gpus,
             contact=self._contact,
             clock=self._clock,
             report=report,
@@ -106,7 +106,6 @@ class Supervisor:
             stop_grace=enrolled.agent.stop_grace,
             spools=parts.directory / "spool",
             report=report,
-            why_sick=parts.senses.why_sick,
         )
         self._policy = first_policy(enrolled)
         self._gpus, self._cpus = self._calls.sense(), cpus()
@@ -142,6 +141,7 @@ class Supervisor:
         for name, step in steps.items():
             threading.Thread(target=_for_ever, args=(step,), name=name, daemon=True).start()
         self._calls.register(self._own)
+        threading.Thread(target=self._warm_up, name="warm up", daemon=True).start()
         self._moments.run(Moment.STARTUP, {}, lambda failure: events.StartedUp(failure=failure))
         self._parts.signs.ready(f"instance {self._parts.enrolled.instance}")
         while self._ending is None:
@@ -149,6 +149,12 @@ class Supervisor:
         self._parts.signs.ending(self._ending.text)
         self._say_goodbye(self._ending)
         return self._ending
+
+    def _warm_up(self) -> None:
+        try:
+            self._parts.runner.warm_up()
+        except AgentUnusable as error:
+            self._inbox.put(events.Refused(reason=Reason(code="agent_unusable", text=str(error))))
 
     def _turn(self) -> None:
         """Take in what happened, decide, act, and wait for what happens next."""
@@ -184,8 +190,7 @@ class Supervisor:
         return State(
             at=now,
             enrolled_at=self._enrolled_at,
-            gpus=tuple(gpu for gpu in self._gpus if not gpu.sick),
-            sick={gpu.uuid: gpu.sick for gpu in self._gpus if gpu.sick},
+            gpus=self._gpus,
             cpus=self._cpus,
             held=tuple(job.held for job in self._work.jobs.values()),
             unsent=frozenset(job.task.id for job in self._work.unsettled.values()),
@@ -276,10 +281,6 @@ class Supervisor:
                 log.warning("call failed", extra={"call": event.errand, "error": str(event.error)})
             case events.Sensed():
                 self._gpus, self._host = event.gpus, event.host
-            case events.Ailing():
-                self._gpus = event.gpus
-                self._hurry("report")
-                self._hurry("beat")
             case events.Metered():
                 self._work.on_metered(event)
             case events.StartedUp():
@@ -400,6 +401,7 @@ class Supervisor:
                 break
         self._calls.server.wait_until_done(LAST_REPORTS_WITHIN_S)
         self._parts.guard.close()
+        self._parts.runner.close()
 
 
 def _for_ever(step: Callable[[], None]) -> None:

@@ -12,7 +12,6 @@ from fleet.queues.base import Claims
 from fleet.supervisor.agents import Agents
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.processes import Guard
-from fleet.supervisor.senses import Senses
 from fleet.wire import Enrolled
 
 
@@ -28,5 +27,4 @@ class Parts:
     gpus: Gpus
     hooks: Hooks
     directory: Path
-    senses: Senses
     signs: Signs = field(default_factory=Signs)

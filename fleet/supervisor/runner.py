@@ -126,6 +126,15 @@ class Runner:
         self._guard.add(process.pid)
         return Process(mark=order.mark, process=process, output=read_end)
 
+    def sweep(self) -> None:
+        """Nothing of an earlier supervisor is left: see `found`."""
+
+    def warm_up(self) -> None:
+        """Nothing takes long."""
+
+    def close(self) -> None:
+        """Nothing is left: the guard sees to it."""
+
     def call_off(self, mark: str) -> None:
         """Its start does not wait for anything."""
 
@@ -156,10 +165,8 @@ def check(settings: AgentSettings) -> None:
     Raises:
         AgentUnusable: it cannot.
     """
-    if settings.mode == "docker":
-        raise AgentUnusable("agent.mode docker is not available in this version; use venv or interpreter")
     if settings.mode not in ("venv", "interpreter"):
-        raise AgentUnusable(f"agent.mode {settings.mode!r} is unknown; use venv or interpreter")
+        raise AgentUnusable(f"agent.mode {settings.mode!r} is unknown; use venv, interpreter or docker")
     if settings.package_manager == "conda" and shutil.which("conda") is None:
         raise AgentUnusable("agent.package_manager conda is not on this machine; put conda in the image, or use pip")
     if settings.python and shutil.which(settings.python) is None:
@@ -189,11 +196,22 @@ def environment(
 ) -> dict[str, str]:
     """The whole environment of one agent, and so of its task. `ours`: that of the supervisor."""
     kept = {key: value for key, value in ours.items() if not key.startswith(FOREIGN) and key not in DEVICES}
-    devices = ",".join(gpu.uuid or str(gpu.index) for gpu in order.gpus) or NO_DEVICE
     return {
         **kept,
         **_python(settings),
-        **shares.hints(order.task, order.gpus, {**kept, **settings.environment}),
+        **told(settings, access, order, kept),
+        "CLEARML_CONFIG_FILE": str(conf_file),
+        # Agents that share this directory destroy each other's environments.
+        "CLEARML_AGENT__AGENT__VENVS_DIR": json.dumps(str(place / "venvs")),
+        "TMPDIR": str(place / "tmp"),
+    }
+
+
+def told(settings: AgentSettings, access: ServerAccess, order: Order, known: Mapping[str, str]) -> dict[str, str]:
+    """What an agent is told wherever it runs, and what is secret of it. `known`: what its environment says already."""
+    devices = ",".join(gpu.uuid or str(gpu.index) for gpu in order.gpus) or NO_DEVICE
+    return {
+        **shares.hints(order.task, order.gpus, {**known, **settings.environment}),
         **settings.environment,
         **dict.fromkeys(DEVICES, devices),
         **facts(order.task, order.gpus),
@@ -204,10 +222,6 @@ def environment(
         "CLEARML_API_ACCESS_KEY": access.access_key,
         "CLEARML_API_SECRET_KEY": access.secret_key,
         "CLEARML_WORKER_ID": order.worker,
-        "CLEARML_CONFIG_FILE": str(conf_file),
-        # Agents that share this directory destroy each other's environments.
-        "CLEARML_AGENT__AGENT__VENVS_DIR": json.dumps(str(place / "venvs")),
-        "TMPDIR": str(place / "tmp"),
         "PYTHONUNBUFFERED": "1",  # a console that is seen as it happens
     }
 

@@ -15,8 +15,7 @@ from datetime import datetime
 
 from fleet.errors import ServerError, ServerRefused
 from fleet.model import RunResult, Task
-from fleet.queues.base import Claims, TaskState, TaskStatus
-from fleet.queues.returns import OURS
+from fleet.queues.base import Claims, TaskState
 from fleet.supervisor.decide import StopTask
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Announced, Settled
@@ -154,13 +153,13 @@ class Sender:
         self._on_answer()
         told = verdict(ending.exit_code, ending.stop, now)
         if told:
-            self._try("result", box, lambda: self._tell(box.task, told, ending, now))
+            self._try("result", box, lambda: self._tell(box.task, told, ending))
         box.spool.remove()
         outcome = result(told, now)
         log.info("task settled", extra={"task": box.task.id, "result": outcome, "was": _status(now)})
         self._report(Settled(key=box.key, result=outcome))
 
-    def _tell(self, task: Task, told: RunResult, ending: Ending, now: TaskState | None) -> None:
+    def _tell(self, task: Task, told: RunResult, ending: Ending) -> None:
         ended = f"worker execution exit code {ending.exit_code}{f': {ending.why}' if ending.why else ''}"
         why = ending.stop.reason.text if ending.stop else ended
         if told is RunResult.COMPLETED:
@@ -170,8 +169,6 @@ class Sender:
         elif told is RunResult.STOPPED:
             self._claims.stopped(task.id, why)
         else:
-            if now and now.status is TaskStatus.FAILED:  # a final state, but not one that its user chose
-                self._claims.stopped(task.id, f"{OURS}: {why}")
             self._claims.put_back(task.id, task.queue, why)
 
     def _try(self, what: str, box: Outbox, call: Callable[[], None]) -> None:

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from agent_hooks import gpus as sensed
 from agent_hooks import host
-from agent_hooks.acceptance import try_gpus
-from agent_hooks.health import Health, NoHealth, NvmlHealth
 from agent_hooks.hooks import Hooks
 from agent_hooks.power import ExitProcess, Power, power_of
 from agent_hooks.signs import Signs, signs_of
@@ -24,6 +22,7 @@ from fleet import __version__
 from fleet.errors import AgentUnusable, CentreRefused, CentreUnreachable, ConfigError, FleetError
 from fleet.model import Reason
 from fleet.queues.client import ClearMLServer
+from fleet.supervisor.agents import Agents
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.decide import FIRST_LOOK
 from fleet.supervisor.first import init_script
@@ -32,7 +31,6 @@ from fleet.supervisor.parts import Parts
 from fleet.supervisor.private import hold, private_directory
 from fleet.supervisor.processes import Guard, adopt_orphans
 from fleet.supervisor.runner import Runner
-from fleet.supervisor.senses import Senses
 from fleet.supervisor.stats import gpus_of
 from fleet.wire import Enroll, Enrolled, Heartbeat
 
@@ -54,7 +52,6 @@ class Settings:
     directory: Path
     simulated_gpus: str | None
     hooks: Path
-    metrics_file: Path | None
     power: Power
     signs: Signs
 
@@ -89,7 +86,6 @@ def settings(environ: MutableMapping[str, str]) -> Settings:
         directory=Path(environ.get("FLEET_DIR") or Path.home() / ".cache" / "fleet" / instance),
         simulated_gpus=environ.get("FLEET_SIM_GPUS"),
         hooks=Path(environ.get("FLEET_HOOKS_DIR", "/etc/fleet/hooks")),
-        metrics_file=Path(file) if (file := environ.get("FLEET_METRICS_FILE")) else None,
         power=_power(environ.get("FLEET_POWER", "exit")),
         signs=signs_of(environ),
     )
@@ -107,9 +103,11 @@ def _run(settings: Settings) -> int:
     adopt_orphans()
     guard = Guard()
     directory = settings.directory.absolute() / "agents"
-    runner = Runner(enrolled.agent, enrolled.server, directory, guard, private)
+    claims = ClearMLServer(enrolled.server, first_entries=FIRST_LOOK)
+    runner = _agents(enrolled, directory, guard, private, claims)
     try:
         runner.prepare()
+        runner.sweep()
         first = init_script(enrolled.agent.init_script, private)
     except (AgentUnusable, OSError) as error:
         guard.close()
@@ -123,13 +121,12 @@ def _run(settings: Settings) -> int:
     parts = Parts(
         enrolled=enrolled,
         centre=centre,
-        claims=ClearMLServer(enrolled.server, first_entries=FIRST_LOOK),
+        claims=claims,
         runner=runner,
         guard=guard,
         gpus=gpus,
         hooks=Hooks(settings.hooks, facts, at_startup=first),
         directory=directory,
-        senses=Senses(gpus, _health(gpus, enrolled), settings.metrics_file),
         signs=settings.signs,
     )
     reason = Supervisor(parts).run()
@@ -151,6 +148,16 @@ def _end_unwanted(power: Power, error: CentreUnreachable) -> int:
     return 1 if isinstance(power, ExitProcess) else power.end()
 
 
+def _agents(enrolled: Enrolled, directory: Path, guard: Guard, private: Path, server: ClearMLServer) -> Agents:
+    """Processes, or containers: what is only for these is loaded only then."""
+    if enrolled.agent.mode != "docker":
+        return Runner(enrolled.agent, enrolled.server, directory, guard, private)
+    from fleet.supervisor.containers import Containers, Owner
+
+    owner = Owner(cluster=enrolled.cluster, instance=enrolled.instance)
+    return Containers(enrolled.agent, enrolled.server, owner, directory, private, server.container)
+
+
 def _gpus(settings: Settings) -> sensed.Gpus:
     if settings.simulated_gpus is None:
         return sensed.NvmlGpus()
@@ -158,17 +165,6 @@ def _gpus(settings: Settings) -> sensed.Gpus:
         return sensed.simulated(settings.simulated_gpus, settings.instance)
     except ValueError as error:
         raise ConfigError(f"FLEET_SIM_GPUS: {error}") from error
-
-
-def _health(gpus: sensed.Gpus, enrolled: Enrolled) -> Health:
-    """Who knows how the GPUs are, once each that nobody uses has been tried."""
-    if not isinstance(gpus, sensed.NvmlGpus):
-        return NoHealth()
-    health = NvmlHealth(gpus, enrolled.min_driver)
-    in_use = {process.gpu for process in gpus.processes()}
-    for finding in try_gpus([reading.uuid for reading in gpus.read() if reading.uuid not in in_use]):
-        health.keep(finding)
-    return health
 
 
 def _enroll(centre: Centre, settings: Settings, gpus: sensed.Gpus) -> Enrolled:

@@ -21,7 +21,6 @@ def gpus_of(readings: Sequence[GpuReading]) -> tuple[Gpu, ...]:
             util=r.util,
             memory_used_gib=r.memory_used_gib,
             temperature_c=r.temperature_c,
-            power_w=r.power_w,
         )
         for r in readings
     )

@@ -16,8 +16,6 @@ def verdict(exit_code: int | None, stop: StopTask | None, now: TaskState | None)
         return None
     if stop and exit_code is None:
         return stop.then if now.status in (TaskStatus.QUEUED, TaskStatus.IN_PROGRESS) else None
-    if stop and stop.reason.code == "gpu_sick" and now.status is TaskStatus.FAILED:
-        return stop.then  # said by the script as it died: it cannot know why
     if now.status not in (TaskStatus.IN_PROGRESS, TaskStatus.UNKNOWN):
         return None  # the script, or somebody else, has said it already
     if stop:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from fleet.queues.base import Claims
 from fleet.supervisor.agents import Agent, Agents, Order
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
-from fleet.supervisor.decide import MAX_STARTS, Claim, FailedStart, StopTask, sick_stop
+from fleet.supervisor.decide import MAX_STARTS, Claim, FailedStart, StopTask
 from fleet.supervisor.errands import Errands, Report, Urgency
 from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Started, Watched
 from fleet.supervisor.jobs import Job, worker_name
@@ -53,13 +53,11 @@ class Work:
         stop_grace: timedelta,
         spools: Path,
         report: Report,
-        why_sick: Callable[[Sequence[Gpu]], str | None] = lambda gpus: None,
     ) -> None:
         self._instance, self._worker = instance, worker
         self._claims, self._runner, self._console = claims, runner, console
         self._sender, self._errands, self._moments = sender, errands, moments
         self._clock, self._stop_grace, self._spools, self._report = clock, stop_grace, spools, report
-        self._why_sick = why_sick
         self._count = 0
         self._spool_of: dict[str, Spool] = {}
         self.jobs: dict[str, Job] = {}  # that hold their GPUs
@@ -228,8 +226,6 @@ class Work:
         job = self.jobs[key]
         if failure:
             log.warning("hook failed", extra={"task": job.task.id, "hook": failure.hook, "why": failure.text})
-        if job.exit_code and job.stop is None and (why := self._why_sick(job.gpus)):
-            job.stop = sick_stop(job.task, why)  # it died of its GPU before anybody could stop it
         self._end(job, job.exit_code)
 
     def _end(self, job: Job, exit_code: int | None) -> None:

@@ -117,10 +117,10 @@ def test_the_same_fleet_comes_out() -> None:
 def test_the_agents_are_set_up_as_before() -> None:
     agent = parse(import_aws_autoscaler(THEIRS), "fleet.yaml", ENVIRONMENT).agent
     assert (agent.mode, agent.image) == ("docker", "nvidia/cuda:12.6.3-runtime-ubuntu22.04")
+    assert agent.docker.arguments == "--ipc=host"
     assert agent.extra_conf.splitlines() == [
         'agent.git_user: "me"',
         'agent.git_pass: "git token"',
-        "agent.default_docker.arguments: [--ipc=host]",
         'sdk.aws.s3 { key: "TAKEN-OUT", secret: "TAKEN-OUT" }',
         'agent.pip_version: "<23"',
     ]

@@ -134,8 +134,7 @@ def test_the_agents_conf_holds_what_the_fleet_file_adds():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (AgentSettings(mode="docker"), "agent.mode docker is not available in this version; use venv or interpreter"),
-        (AgentSettings(mode="conda"), "agent.mode 'conda' is unknown; use venv or interpreter"),
+        (AgentSettings(mode="conda"), "agent.mode 'conda' is unknown; use venv, interpreter or docker"),
         (AgentSettings(python="/no/python"), "agent.python /no/python is not on this machine; put it in the image"),
         (AgentSettings(version="1.0.0"), "agent.version 1.0.0 is wanted, this machine has"),
     ],

@@ -55,11 +55,3 @@ def test_a_stopped_task_is_told_as_decided():
 def test_a_task_that_never_started_goes_back_though_it_is_only_queued():
     assert verdict(None, BACK, now_is(TaskStatus.QUEUED)) is RunResult.REQUEUED
     assert verdict(None, BACK, now_is(TaskStatus.STOPPED)) is None
-
-
-def test_a_task_of_a_sick_gpu_goes_back_whatever_its_script_said_as_it_died():
-    sick = StopTask(task="a", reason=Reason(code="gpu_sick", text="Xid 79"), then=RunResult.REQUEUED)
-    assert verdict(1, sick, now_is(TaskStatus.FAILED)) is RunResult.REQUEUED
-    assert verdict(1, sick, RUNS) is RunResult.REQUEUED
-    assert verdict(1, sick, now_is(TaskStatus.STOPPED)) is None  # its user was quicker
-    assert verdict(1, BACK, now_is(TaskStatus.FAILED)) is None

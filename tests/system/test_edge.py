@@ -459,9 +459,9 @@ def test_a_hook_before_the_task_that_fails_puts_it_back_until_it_counts_as_faile
 
 
 def test_a_machine_whose_agent_cannot_run_says_so_and_ends(machine):
-    here = machine(agent=AgentSettings(mode="docker"))
+    here = machine(agent=AgentSettings(mode="interpreter", python="/no/python"))
     assert here.process.wait(10) == 1
-    text = "agent.mode docker is not available in this version; use venv or interpreter"
+    text = "agent.python /no/python is not on this machine; put it in the image"
     assert here.centre.goodbye.reason.text == text
     assert here.log.read_text().splitlines()[-1] == f"fleet supervise: {text}"
 

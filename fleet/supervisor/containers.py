@@ -1,0 +1,350 @@
+"""One container for each allocation: the agent runs in the task's image, and its end is the end of all that it started.
+
+Containers are ours by their labels. They outlive a supervisor that is killed: the next one of this instance finds them
+(`found`), and takes them over or removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from signal import Signals
+from urllib.parse import urlsplit
+
+from fleet.errors import AgentRefused, AgentUnusable
+from fleet.model import AgentSettings, ServerAccess
+from fleet.queues.base import TaskContainer
+from fleet.supervisor import bootstrap
+from fleet.supervisor.agents import Agent, Found, Order, Outcome
+from fleet.supervisor.arguments import Options, merged, read
+from fleet.supervisor.endings import Endings
+from fleet.supervisor.engine import Engine, EngineFault, Frames, Seen, Wanted
+from fleet.supervisor.images import Images
+from fleet.supervisor.runner import NO_DEVICE, conf, told
+from fleet.supervisor.vault import Vault
+
+log = logging.getLogger(__name__)
+
+GIB = 1 << 30
+LOOPBACK = ("127.", "localhost", "[::1]")
+# Where the stock agent mounts its caches in a container of its own; those that containers may share at the same time.
+CACHES = {
+    "pip-cache": "/root/.cache/pip",
+    "pip-download-cache": "/root/.clearml/pip-download-cache",
+    "vcs-cache": "/root/.clearml/vcs-cache",
+    "venvs-cache": "/root/.clearml/venvs-cache",
+    "cache": "/clearml_agent_cache",
+}
+CONF = """\
+agent.package_manager.system_site_packages: true
+agent.venvs_cache.path: "/root/.clearml/venvs-cache"
+sdk.storage.cache.default_base_dir: "/clearml_agent_cache"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose containers these are."""
+
+    cluster: str
+    instance: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"fleet.cluster": self.cluster, "fleet.instance": self.instance}
+
+
+@dataclass(slots=True, kw_only=True)
+class Container:
+    """A running agent in its container."""
+
+    mark: str
+    id: str
+    engine: Engine = field(repr=False)
+    endings: Endings = field(repr=False)
+    pid: int = 0
+    output: int = -1
+    frames: Frames = field(default_factory=Frames)
+
+    def end(self) -> int:
+        return self.endings.descriptor(self.id)
+
+    def text(self, data: bytes) -> bytes:
+        return self.frames.text(data)
+
+    def ask_to_end(self) -> None:
+        self._signal(Signals.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(Signals.SIGKILL)
+
+    def _signal(self, number: Signals) -> None:
+        def call() -> None:
+            try:
+                self.engine.kill(self.id, number)
+            except EngineFault as fault:
+                log.warning("container not signalled", extra={"container": self.id[:12], "error": str(fault)})
+
+        threading.Thread(target=call, name=f"signal {self.mark}", daemon=True).start()
+
+
+class Containers:
+    """Agents in containers. `directory` is the supervisor's own, `private` (in memory) for its eyes alone; `wish` asks the server what container a task wants."""
+
+    is_quick = False
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        access: ServerAccess,
+        owner: Owner,
+        directory: Path,
+        private: Path,
+        wish: Callable[[str], TaskContainer],
+    ) -> None:
+        self._settings, self._access, self._owner = settings, access, owner
+        self._directory, self._wish = directory, wish
+        self._default = settings.image or ""
+        self._cache = Path(settings.docker.cache or directory.parent / "cache")
+        self._vault = Vault(private / "agents")
+        self._calling_off: set[str] = set()
+        self._ids: dict[str, str] = {}  # of containers by mark, until `clean`
+
+    def prepare(self) -> None:
+        try:
+            self._ours = read(self._settings.docker.arguments, is_ours=True)
+            self._engine = Engine()
+        except AgentRefused as error:
+            raise AgentUnusable(f"agent.docker.arguments: {error}") from error
+        except EngineFault as fault:
+            raise AgentUnusable(f"{fault}; agent.mode docker needs a Docker engine on the machine") from fault
+        self._refuse_unreachable(self._settings.docker.network)
+        self._directory.mkdir(parents=True, mode=0o700, exist_ok=True)
+        for name in CACHES:
+            (self._cache / name).mkdir(parents=True, exist_ok=True)
+        record = self._directory.parent / "images.json"
+        self._images = Images(self._engine, self._default, self._settings.docker.prune_above, record)
+        self._endings = Endings(self._engine, self._owner.labels)
+
+    def sweep(self) -> None:
+        self._vault.keep_only(self._ids)
+        try:
+            for seen in self._engine.with_labels(self._owner.labels):
+                if seen.id not in self._ids.values():
+                    log.info("container of an earlier supervisor removed", extra={"container": seen.id[:12]})
+                    self._engine.remove(seen.id)
+        except EngineFault as fault:
+            raise AgentUnusable(f"{fault}; what an earlier supervisor left may still hold GPUs") from fault
+        if not self._ids:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory.mkdir(parents=True, mode=0o700)
+
+    def warm_up(self) -> None:
+        """Have the default image, the newest one under its name.
+
+        Raises:
+            AgentUnusable: it is not here and cannot be pulled.
+        """
+        try:
+            self._images.pull(self._default)
+            self._images.use(self._default)
+        except EngineFault as fault:
+            with contextlib.suppress(EngineFault):
+                if self._engine.image(self._default) is not None:
+                    log.warning("image not pulled: the one that is here is used", extra={"error": str(fault)})
+                    return
+            raise AgentUnusable(f"agent.image: {fault}; correct its name, log in, or bake it into the image") from fault
+
+    def place(self, mark: str) -> Path:
+        return self._directory / mark
+
+    def start(self, order: Order) -> Container:
+        """As `Agents.start`: pulls the image where it is missing, creates the container, hands it its secrets, starts it."""
+        self._calling_off.discard(order.mark)
+        wish = self._wish(order.task.id)
+        options = self._options(wish)
+        self._have(wish.image or self._default, order.mark)
+        files = bootstrap.files(self._environment(order, options), self._conf(), wish.setup_script)
+        try:
+            place = self._vault.put(order.mark, files)
+            container = self._create(order, wish, options, place)
+        except OSError:
+            self.clean(order.mark)
+            raise
+        return container
+
+    def _options(self, wish: TaskContainer) -> Options:
+        options = merged(self._ours, read(wish.arguments))
+        if options.network in ("bridge", "none"):
+            try:
+                self._refuse_unreachable(options.network)
+            except AgentUnusable as error:
+                raise AgentRefused(f"docker argument --network {options.network}: {error}") from error
+        if options.ipc == "host" and str(self._vault.place("")).startswith("/dev/shm"):
+            raise AgentRefused("docker argument --ipc host: on this machine /dev/shm holds secrets; ask for --shm-size")
+        shm = options.shm_bytes or int(self._settings.docker.shm_gib * GIB)
+        return merged(options, Options(shm_bytes=shm))
+
+    def _refuse_unreachable(self, network: str) -> None:
+        host = urlsplit(self._access.api_url).netloc
+        if network != "host" and host.startswith(LOOPBACK):
+            text = f"a container in network {network} cannot reach {self._access.api_url}; use host"
+            raise AgentUnusable(f"agent.docker.network: {text}, or a server that does not listen on loopback alone")
+
+    def _have(self, image: str, mark: str) -> None:
+        """Raises: EngineFault, AgentRefused: there is no such image."""
+        try:
+            self._images.have(image, goes_on=lambda: mark not in self._calling_off)
+        except EngineFault as fault:
+            text = f"image {image} is not on this machine, and {fault}"
+            if fault.status == 404:
+                raise AgentRefused(f"{text}; correct its name in the task, or push it") from fault
+            raise EngineFault(text, fault.status) from fault
+        self._images.use(image)
+
+    def _create(self, order: Order, wish: TaskContainer, options: Options, place: Path) -> Container:
+        image = wish.image or self._default
+        caches = [f"{(self._cache / name).absolute()}:{target}:rw" for name, target in CACHES.items()]
+        wanted = Wanted(
+            name=f"fleet-{order.task.id}-{secrets.token_hex(3)}",
+            image=image,
+            command=bootstrap.command(self._settings.version, wish.has_repository),
+            labels=self._labels(order),
+            environment=_shown(order),
+            gpus=tuple(gpu.uuid or str(gpu.index) for gpu in order.gpus),
+            options=options,
+            binds=(f"{place}:{bootstrap.MOUNT}:ro", *caches),
+            network=self._settings.docker.network,
+        )
+        container = Container(
+            mark=order.mark, id=self._engine.create(wanted), engine=self._engine, endings=self._endings
+        )
+        self._ids[order.mark] = container.id
+        self._give_secrets(container, image, options)
+        self._endings.expect(container.id)
+        self._engine.start(container.id)
+        return self._connect(container, None)
+
+    def _give_secrets(self, container: Container, image: str, options: Options) -> None:
+        """Its secrets are for the user that it runs as, and for nobody else."""
+        config = (self._engine.image(image) or {}).get("Config") or {}
+        user = (options.user or str(config.get("User") or "0")).split(":")[0]
+        uid = int(user) if user.isdigit() else self._engine.uid_of(container.id, user)
+        if uid is None:
+            raise AgentRefused(f"image {image}: its user {user} is not in its /etc/passwd; give --user a number")
+        if uid != os.geteuid() and uid != 0:
+            self._vault.give(container.mark, uid)
+
+    def _connect(self, container: Container, since: datetime | None) -> Container:
+        """Its console and its number on this machine."""
+        container.output = self._engine.log(container.id, since)
+        seen = self._engine.see(container.id)
+        container.pid = seen.pid if seen else 0
+        return container
+
+    def call_off(self, mark: str) -> None:
+        self._calling_off.add(mark)
+
+    def bury(self, agent: Agent) -> Outcome:
+        """The engine has killed what was left of it; it is removed by `clean`."""
+        assert isinstance(agent, Container)
+        return self._endings.outcome(agent.id)
+
+    def clean(self, mark: str) -> None:
+        """Remove the container, its secrets and its directory; an engine that is away leaves the first for later."""
+        self._vault.drop(mark)
+        shutil.rmtree(self.place(mark), ignore_errors=True)
+        self._calling_off.discard(mark)
+        id_ = self._ids.pop(mark, None)
+        if id_ is None:
+            return
+        try:
+            self._engine.remove(id_)
+        except EngineFault as fault:
+            log.warning("container not removed", extra={"container": id_[:12], "error": str(fault)})
+        self._endings.forget(id_)
+        self._images.make_room()
+
+    def close(self) -> None:
+        """This supervisor ends, and nothing of it is to stay."""
+        with contextlib.suppress(EngineFault):
+            for seen in self._engine.with_labels(self._owner.labels):
+                self._engine.remove(seen.id)
+        self._vault.close()
+        self._engine.close()
+
+    def mark_of(self, pid: int) -> str | None:
+        """By its cgroup, which has the container's id in its path."""
+        try:
+            text = Path(f"/proc/{pid}/cgroup").read_text()
+        except OSError:
+            return None
+        return next((mark for mark, id_ in tuple(self._ids.items()) if id_ in text), None)
+
+    # --- of an earlier supervisor
+
+    def found(self) -> tuple[Found, ...]:
+        """Those that carry our labels.
+
+        Raises:
+            EngineFault: the engine does not answer.
+        """
+        return tuple(map(_found, self._engine.with_labels(self._owner.labels)))
+
+    def adopt(self, found: Found, since: datetime) -> Container:
+        container = Container(mark=found.mark, id=found.id, engine=self._engine, endings=self._endings)
+        self._endings.expect(found.id)
+        try:
+            self._connect(container, since)
+        except EngineFault:
+            self._endings.forget(found.id)
+            raise
+        self._ids[found.mark] = found.id
+        return container
+
+    # --- what a container is told
+
+    def _labels(self, order: Order) -> dict[str, str]:
+        return {
+            **self._owner.labels,
+            "fleet.allocation": order.mark,
+            "fleet.task": order.task.id,
+            "fleet.worker": order.worker,
+            "fleet.gpus": ",".join(gpu.uuid for gpu in order.gpus),
+        }
+
+    def _environment(self, order: Order, options: Options) -> Mapping[str, str]:
+        return {
+            **dict(options.environment),
+            **told(self._settings, self._access, order, {}),
+            "CLEARML_CONFIG_FILE": f"{bootstrap.MOUNT}/clearml.conf",
+        }
+
+    def _conf(self) -> str:
+        return CONF + conf(self._settings)
+
+
+def _shown(order: Order) -> dict[str, str]:
+    """For the engine and what it is made of, so in its records: the NVIDIA hook hides all GPUs but these."""
+    devices = ",".join(gpu.uuid for gpu in order.gpus) or NO_DEVICE
+    return {"NVIDIA_VISIBLE_DEVICES": devices, "TINI_KILL_PROCESS_GROUP": "1"}
+
+
+def _found(seen: Seen) -> Found:
+    return Found(
+        id=seen.id,
+        mark=seen.labels.get("fleet.allocation", ""),
+        task=seen.labels.get("fleet.task", ""),
+        worker=seen.labels.get("fleet.worker", ""),
+        gpus=tuple(filter(None, seen.labels.get("fleet.gpus", "").split(","))),
+        is_running=seen.is_running,
+        started_at=seen.started_at,
+    )

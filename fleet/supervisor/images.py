@@ -1,0 +1,111 @@
+"""The images of a machine: which are here, and which go when the disk fills.
+
+Removed are only images that tasks of ours have used, the one that was used longest ago first; never the default one, never
+one that a container (anybody's) is made of. What else is on the machine belongs to whoever put it there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+
+import psutil
+
+from fleet.supervisor.engine import Engine, EngineFault
+
+log = logging.getLogger(__name__)
+
+
+class Images:
+    """`record` is where it is kept when an image was last used, also for the next supervisor of this machine."""
+
+    def __init__(self, engine: Engine, default: str, prune_above: float, record: Path) -> None:
+        self._engine, self._default, self._prune_above, self._record = engine, default, prune_above, record
+        self._lock = threading.Lock()  # of the record
+        self._pulling = threading.Lock()  # one at a time: two of the same would wait for each other anyway
+        self._used_at = _read(record)
+
+    def have(self, name: str, goes_on: Callable[[], bool] = lambda: True) -> None:
+        """Pull an image unless it is here. `goes_on` False: leave off.
+
+        Raises:
+            EngineFault: it is not here and cannot be had.
+        """
+        if self._engine.image(name) is not None:
+            return
+        with self._pulling:
+            if self._engine.image(name) is None:
+                self.pull(name, goes_on)
+
+    def pull(self, name: str, goes_on: Callable[[], bool] = lambda: True) -> None:
+        self.make_room()
+        log.info("image is pulled", extra={"image": name})
+        started = time.monotonic()
+        for _ in self._engine.pull(name):
+            if not goes_on():
+                raise EngineFault(f"docker: {name} was not pulled to its end: nobody wants it any more")
+        log.info("image was pulled", extra={"image": name, "seconds": round(time.monotonic() - started, 1)})
+
+    def use(self, name: str) -> None:
+        """A task of ours uses it now."""
+        with self._lock:
+            self._used_at[name] = time.time()
+            _write(self._record, self._used_at)
+
+    def make_room(self) -> None:
+        """Remove what `to_remove` says until the engine's disk is below the limit, or nothing is left to remove."""
+        with contextlib.suppress(EngineFault, OSError):
+            place = self._engine.place()
+            if not self._is_full(place):
+                return
+            in_use = self._engine.images_in_use()
+            with self._lock:
+                known = dict(self._used_at)
+            here = {name: str(data["Id"]) for name in known if (data := self._engine.image(name))}
+            for name in to_remove(known, here, in_use, self._default):
+                self._remove(name)
+                if not self._is_full(place):
+                    return
+
+    def _is_full(self, place: str) -> bool:
+        return psutil.disk_usage(place).percent / 100 >= self._prune_above
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(EngineFault):
+            self._engine.remove_image(name)
+            log.info("image removed", extra={"image": name, "why": f"disk above {self._prune_above:.0%}"})
+            with self._lock:
+                self._used_at.pop(name, None)
+                _write(self._record, self._used_at)
+
+
+def to_remove(
+    used_at: Mapping[str, float], here: Mapping[str, str], in_use: Collection[str], default: str
+) -> Iterable[str]:
+    """PURE: names of images that may go, the one that was used longest ago first. `here`: ids by name; `in_use`: ids."""
+    spared = {here.get(default), *in_use}
+    free = [name for name, id_ in here.items() if id_ not in spared and name != default]
+    return sorted(free, key=lambda name: (used_at.get(name, 0.0), name))
+
+
+def _read(record: Path) -> dict[str, float]:
+    try:
+        data = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    return {str(name): float(at) for name, at in data.items() if isinstance(at, int | float)}
+
+
+def _write(record: Path, used_at: Mapping[str, float]) -> None:
+    new = record.with_suffix(".new")
+    with contextlib.suppress(OSError):  # a full disk: the order of removal is a little worse
+        new.write_text(json.dumps(dict(used_at)))
+        os.replace(new, record)
