@@ -6,20 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from fleet.model import Habits, Instance, Offer, Queue, Snapshot, Standing
-from fleet.planner.demand import Choice, Demand, choices_of, rank_of
+from fleet.model import Habits, Instance, Offer, Snapshot, Standing
+from fleet.planner.demand import Choice, Demand
+from fleet.planner.ground import Above, Ground, Levels, Sizes, ground_of, level_key, steps_for
 from fleet.planner.idle import idle_timeouts
 from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money
 from fleet.planner.stretch import MOST_TASKS
-from fleet.planner.worth import Alternative, Scale, above_gpus, steps_of
+from fleet.planner.worth import above_gpus
 
 # A new machine takes whom it was launched for, also when they are small, until it has had the time to take them.
 SETTLES_IN = timedelta(minutes=2)
-
-
-Above = tuple[tuple[str, float], ...]  # as Standing.above_gpus
 
 
 class Belonging:
@@ -30,55 +28,47 @@ class Belonging:
         self._money = money
         # More tasks on a machine than so many make no difference to what the next one pins.
         self.most_tasks = MOST_TASKS if snapshot.habits.stretch else 1
-        # By the identity of the offer, which many instances share and which takes long to hash, and the tasks that it has.
-        self.known: dict[tuple[int, int], Above] = {}
         self._maps: dict[Above, dict[str, float] | None] = {(): None}
         self._lifted: set[str] = set()  # queues
 
     @cached_property
+    def _ground(self) -> Ground:
+        return ground_of(self._snapshot)
+
+    @property
     def choices(self) -> dict[str, list[Choice]]:
         """What may be launched, by resource."""
-        return choices_of(self._snapshot)
+        return self._ground.choices
 
     @cached_property
-    def _scales(self) -> dict[str, dict[str, Scale]]:
-        """By resource, then by queue that it serves: what may be launched now for plain tasks of the queue."""
-        ledger = Ledger.of(self._snapshot, self._money)
-        found: dict[str, dict[str, Scale]] = {}
-        alike: dict[object, Sequence[Alternative]] = {}  # queues that may launch the same
-        for queue in self._snapshot.queues:
-            has_limits = self._money is not None or queue.max_instances is not None
-            kind = queue.name if has_limits else (queue.resources, queue.order)
-            if kind not in alike:
-                alike[kind] = self._steps_of(queue, ledger)
-            steps = alike[kind]
-            if len(steps) > 1:  # else nothing can be smaller and cheaper
-                scale = Scale(steps, self._snapshot.habits, queue.name)
-                for name in queue.resources:
-                    found.setdefault(name, {})[queue.name] = scale
-        return found
+    def _sizes(self) -> Sizes:
+        ledger, snapshot = Ledger.of(self._snapshot, self._money), self._snapshot
+        if self._money is None and ledger.probes is None:
+            # Then a limit is the same for all offers of a resource, and asked for once.
+            resources = {r.name: r for r in snapshot.resources}
+            some = {name: choices[0].offer for name, choices in self.choices.items()}
+            return self._ground.sizes(
+                [
+                    frozenset(n for n in q.resources if n in some and not ledger.refusal(some[n], resources[n], q))
+                    for q in snapshot.queues
+                ]
+            )
+        sizes = Sizes()
+        for queue in snapshot.queues:
+            mine = [choice for name in queue.resources for choice in self.choices.get(name, ())]
+            able = {c.place for c in mine if not ledger.refusal(c.offer, c.resource, queue)}
+            sizes.add(queue, steps_for(queue, self.choices, able), snapshot.habits)
+        return sizes
 
-    def _steps_of(self, queue: Queue, ledger: Ledger) -> Sequence[Alternative]:
-        # Without budgets and probes a limit is the same for all offers of a resource, and asked for once.
-        is_same = self._money is None and ledger.probes is None
-        is_open: dict[str, bool] = {}
-        able = []
-        for rank, choice in rank_of(queue, self.choices):
-            if choice.usd is None or choice.backoff:
-                continue
-            name = choice.resource.name
-            if name not in is_open or not is_same:
-                is_open[name] = not ledger.refusal(choice.offer, choice.resource, queue)
-            if is_open[name]:
-                able.append((rank, choice))
-        # GPUs that the queue would rather not have do not compete with those that it prefers.
-        best = min((rank for rank, _ in able), default=0)
-        return steps_of(choice.offer for rank, choice in able if rank == best)
+    @cached_property
+    def levels(self) -> Levels:
+        """What is known by now; see `level_key`."""
+        return {} if self._lifted else self._sizes.levels
 
     @property
     def is_plain(self) -> bool:
         """No machine is ever too large for a task."""
-        return not self._scales
+        return not self._sizes.scales
 
     def above(self, instance: Instance) -> Mapping[str, float] | None:
         """By queue: tasks of up to so many GPUs do not belong on this instance. None: all do."""
@@ -89,11 +79,11 @@ class Belonging:
 
     def above_gpus(self, instance: Instance) -> Above:
         """The same, as it is told to the instance."""
-        if not self._scales or instance.id in self.paid_anyhow:
+        if not self._sizes.scales or instance.id in self.paid_anyhow:
             return ()
         tasks = len(instance.allocations)
         if not tasks and self._is_settling_in(instance):
-            scales = self._scales.get(instance.offer.resource, {})
+            scales = self._sizes.scales.get(instance.offer.resource, {})
             levels = instance.standing.above_gpus
             if all(queue in scales for queue, _ in levels) and not self._lifted:
                 return levels
@@ -103,7 +93,7 @@ class Belonging:
     def lift(self, queue: str) -> None:
         """No smaller machine can be had for some task of this queue: in this plan, and until the next, all may take it."""
         self._lifted.add(queue)
-        self.known.clear()
+        self.__dict__.pop("levels", None)  # what follows is of this plan alone
         for levels in self._maps.values():  # rooms of this plan look into these
             if levels is not None:
                 levels.pop(queue, None)
@@ -115,7 +105,7 @@ class Belonging:
 
     def of_new(self, choice: Choice, tasks: int, seated: Sequence[Demand]) -> Mapping[str, float] | None:
         """The same for a machine that is launched now, for `tasks` of these classes: they do belong on it."""
-        if not self._scales:
+        if not self._sizes.scales:
             return None
         found = dict(self._above(choice.offer, tasks))
         for demand in seated:
@@ -127,12 +117,13 @@ class Belonging:
 
     def _above(self, offer: Offer, tasks: int) -> Above:
         tasks = min(tasks, self.most_tasks)
-        known = self.known.get((id(offer), tasks))
+        key = level_key(offer, tasks)
+        known = self.levels.get(key)
         if known is None:
-            found = above_gpus(offer, tasks, self._scales.get(offer.resource, {}))
+            found = above_gpus(offer, tasks, self._sizes.scales.get(offer.resource, {}))
             if self._lifted:
                 found = [level for level in found if level[0] not in self._lifted]
-            known = self.known[id(offer), tasks] = tuple(sorted(found)) if len(found) > 1 else tuple(found)
+            known = self.levels[key] = tuple(sorted(found)) if len(found) > 1 else tuple(found)
         return known
 
     def _is_settling_in(self, instance: Instance) -> bool:
@@ -149,12 +140,13 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     if not several or (not timeouts and belonging.is_plain and not any(i.standing.above_gpus for i in several)):
         return ()
     found = []
-    look_up, known, paid = belonging.above_gpus, belonging.known, belonging.paid_anyhow
+    look_up, known, paid = belonging.above_gpus, belonging.levels, belonging.paid_anyhow
     most = belonging.most_tasks
     for instance in several:
         now = instance.standing
         tasks = len(instance.allocations)
-        above = known.get((id(instance.offer), min(tasks, most))) if tasks and instance.id not in paid else None
+        is_usual = tasks and instance.id not in paid
+        above = known.get(level_key(instance.offer, min(tasks, most))) if is_usual else None
         if above is None:
             above = look_up(instance)
         idle = timeouts.get(instance.id, now.idle_timeout) if timeouts else now.idle_timeout
