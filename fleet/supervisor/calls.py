@@ -5,39 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from agent_hooks.gpus import Gpus
 from agent_hooks.host import Host
-from fleet.errors import CentreRefused, ServerRefused
+from fleet.errors import CentreRefused, FleetError, ServerRefused
 from fleet.model import Gpu, Queue, Reason
 from fleet.queues.base import Claims
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.clock import Clock
+from fleet.supervisor.contact import Contact
 from fleet.supervisor.errands import Errands, Report, Urgency
 from fleet.supervisor.events import Event, Ordered, Peeked, Refused, Sensed, Watched
 from fleet.supervisor.jobs import Job
 from fleet.supervisor.stats import gpus_of, machine_stats
-from fleet.wire import Heartbeat
+from fleet.wire import Enrolled, Heartbeat
 
 log = logging.getLogger(__name__)
 
 WORKER_TIMEOUT_S = 90  # three reports: a worker of a dead machine soon leaves the server's list
-
-
-@dataclass(slots=True)
-class Contact:
-    """When the two were last heard of. Written by the thread that heard."""
-
-    clock: Clock
-    server_at: datetime
-    centre_at: datetime
-
-    def server_answered(self) -> None:
-        self.server_at = self.clock.now()
-
-    def centre_answered(self) -> None:
-        self.centre_at = self.clock.now()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +33,11 @@ class Worker:
     task: str | None
     queues: tuple[str, ...]
     gpus: tuple[str, ...]  # uuids
+
+
+def worker_base(enrolled: Enrolled) -> str:
+    """What the names of all workers of a machine begin with; its own name too."""
+    return f"{enrolled.cluster}:{enrolled.resource}:{enrolled.instance}"
 
 
 def worker_of(job: Job) -> Worker:
@@ -72,7 +62,7 @@ class Calls:
         def call() -> Event:
             asked_at = self._clock.now()
             tasks = self._claims.waiting(queues, first)
-            self._contact.server_answered()
+            self._contact.server_answered(asked_at)
             return Peeked(tasks=tasks, asked_at=asked_at)
 
         if not self.server.has("peek"):
@@ -85,7 +75,7 @@ class Calls:
         def call() -> Event:
             asked_at = self._clock.now()
             states = self._claims.states(tasks)
-            self._contact.server_answered()
+            self._contact.server_answered(asked_at)
             return Watched(asked=keys, states=states, asked_at=asked_at)
 
         if not self.server.has("watch"):
@@ -95,9 +85,10 @@ class Calls:
         """Announce a worker, and report what it does: from then on the server can pass its user's wish to stop on."""
 
         def call() -> None:
+            asked_at = self._clock.now()
             self._claims.register(worker.id, worker.queues, WORKER_TIMEOUT_S)
-            self._claims.report(worker.id, worker.task, worker.queues, {}, self._clock.now())
-            self._contact.server_answered()
+            self._claims.report(worker.id, worker.task, worker.queues, {}, asked_at)
+            self._contact.server_answered(asked_at)
 
         self.server.ask(Urgency.REPORT, "register", call)
 
@@ -111,16 +102,27 @@ class Calls:
             gpus, host = gpus_of(self._gpus.read()), self._host.read()
             for worker in workers:
                 own = [gpu for gpu in gpus if gpu.uuid in worker.gpus]
+                asked_at = self._clock.now()
                 try:
                     stats = machine_stats(host, own)
-                    self._claims.report(worker.id, worker.task, worker.queues, stats, self._clock.now())
-                    self._contact.server_answered()
+                    self._claims.report(worker.id, worker.task, worker.queues, stats, asked_at)
+                    self._contact.server_answered(asked_at)
                 except ServerRefused as error:  # its task was deleted, say: the others want their report too
                     log.warning("server refused a report", extra={"worker": worker.id, "error": str(error)})
             return Sensed(gpus=gpus, host=host)
 
         if not self.server.has("report"):
             self.server.ask(Urgency.REPORT, "report", call)
+
+    def knock(self, queues: Sequence[Queue]) -> None:
+        """Is the server there? For the start of a supervisor that follows one that lost contact, before its deadlines count."""
+        asked_at = self._clock.now()
+        try:
+            self._claims.waiting(queues[:1], 1)
+        except FleetError as error:
+            log.warning("server not reached", extra={"error": str(error)})
+        else:
+            self._contact.server_answered(asked_at)
 
     def sense(self) -> tuple[Gpu, ...]:
         """The GPUs now; for the start, before there is anything to wait for."""
@@ -130,12 +132,13 @@ class Calls:
         """Tell the dispatcher; the answer is its orders."""
 
         def call() -> Event:
+            asked_at = self._clock.now()
             try:
                 orders = self._centre.heartbeat(facts)
             except CentreRefused as error:
                 text = f"the dispatcher does not want this machine any more: {error}"
                 return Refused(reason=Reason(code="centre_refused", text=text))
-            self._contact.centre_answered()
+            self._contact.centre_answered(asked_at)
             return Ordered(orders=orders, to=facts)
 
         self.dispatcher.ask(Urgency.REPORT, "beat", call)

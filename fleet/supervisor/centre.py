@@ -41,8 +41,12 @@ class Centre:
             CentreUnreachable: try again. CentreRefused: this machine is not expected; end it.
         """
         enrolled = from_data(Enrolled, self._call("POST", "enroll", to_data(enroll)))
-        self._token = enrolled.token
+        self.speak_as(enrolled.token)
         return enrolled
+
+    def speak_as(self, token: str) -> None:
+        """Later calls carry this token."""
+        self._token = token
 
     def heartbeat(self, facts: Heartbeat) -> Orders:
         return from_data(Orders, self._call("POST", "heartbeat", to_data(facts)))

@@ -14,4 +14,12 @@ class Clock:
         self._start = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def now(self) -> datetime:
-        return self._anchor + timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME) - self._start)
+        return self.at(time.clock_gettime(time.CLOCK_BOOTTIME))
+
+    def at(self, since_boot_s: float) -> datetime:
+        """This moment, given in seconds since boot: how a process tells the next one of a time."""
+        return self._anchor + timedelta(seconds=since_boot_s - self._start)
+
+    def since_boot_s(self, at: datetime) -> float:
+        """The other way round."""
+        return self._start + (at - self._anchor).total_seconds()

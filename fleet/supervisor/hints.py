@@ -16,10 +16,10 @@ LONGEST_PAUSE_S = 15.0
 
 
 class Hints:
-    """`on_hint` for every hint, `on_answer` for every answer at all."""
+    """`on_hint` for every hint."""
 
-    def __init__(self, centre: Centre, on_hint: Callable[[], None], on_answer: Callable[[], None]) -> None:
-        self._centre, self._on_hint, self._on_answer = centre, on_hint, on_answer
+    def __init__(self, centre: Centre, on_hint: Callable[[], None]) -> None:
+        self._centre, self._on_hint = centre, on_hint
         self._after: int | None = None
         self._pause_s = PAUSE_S
 
@@ -33,7 +33,6 @@ class Hints:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
             return
         self._pause_s = PAUSE_S
-        self._on_answer()
         if newest != self._after:  # also lower: the dispatcher was restarted
             self._after = newest
             self._on_hint()

@@ -9,7 +9,6 @@ The main thread never waits for a network or a hook. Other threads do, each with
 from __future__ import annotations
 
 import logging
-import queue
 import signal
 import threading
 import time
@@ -19,12 +18,13 @@ from datetime import datetime, timedelta
 
 from agent_hooks.hooks import HookFailure, Moment
 from agent_hooks.host import HostReading, cpus
-from fleet.errors import AgentUnusable, CentreUnreachable, FleetError
+from fleet.errors import AgentUnusable
 from fleet.model import Reason, Task
 from fleet.supervisor import events
-from fleet.supervisor.calls import Calls, Contact, Worker, worker_of
+from fleet.supervisor.calls import Calls, Worker, worker_base, worker_of
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
+from fleet.supervisor.contact import Contact
 from fleet.supervisor.decide import (
     FIRST_LOOK,
     Claim,
@@ -39,8 +39,11 @@ from fleet.supervisor.decide import (
     is_last_look_due,
     next_deadline,
 )
+from fleet.supervisor.goodbye import tell_goodbye
 from fleet.supervisor.hints import Hints
+from fleet.supervisor.inbox import Inbox
 from fleet.supervisor.levels import first_policy, must_look_again, policy_under
+from fleet.supervisor.memory import Remembered
 from fleet.supervisor.meter import Meter
 from fleet.supervisor.moments import Moments
 from fleet.supervisor.parts import Parts
@@ -58,8 +61,6 @@ SHORTEST_BEAT = timedelta(seconds=1)
 REPORT_EVERY = timedelta(seconds=30)  # as the stock agent
 BURY_EVERY = timedelta(seconds=60)
 CALM_AFTER_CRASH_S = 1.0
-GOODBYE_WITHIN = timedelta(seconds=10)
-GOODBYE_PAUSE_S = 0.5
 LAST_REPORTS_WITHIN_S = 5.0
 THREAD_STACK_BYTES = 512 * 1024
 
@@ -70,10 +71,11 @@ class Supervisor:
     def __init__(self, parts: Parts) -> None:
         self._parts, enrolled = parts, parts.enrolled
         self._clock = Clock()
-        now = self._enrolled_at = self._clock.now()
-        self._inbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+        now = self._clock.now()
+        before = self._before = Remembered.of(parts.memory.times, self._clock)
+        self._inbox = Inbox()
         report = self._inbox.put
-        self._contact = Contact(self._clock, now, now)
+        self._contact = Contact(before.server_at, before.centre_at)
         self._calls = Calls(
             claims=parts.claims,
             centre=parts.centre,
@@ -90,8 +92,8 @@ class Supervisor:
         )
         self._moments = Moments(parts.hooks, report)
         self._meter = Meter(parts.gpus, parts.runner.mark_of, report)
-        self._hints = Hints(parts.centre, lambda: report(events.Hinted()), self._contact.centre_answered)
-        name = f"{enrolled.cluster}:{enrolled.resource}:{enrolled.instance}"
+        self._hints = Hints(parts.centre, lambda: report(events.Hinted()))
+        name = worker_base(enrolled)
         self._own = Worker(id=name, task=None, queues=tuple(q.name for q in enrolled.queues), gpus=())
         self._work = Work(
             instance=enrolled.instance,
@@ -104,7 +106,7 @@ class Supervisor:
             moments=self._moments,
             clock=self._clock,
             stop_grace=enrolled.agent.stop_grace,
-            spools=parts.directory / "spool",
+            memory=parts.memory,
             report=report,
         )
         self._policy = first_policy(enrolled)
@@ -114,7 +116,7 @@ class Supervisor:
         self._waiting: tuple[Task, ...] = ()
         self._depth = FIRST_LOOK
         self._peeked_at: datetime | None = None
-        self._idle_since: datetime | None = now
+        self._idle_since: datetime | None = before.idle_since or now
         self._has_started_up = False
         self._drain: Reason | None = None  # as the centre orders it now
         self._own_drain: Reason | None = None
@@ -140,9 +142,13 @@ class Supervisor:
         }
         for name, step in steps.items():
             threading.Thread(target=_for_ever, args=(step,), name=name, daemon=True).start()
+        self._go_on()
         self._calls.register(self._own)
         threading.Thread(target=self._warm_up, name="warm up", daemon=True).start()
-        self._moments.run(Moment.STARTUP, {}, lambda failure: events.StartedUp(failure=failure))
+        if self._before.has_started_up:  # since this boot: what the hooks set up is there
+            self._inbox.put(events.StartedUp(failure=None))
+        else:
+            self._moments.run(Moment.STARTUP, {}, lambda failure: events.StartedUp(failure=failure))
         self._parts.signs.ready(f"instance {self._parts.enrolled.instance}")
         while self._ending is None:
             _safely(self._turn)
@@ -156,12 +162,25 @@ class Supervisor:
         except AgentUnusable as error:
             self._inbox.put(events.Refused(reason=Reason(code="agent_unusable", text=str(error))))
 
+    def _go_on(self) -> None:
+        """Where a supervisor before us was killed. Its deadlines count on, so that restarts cannot put them off for ever."""
+        for legacy in self._parts.memory.legacies:
+            self._work.restore(legacy)
+        if self._work.jobs:
+            self._idle_since = None
+        if self._contact.is_overdue(self._clock.now(), self._policy.contact_timeout):
+            self._calls.knock(self._policy.queues)
+
     def _turn(self) -> None:
         """Take in what happened, decide, act, and wait for what happens next."""
-        for event in self._next_events():
+        for event in self._inbox.take(self._seconds_to_next(self._clock.now())):
             self._handle(event)
         now = self._clock.now()
         self._work.on_time(now)
+        self._parts.memory.remember(
+            self._clock, self._before.enrolled_at, self._contact, self._idle_since, has_started_up=self._has_started_up
+        )
+        self._own_drain = self._own_drain or self._parts.memory.why_drain()
         state = self._state(now)
         for instruction in decide(state, self._policy):
             self._carry_out(instruction)
@@ -169,17 +188,6 @@ class Supervisor:
             self._hurry("peek")
         self._ask_what_is_due(now)
         self._parts.signs.alive()  # of a turn that was whole: a loop whose every turn fails is as good as hung
-
-    def _next_events(self) -> list[events.Event]:
-        """All that have come; waits for the first until something is due."""
-        found: list[events.Event] = []
-        wait_s: float | None = self._seconds_to_next(self._clock.now())
-        while True:
-            try:
-                found.append(self._inbox.get(timeout=wait_s) if wait_s else self._inbox.get_nowait())
-            except queue.Empty:
-                return found
-            wait_s = None
 
     def _seconds_to_next(self, now: datetime) -> float:
         due = [at for name, at in self._timetable.due() if self._is_wanted(name)]
@@ -189,7 +197,7 @@ class Supervisor:
     def _state(self, now: datetime) -> State:
         return State(
             at=now,
-            enrolled_at=self._enrolled_at,
+            enrolled_at=self._before.enrolled_at,
             gpus=self._gpus,
             cpus=self._cpus,
             held=tuple(job.held for job in self._work.jobs.values()),
@@ -305,6 +313,7 @@ class Supervisor:
             case events.Announced():
                 if job := self._work.jobs.get(event.key):
                     job.announced_at = event.at
+                    self._work.note(job)
                     self._calls.register(worker_of(job))
                 return
             case events.Exited():
@@ -343,7 +352,8 @@ class Supervisor:
 
     def _on_started_up(self, failure: HookFailure | None) -> None:
         self._has_started_up = True
-        self._idle_since = self._clock.now()
+        if self._idle_since and not self._before.has_started_up:
+            self._idle_since = self._clock.now()
         if failure:
             text = f"hook {failure.hook} failed at startup: {failure.text}"
             self._end = self._end or Reason(code="hook_failed", text=text)
@@ -389,16 +399,7 @@ class Supervisor:
             self._parts.signs.alive()
         self._work.give_up()
         self._calls.unregister(self._own.id)
-        deadline = self._clock.now() + GOODBYE_WITHIN
-        while self._clock.now() < deadline:
-            try:
-                self._parts.centre.heartbeat(self._facts())
-                break
-            except CentreUnreachable:
-                time.sleep(GOODBYE_PAUSE_S)
-            except FleetError as error:
-                log.warning("goodbye refused", extra={"error": str(error)})
-                break
+        tell_goodbye(self._parts.centre, self._facts, self._clock)
         self._calls.server.wait_until_done(LAST_REPORTS_WITHIN_S)
         self._parts.guard.close()
         self._parts.runner.close()

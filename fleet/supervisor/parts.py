@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from agent_hooks.gpus import Gpus
 from agent_hooks.hooks import Hooks
@@ -11,6 +10,7 @@ from agent_hooks.signs import Signs
 from fleet.queues.base import Claims
 from fleet.supervisor.agents import Agents
 from fleet.supervisor.centre import Centre
+from fleet.supervisor.memory import Memory
 from fleet.supervisor.processes import Guard
 from fleet.wire import Enrolled
 
@@ -26,5 +26,5 @@ class Parts:
     guard: Guard
     gpus: Gpus
     hooks: Hooks
-    directory: Path
+    memory: Memory
     signs: Signs = field(default_factory=Signs)

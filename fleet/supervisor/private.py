@@ -95,10 +95,11 @@ def _candidates(environ: Mapping[str, str]) -> Iterator[Path]:
     usual = [environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]]  # systemd: RuntimeDirectory= of the unit
     usual += [f"{environ['XDG_RUNTIME_DIR']}/fleet"] if environ.get("XDG_RUNTIME_DIR") else []
     usual += ["/run/fleet", f"/dev/shm/fleet-{os.geteuid()}"]
-    yield from (Path(each) for each in usual if each.startswith("/") and _is_in_memory(Path(each)))
+    yield from (Path(each) for each in usual if each.startswith("/") and is_in_memory(Path(each)))
 
 
-def _is_in_memory(path: Path) -> bool:
+def is_in_memory(path: Path) -> bool:
+    """Whether what is written there is gone with the power."""
     mounts = [line.split() for line in MOUNTS.read_text().splitlines()]
     over = [(where, kind) for _, where, kind, *_ in mounts if path.is_relative_to(where)]
     # Of two mounts on the same place the later one is seen.

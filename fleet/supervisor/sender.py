@@ -15,10 +15,12 @@ from datetime import datetime
 
 from fleet.errors import ServerError, ServerRefused
 from fleet.model import RunResult, Task
-from fleet.queues.base import Claims, TaskState
+from fleet.queues.base import Claims, TaskState, TaskStatus
 from fleet.supervisor.decide import StopTask
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Announced, Settled
+from fleet.supervisor.journal import Entry
+from fleet.supervisor.ownership import is_still_ours
 from fleet.supervisor.spool import Spool
 from fleet.supervisor.verdict import result, verdict
 
@@ -49,6 +51,7 @@ class Outbox:
     spool: Spool
     must_announce: bool = False  # its agent runs
     ending: Ending | None = None
+    restored: Entry | None = None  # from the journal of a supervisor before us: it may be somebody else's by now
     send_at: float = 0.0  # monotonic seconds; not before
 
 
@@ -56,7 +59,7 @@ class Sender:
     """Holds the outboxes. All but `step` is called by the main thread."""
 
     def __init__(
-        self, claims: Claims, now: Callable[[], datetime], report: Report, on_answer: Callable[[], None]
+        self, claims: Claims, now: Callable[[], datetime], report: Report, on_answer: Callable[[datetime], None]
     ) -> None:
         self._claims = claims
         self._now = now
@@ -149,15 +152,27 @@ class Sender:
         self.has_text(box.key)
 
     def _settle(self, box: Outbox, ending: Ending) -> None:
+        asked_at = self._now()
         now = self._claims.states([box.task.id]).get(box.task.id)
-        self._on_answer()
-        told = verdict(ending.exit_code, ending.stop, now)
+        self._on_answer(asked_at)
+        told = self._verdict(box, ending, now)
         if told:
             self._try("result", box, lambda: self._tell(box.task, told, ending))
         box.spool.remove()
         outcome = result(told, now)
         log.info("task settled", extra={"task": box.task.id, "result": outcome, "was": _status(now)})
         self._report(Settled(key=box.key, result=outcome))
+
+    def _verdict(self, box: Outbox, ending: Ending, now: TaskState | None) -> RunResult | None:
+        """What to tell the server; of a task that a supervisor before us had, only if it is ours still."""
+        known, stop = box.restored, ending.stop
+        if known is None:
+            return verdict(ending.exit_code, stop, now)
+        if not is_still_ours(now, box.worker, known.claimed_at, known.announced_at is not None, self._now()):
+            return None
+        if now and now.status is TaskStatus.STOPPED and stop and stop.then is RunResult.REQUEUED:
+            return RunResult.REQUEUED  # half-way back to its queue, perhaps; what its user stopped, this leaves alone
+        return verdict(ending.exit_code, stop, now)
 
     def _tell(self, task: Task, told: RunResult, ending: Ending) -> None:
         ended = f"worker execution exit code {ending.exit_code}{f': {ending.why}' if ending.why else ''}"
@@ -173,13 +188,14 @@ class Sender:
 
     def _try(self, what: str, box: Outbox, call: Callable[[], None]) -> None:
         """A refusal is an answer too: to repeat the same would block what comes after it for ever."""
+        asked_at = self._now()
         try:
             call()
         except ServerRefused as error:
             log.warning(
                 "server refused a task's message", extra={"task": box.task.id, "what": what, "error": str(error)}
             )
-        self._on_answer()
+        self._on_answer(asked_at)
 
 
 def _status(now: TaskState | None) -> str:

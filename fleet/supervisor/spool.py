@@ -1,11 +1,13 @@
 """A task's console on disk, between the pipe and the server: written by one thread, read by another.
 
 However long the server is away, the task is not blocked, no line is lost or reordered, and memory does not grow.
-Segments that the server has are deleted, so a task may log for months.
+Segments that the server has are deleted, so a task may log for months. A spool that is opened again, by a supervisor
+that follows one that was killed, goes on where the server was.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
@@ -18,6 +20,7 @@ from fleet.queues.base import LogLine
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 HEAD = struct.Struct("<QI")  # milliseconds since 1970, bytes of text
+PLACE = struct.Struct("<QQ")  # segment and offset from which on the server has nothing
 
 
 class Spool:
@@ -27,13 +30,21 @@ class Spool:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._last_ms = 0
         self._lost_bytes = 0
-        self._write_segment, self._write_size = 0, 0
-        self._out = self._open(0, os.O_WRONLY | os.O_CREAT)
-        self._read_segment, self._read_offset = 0, 0
-        self._in = self._open(0, os.O_RDONLY)
+        self._read_segment, self._read_offset = _place(directory)
+        self._write_segment = max(
+            [self._read_segment, *(int(p.name) for p in directory.iterdir() if p.name.isdecimal())]
+        )
+        self._out = self._open(self._write_segment, os.O_RDWR | os.O_CREAT)
+        self._in = self._open(self._read_segment, os.O_RDONLY | os.O_CREAT)
+        self._write_size, self._last_ms = _end_of(self._out)
+        os.ftruncate(self._out, self._write_size)  # half a piece: whoever wrote it was killed
         self._batch_bytes = 0
+
+    @property
+    def last_at(self) -> datetime | None:
+        """When the newest piece was read; None: there is none."""
+        return datetime.fromtimestamp(self._last_ms / 1000, UTC) if self._last_ms else None
 
     def append(self, at: datetime, text: str) -> None:
         """Add a piece. Times are made to grow, because the server orders by milliseconds alone.
@@ -55,6 +66,7 @@ class Spool:
     def peek(self, limit_bytes: int) -> tuple[LogLine, ...]:
         """The oldest pieces, about so many bytes and at least one; again the same ones until `confirm`. Empty: no more."""
         with self._lock:
+            self._go_on()
             data = os.pread(self._in, max(limit_bytes, HEAD.size), self._read_offset)
             if len(data) >= HEAD.size:
                 _, length = HEAD.unpack_from(data)
@@ -68,11 +80,8 @@ class Spool:
         with self._lock:
             self._read_offset += self._batch_bytes
             self._batch_bytes = 0
-            if self._read_segment < self._write_segment and not os.pread(self._in, 1, self._read_offset):
-                os.close(self._in)
-                self._path(self._read_segment).unlink(missing_ok=True)
-                self._read_segment, self._read_offset = self._read_segment + 1, 0
-                self._in = self._open(self._read_segment, os.O_RDONLY)
+            self._note_place()
+            self._go_on()
 
     def remove(self) -> None:
         """Close and delete all of it."""
@@ -96,11 +105,50 @@ class Spool:
             raise
         self._write_size += len(record)
 
+    def _go_on(self) -> None:
+        """To the next segment, when all of this one was sent. The segment that is written to may get more."""
+        while self._read_segment < self._write_segment and not os.pread(self._in, 1, self._read_offset):
+            sent = self._path(self._read_segment)
+            os.close(self._in)
+            self._read_segment, self._read_offset = self._read_segment + 1, 0
+            self._in = self._open(self._read_segment, os.O_RDONLY | os.O_CREAT)
+            self._note_place()  # before the old one goes, or whoever opens it again would look for it
+            sent.unlink(missing_ok=True)
+
+    def _note_place(self) -> None:
+        """For whoever opens it again. On a disk that is full it stays behind: lines are then sent twice, none is lost."""
+        with contextlib.suppress(OSError):
+            with open(
+                os.open(self._directory / "sent.part", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb"
+            ) as file:
+                file.write(PLACE.pack(self._read_segment, self._read_offset))
+            (self._directory / "sent.part").replace(self._directory / "sent")
+
     def _open(self, segment: int, flags: int) -> int:
         return os.open(self._path(segment), flags | os.O_CLOEXEC, 0o600)
 
     def _path(self, segment: int) -> Path:
         return self._directory / f"{segment:06}"
+
+
+def _place(directory: Path) -> tuple[int, int]:
+    """Where the server's part ends; the beginning, if nothing was sent yet."""
+    try:
+        segment, offset = PLACE.unpack((directory / "sent").read_bytes())
+    except (OSError, struct.error):
+        return min((int(p.name) for p in directory.iterdir() if p.name.isdecimal()), default=0), 0
+    return segment, offset
+
+
+def _end_of(file: int) -> tuple[int, int]:
+    """The bytes of the whole pieces in a segment, and the time of the last one in milliseconds."""
+    end, last_ms, size = 0, 0, os.fstat(file).st_size
+    while end + HEAD.size <= size:
+        at_ms, length = HEAD.unpack(os.pread(file, HEAD.size, end))
+        if end + HEAD.size + length > size:
+            break
+        end, last_ms = end + HEAD.size + length, at_ms
+    return end, last_ms
 
 
 def _unpack(data: bytes) -> tuple[tuple[LogLine, ...], int]:

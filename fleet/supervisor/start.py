@@ -23,15 +23,19 @@ from fleet.errors import AgentUnusable, CentreRefused, CentreUnreachable, Config
 from fleet.model import Reason
 from fleet.queues.client import ClearMLServer
 from fleet.supervisor.agents import Agents
+from fleet.supervisor.calls import worker_base
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.decide import FIRST_LOOK
 from fleet.supervisor.first import init_script
+from fleet.supervisor.identity import Identity
 from fleet.supervisor.loop import Supervisor
+from fleet.supervisor.memory import open_memory
 from fleet.supervisor.parts import Parts
 from fleet.supervisor.private import hold, private_directory
 from fleet.supervisor.processes import Guard, adopt_orphans
 from fleet.supervisor.runner import Runner
 from fleet.supervisor.stats import gpus_of
+from fleet.supervisor.takeover import take_over
 from fleet.wire import Enroll, Enrolled, Heartbeat
 
 log = logging.getLogger("fleet.supervisor")
@@ -93,23 +97,28 @@ def settings(environ: MutableMapping[str, str]) -> Settings:
 
 def _run(settings: Settings) -> int:
     gpus = _gpus(settings)
-    private = private_directory(settings.instance, os.environ, settings.directory.absolute())
-    hold(private)
+    directory = settings.directory.absolute()
+    private = _made_ours(directory, settings.instance)
+    identity = Identity(private)
     centre = Centre(settings.centre_url)
     try:
-        enrolled = _enroll(centre, settings, gpus)
+        enrolled = identity.enrolled() or _enroll(centre, settings, gpus)
     except CentreUnreachable as error:
         return _end_unwanted(settings.power, error)
+    identity.keep_enrolled(enrolled)
+    centre.speak_as(enrolled.token)
     adopt_orphans()
     guard = Guard()
-    directory = settings.directory.absolute() / "agents"
     claims = ClearMLServer(enrolled.server, first_entries=FIRST_LOOK)
-    runner = _agents(enrolled, directory, guard, private, claims)
+    runner = _agents(enrolled, directory / "agents", guard, private, claims)
     try:
+        memory = open_memory(directory, identity)
         runner.prepare()
+        take_over(memory, runner, worker_base(enrolled))
         runner.sweep()
         first = init_script(enrolled.agent.init_script, private)
     except (AgentUnusable, OSError) as error:
+        identity.forget()
         guard.close()
         _say_unusable(centre, enrolled, str(error))
         raise AgentUnusable(str(error)) from error
@@ -126,13 +135,29 @@ def _run(settings: Settings) -> int:
         guard=guard,
         gpus=gpus,
         hooks=Hooks(settings.hooks, facts, at_startup=first),
-        directory=directory,
+        memory=memory,
         signs=settings.signs,
     )
     reason = Supervisor(parts).run()
-    shutil.rmtree(private, ignore_errors=True)
+    shutil.rmtree(private, ignore_errors=True)  # its identity too
     log.info("ended", extra={"code": reason.code})
     return settings.power.end()
+
+
+def _made_ours(directory: Path, instance: str) -> Path:
+    """The private directory of this machine, held like the one that it works in: two supervisors would give each GPU away twice.
+
+    Raises:
+        ConfigError: another supervisor runs here, or a directory cannot be used.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        hold(directory)
+        private = private_directory(instance, os.environ, directory)
+    except OSError as error:
+        raise ConfigError(f"FLEET_DIR {directory} cannot be used: {error.strerror}") from error
+    hold(private)
+    return private
 
 
 def _power(word: str) -> Power:

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from agent_hooks.hooks import HookFailure, Moment
 from fleet.errors import AgentRefused, FleetError
@@ -19,12 +18,16 @@ from fleet.queues.base import Claims
 from fleet.supervisor.agents import Agent, Agents, Order
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
+from fleet.supervisor.contact import grace
 from fleet.supervisor.decide import MAX_STARTS, Claim, FailedStart, StopTask
 from fleet.supervisor.errands import Errands, Report, Urgency
 from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Started, Watched
 from fleet.supervisor.jobs import Job, worker_name
+from fleet.supervisor.journal import Entry, entry_of
+from fleet.supervisor.memory import Legacy, Memory
 from fleet.supervisor.meter import overuse
 from fleet.supervisor.moments import Moments
+from fleet.supervisor.restored import lost, restored_job
 from fleet.supervisor.runner import facts
 from fleet.supervisor.sender import Ending, Outbox, Sender
 from fleet.supervisor.spool import Spool
@@ -51,18 +54,19 @@ class Work:
         moments: Moments,
         clock: Clock,
         stop_grace: timedelta,
-        spools: Path,
+        memory: Memory,
         report: Report,
     ) -> None:
         self._instance, self._worker = instance, worker
         self._claims, self._runner, self._console = claims, runner, console
         self._sender, self._errands, self._moments = sender, errands, moments
-        self._clock, self._stop_grace, self._spools, self._report = clock, stop_grace, spools, report
-        self._count = 0
+        self._clock, self._stop_grace, self._memory, self._report = clock, stop_grace, memory, report
+        self._count = memory.entry_count()
+        self._deaths: dict[str, int] = {}  # of supervisors before us, while they held these tasks
         self._spool_of: dict[str, Spool] = {}
         self.jobs: dict[str, Job] = {}  # that hold their GPUs
         self.unsettled: dict[str, Job] = {}  # that do not, but the server does not know all of them yet
-        self._ended_runs: list[Run] = []  # that the centre has not seen
+        self._ended_runs: dict[str, Run] = {}  # that the centre has not seen
         self.failed_starts: dict[str, FailedStart] = {}
 
     def claim(self, claim: Claim, gpus: tuple[Gpu, ...]) -> None:
@@ -70,7 +74,7 @@ class Work:
         self._count += 1
         key = f"a{self._count}"
         try:
-            self._spool_of[key] = Spool(self._spools / key)
+            self._spool_of[key] = Spool(self._memory.spools / key)
         except OSError as error:  # before the claim: a task that cannot be logged is better off elsewhere
             log.warning("task not claimed", extra={"task": claim.task.id, "why": f"no spool: {error}"})
             return
@@ -82,8 +86,11 @@ class Work:
             claimed_at=self._clock.now(),
         )
         self.jobs[key] = job
+        entry = self._entry(job)
 
         def ask() -> Event:
+            if not self._memory.journal.keep(entry, is_first=True):
+                return Claimed(key=job.key, is_ours=False, error=FleetError(str(self._memory.journal.fault)))
             try:
                 return Claimed(key=job.key, is_ours=self._claims.claim(job.task))
             except FleetError as error:
@@ -96,10 +103,12 @@ class Work:
         if not event.is_ours:
             del self.jobs[job.key]
             self._spool_of.pop(job.key).remove()
+            self._memory.journal.forget(job.key)
             why = str(event.error) if event.error else "somebody else was first"
             log.info("task not claimed", extra={"task": job.task.id, "why": why})
             return
         job.is_ours = True
+        self.note(job)
         log.info("task claimed", extra={"task": job.task.id, "queue": job.task.queue, "worker": job.worker})
         self._sender.add(Outbox(key=job.key, task=job.task, worker=job.worker, spool=self._spool_of[job.key]))
         if job.stop:
@@ -151,6 +160,7 @@ class Work:
             self._failed_to_start(job, f"its console could not be read: {error}")
             return
         job.agent, job.started_at = agent, self._clock.now()
+        self.note(job)
         self._sender.announce(job.key)
         log.info("agent started", extra={"task": job.task.id, "pid": agent.pid, "gpus": _indices(job)})
         if job.stop:
@@ -158,7 +168,8 @@ class Work:
 
     def _ask_to_end(self, job: Job, agent: Agent) -> None:
         agent.ask_to_end()
-        job.kill_at = self._clock.now() + self._stop_grace
+        code = job.stop.reason.code if job.stop else ""
+        job.kill_at = self._clock.now() + grace(code, self._stop_grace)
 
     def _failed_to_start(self, job: Job, why: str, is_final: bool = False) -> None:
         """What becomes of the task is decided elsewhere; see `decide`."""
@@ -176,6 +187,7 @@ class Work:
         if job is None:
             return
         job.stop = stop
+        self.note(job)
         log.info("stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text})
         self._say(job, f"stopped: {stop.reason.text}")
         if job.start_error is not None:
@@ -235,6 +247,7 @@ class Work:
             self.failed_starts.pop(job.task.id, None)
         del self.jobs[job.key]
         self.unsettled[job.key] = job
+        self.note(job)
         # An environment has thousands of files; nobody waits for them to be deleted.
         threading.Thread(target=self._runner.clean, args=(job.key,), daemon=True).start()
         self._sender.finish(job.key, Ending(exit_code=exit_code, stop=job.stop, why=job.why))
@@ -244,7 +257,9 @@ class Work:
         del self._spool_of[key]
         if result is not RunResult.REQUEUED:
             self.failed_starts.pop(job.task.id, None)
-        self._ended_runs.append(job.run(self._instance, result))
+            self._deaths.pop(job.task.id, None)
+        self._ended_runs[key] = job.run(self._instance, result)
+        self._memory.journal.keep(self._entry(job, result))
 
     def on_time(self, now: datetime) -> None:
         """Do what the passing of time makes due."""
@@ -264,17 +279,72 @@ class Work:
     def runs(self) -> tuple[Run, ...]:
         """Current ones, and ended ones that the centre has not seen."""
         current = [job.run(self._instance) for job in (*self.jobs.values(), *self.unsettled.values()) if job.is_ours]
-        return (*current, *self._ended_runs)
+        return (*current, *self._ended_runs.values())
 
     def forget_runs(self, told: Sequence[Run]) -> None:
         """The centre has these in its ledger. Current ones among them change nothing."""
-        self._ended_runs = [run for run in self._ended_runs if run not in told]
+        for key in [key for key, run in self._ended_runs.items() if run in told]:
+            del self._ended_runs[key]
+            self._memory.journal.forget(key)
 
     def give_up(self) -> None:
         """This machine ends now: what the server was not told is for the dispatcher to find, as put back."""
         for job in self.unsettled.values():
-            self._ended_runs.append(job.run(self._instance, RunResult.REQUEUED))
+            self._ended_runs[job.key] = job.run(self._instance, RunResult.REQUEUED)
         self.unsettled.clear()
+
+    def restore(self, legacy: Legacy) -> None:
+        """Go on with what a supervisor before us held: with its agent, or with telling what it came to."""
+        entry, at = legacy.entry, self._clock.now()
+        if not entry.is_ours:
+            # Whoever got the answer to that claim, it was not us. If it was nobody, the dispatcher's sweep finds the task.
+            log.info("claim without an answer", extra={"task": entry.task.id, "at": entry.claimed_at})
+            legacy.spool.remove()
+            self._memory.journal.forget(entry.key)
+            return
+        if entry.result:
+            self._ended_runs[entry.key] = entry.run
+            legacy.spool.remove()
+            return
+        job = restored_job(entry, at)
+        self._spool_of[job.key] = legacy.spool
+        self._deaths[job.task.id] = entry.deaths
+        self._sender.add(Outbox(key=job.key, task=job.task, worker=job.worker, spool=legacy.spool, restored=entry))
+        if legacy.agent and self._go_on(job, legacy.agent):
+            return
+        if entry.ended_at is None:
+            self._deaths[job.task.id] += 1
+            self.failed_starts[job.task.id] = FailedStart(times=self._deaths[job.task.id], at=at)
+            job.stop, job.ended_at = job.stop or lost(entry), at
+            self._say(job, f"stopped: {job.stop.reason.text}")
+        self.unsettled[job.key] = job
+        self.note(job)
+        self._sender.finish(job.key, Ending(exit_code=job.exit_code, stop=job.stop))
+
+    def _go_on(self, job: Job, agent: Agent) -> bool:
+        try:
+            self._console.add(job.key, agent, self._spool_of[job.key])
+        except OSError as error:
+            log.warning("agent not adopted", extra={"task": job.task.id, "why": str(error)})
+            agent.kill()
+            self._runner.bury(agent)
+            return False
+        self.jobs[job.key] = job
+        job.agent = agent
+        if job.announced_at is None:
+            self._sender.announce(job.key)
+        else:
+            self._sender.has_text(job.key)
+        if job.stop:
+            self._ask_to_end(job, agent)
+        return True
+
+    def note(self, job: Job) -> None:
+        """Its state has changed: the next supervisor must know."""
+        self._memory.journal.keep(self._entry(job))
+
+    def _entry(self, job: Job, result: RunResult | None = None) -> Entry:
+        return entry_of(job, self._instance, self._deaths.get(job.task.id, 0), result)
 
     def _say(self, job: Job, text: str) -> None:
         """A line of ours in the task's console."""

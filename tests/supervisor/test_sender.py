@@ -70,7 +70,7 @@ def told() -> list:
 def sender(server, told, monkeypatch):
     monkeypatch.setattr(sender_module, "FIRST_DELAY_S", 0.02)
     monkeypatch.setattr(sender_module, "SEND_EVERY_S", 0.05)
-    sender = Sender(server, lambda: datetime.now(UTC), told.append, lambda: None)
+    sender = Sender(server, lambda: datetime.now(UTC), told.append, lambda at: None)
     is_over = threading.Event()
 
     def loop() -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 import psutil
 import pytest
@@ -71,7 +72,7 @@ class Machine:
     """One supervisor process and its dispatcher."""
 
     def __init__(self, directory: Path, access: ServerAccess, sim_gpus: str, driver: Path | None, **wanted) -> None:
-        """`driver`: where a driver (NVML) and what it says are, instead of simulated GPUs."""
+        """`driver`: where a driver (NVML) and what it says are, instead of simulated GPUs. `wanted`: of `Enrolled`."""
         enrolled = {
             "instance": directory.name,
             "token": "secret",
@@ -99,8 +100,11 @@ class Machine:
         }
         self.log = directory.with_suffix(".log")
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "fleet.supervisor"], env=environment, stderr=log)
+            self.process = self.started(environment, log)
         wait_for(lambda: self.centre.heartbeats, 20, "the supervisor enrols")
+
+    def started(self, environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-m", "fleet.supervisor"], env=environment, stderr=log)
 
     def agents(self) -> list[psutil.Process]:
         """Every living process of a task of this machine, found by its mark and not by its parent."""
