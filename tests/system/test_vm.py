@@ -1,0 +1,199 @@
+"""Whole machines: the dispatcher launches them through a provider of its own, cloud-init starts our units on them, and
+whatever becomes of the supervisor, they end."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from fleet.config.resources import installed
+from fleet.model import InstanceState
+from tests.system.box import provider
+from tests.system.box.cloud import Cloud, Rented
+from tests.system.box.ground import Ground
+from tests.system.box.image import UNITS, Unavailable
+from tests.system.box.network import GATEWAY
+from tests.system.ring import ROOT, Ring, a_free_port
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("vm")]
+
+FLEET_FILE = """\
+cluster: ring
+state_dir: {state}
+listen: {host}:PORT
+advertise_url: http://{host}:PORT
+store: {memory}
+poll_interval: 1s
+agent: {{mode: interpreter}}
+resources:
+  gpu: {{provider: box, gpus: {gpus}, max_instances: {max_instances}, idle_timeout: {idle}, files: FILES}}
+queues:
+  train: {{resources: [gpu], gpus: 1}}
+"""
+UNIT = "/etc/systemd/system/fleet-{}.d/test.conf"
+SUPERVISE, WATCH = UNIT.format("supervise.service"), UNIT.format("watch.service")
+WATCH_TIMER, LIFETIME_TIMER = UNIT.format("watch.timer"), UNIT.format("lifetime.timer")
+RESTARTS_AT_ONCE = {SUPERVISE: "[Service]\nRestartSec=100ms\n"}
+WATCHDOG_IN_SECONDS = {SUPERVISE: "[Service]\nRestartSec=100ms\nWatchdogSec=4\nTimeoutAbortSec=1\n"}
+WATCH_ALONE = {
+    SUPERVISE: "[Service]\nWatchdogSec=0\n",
+    WATCH: "[Service]\nEnvironment=FLEET_SILENT_S=4\n",
+    WATCH_TIMER: "[Timer]\nOnBootSec=\nOnBootSec=2s\nOnUnitInactiveSec=1s\nAccuracySec=100ms\n",
+}
+# The service as it is shipped, without its minute of patience.
+LIFETIME_ALONE = {
+    SUPERVISE: "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestartSec=1s\n",
+    LIFETIME_TIMER: "[Timer]\nOnBootSec=\nOnBootSec=20s\nAccuracySec=100ms\n",
+    "/etc/systemd/system/fleet-lifetime.service": (UNITS / "fleet-lifetime.service")
+    .read_text()
+    .replace("sleep 60", "sleep 1"),
+}
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    try:
+        ground = Ground()
+    except Unavailable as why:
+        pytest.skip(str(why))
+    try:
+        cloud = Cloud(ground)
+        yield cloud
+        cloud.close()
+    finally:
+        ground.close()
+
+
+MakeFleet = Callable[..., Ring]
+
+
+@pytest.fixture
+def make_fleet(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeFleet]:
+    """A dispatcher in the cloud's network, and so is the test itself."""
+    plugins = tmp_path / "plugins"
+    provider.install(plugins)
+    monkeypatch.syspath_prepend(str(plugins))
+    installed.cache_clear()
+    made: list[Ring] = []
+
+    def make(files: Mapping[str, str] | None = None, **settings: object) -> Ring:
+        # Chosen here: braces of the files are none of a format.
+        text = FLEET_FILE.replace("PORT", str(a_free_port()))
+        text = text.replace("FILES", json.dumps(dict(files or {})).replace("{", "{{").replace("}", "}}"))
+        ring = Ring(tmp_path, gpus=1, host=GATEWAY, file=text, **settings)  # type: ignore[arg-type]
+        ring.environment |= {"PYTHONPATH": f"{ROOT}:{plugins}", provider.URL: cloud.url}
+        made.append(ring)
+        return ring.start()
+
+    with cloud.ground.network.entered():
+        yield make
+        for ring in made:
+            print((tmp_path / "dispatch.log").read_text()[-4000:])  # shown by pytest when the test fails
+            ring.close()
+        for each in cloud.rented.values():
+            if each.vm.is_running:
+                print(each.vm.console[-8000:])
+        cloud.end_all()
+        installed.cache_clear()
+
+
+def rented(cloud: Cloud, ring: Ring, instance: str | None = None) -> Rented:
+    """The machine of this instance, or the only one of this fleet."""
+    if instance is None:
+        (only,) = wait_for(ring.instances, what="an instance")
+        instance = only.id
+    return wait_for(lambda: cloud.rented.get(instance), what="its machine")
+
+
+def ready(cloud: Cloud, ring: Ring) -> Rented:
+    """The only machine of this fleet, once its supervisor works."""
+    wait_for(lambda: ring.instances() and ring.instances()[0].heartbeat_at, 60, what="the supervisor enrols")
+    return rented(cloud, ring)
+
+
+def ends(machine: Rented, ring: Ring, within_s: float = 60) -> None:
+    """The machine powered itself off, nobody else ended it, and its ledger is closed."""
+    assert wait_for(lambda: machine.vm.process.poll() is not None, within_s, what="the machine ends")
+    assert machine.vm.process.returncode == 0, machine.vm.console[-3000:]
+    assert machine.terminated_at is None
+    wait_for(lambda: {i.state for i in ring.instances()} == {InstanceState.GONE}, 20, what="the ledger closes")
+
+
+def end_all(cloud: Cloud, ring: Ring) -> None:
+    """Every machine of this fleet powers itself off."""
+    machines = [rented(cloud, ring, i.id) for i in ring.instances()]
+    for machine in machines:
+        ends(machine, ring)
+
+
+def supervisor(machine: Rented) -> str:
+    """Its pid inside."""
+    show = ("systemctl", "show", "--property=MainPID", "--value", "fleet-supervise.service")
+    return wait_for(lambda: (pid := machine.vm.run(*show).strip()) != "0" and pid, what="a supervisor runs") or ""
+
+
+def test_a_machine_boots_enrols_runs_a_task_and_powers_itself_off_when_idle(
+    cloud: Cloud, make_fleet: MakeFleet
+) -> None:
+    ring = make_fleet(idle="2s")
+    task = ring.bash(
+        'echo "I see $CUDA_VISIBLE_DEVICES on $(hostname) as $(id -un), up $(cut -d. -f1 /proc/uptime)s"; systemd-detect-virt'
+    )
+    assert ring.ends(task) == ["completed"]
+    machine = rented(cloud, ring)
+    (run,) = ring.runs(task)
+    said = ring.console(task)
+    assert re.search(rf"I see {run.gpus[0]} on {machine.vm.name} as fleet, up \d{{1,2}}s\s+systemd-nspawn", said), said
+    assert "user-data" in machine.metadata.asked
+    ends(machine, ring)
+    (instance,) = ring.instances()
+    assert instance.end_reason
+    assert instance.end_reason.code == "idle"
+
+
+def test_a_supervisor_that_is_killed_loses_no_task_and_its_machine_ends(cloud: Cloud, make_fleet: MakeFleet) -> None:
+    ring = make_fleet(RESTARTS_AT_ONCE, idle="2s")
+    task = ring.bash("sleep 5; echo all of it")
+    machine = ready(cloud, ring)
+    wait_for(lambda: ring.runs(task), 30, what="it runs")
+    machine.vm.run("kill", "-KILL", supervisor(machine))
+    assert ring.ends(task) == ["completed"]
+    assert ring.console(task).count("all of it") == 1
+    end_all(cloud, ring)
+
+
+def test_a_supervisor_that_is_stopped_is_ended_by_the_watchdog_and_its_machine_ends(
+    cloud: Cloud, make_fleet: MakeFleet
+) -> None:
+    ring = make_fleet(WATCHDOG_IN_SECONDS, idle="10s")
+    ring.bash("true")
+    machine = ready(cloud, ring)
+    machine.vm.run("kill", "-STOP", supervisor(machine))
+    ends(machine, ring)
+    assert "fleet-supervise.service: Watchdog timeout" in machine.vm.console
+
+
+def test_where_the_watchdog_fails_the_watch_ends_a_machine_without_a_sign_of_life(
+    cloud: Cloud, make_fleet: MakeFleet
+) -> None:
+    ring = make_fleet(WATCH_ALONE, idle="10m")
+    ring.bash("true")
+    machine = ready(cloud, ring)
+    machine.vm.run("kill", "-STOP", supervisor(machine))
+    ends(machine, ring)
+    assert "Starting fleet-watch.service" in machine.vm.console
+
+
+def test_a_machine_whose_python_is_gone_ends_at_its_longest_life(cloud: Cloud, make_fleet: MakeFleet) -> None:
+    ring = make_fleet(LIFETIME_ALONE, idle="10m")
+    ring.bash("true")
+    machine = ready(cloud, ring)
+    machine.vm.run("rm", "-r", "/opt/fleet")
+    machine.vm.run("kill", "-KILL", supervisor(machine))
+    ends(machine, ring)
+    assert "fleet-lifetime.service" in machine.vm.console
