@@ -12,7 +12,7 @@ from fleet.model.reason import Reason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One GPU as its instance sees it. Utilisation and memory in use are the last heartbeat's."""
+    """One GPU, or one MIG device, as its instance sees it. Utilisation and memory in use are the last heartbeat's."""
 
     index: int
     uuid: str
@@ -21,6 +21,12 @@ class Gpu:
     util: float | None = None  # 0..100 per cent
     memory_used_gib: float | None = None
     temperature_c: float | None = None
+    parent: str | None = None  # of a MIG device: the uuid of its GPU
+    set_aside: Reason | None = None  # why no task may be given it now
+
+    @property
+    def is_mig(self) -> bool:
+        return self.parent is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,10 +95,14 @@ def read_gpu_type(text: str) -> str:
 
 
 def is_gpu_type(wish: str | None, model: str | None) -> bool:
-    """Whether a GPU of this model will do: its name contains one of the words of the wish. Without a wish any GPU will do."""
+    """Whether a GPU of this model will do: its name contains one of the words of the wish. Without a wish any GPU will do.
+
+    Who wishes for an `a100` does not mean a seventh of one: of "NVIDIA A100-SXM4-40GB MIG 1g.5gb" only "mig 1g.5gb" counts.
+    """
     if not wish:
         return True
     name = (model or "").lower()
+    name = name[name.find("mig ") :] if " mig " in name else name
     return any(word in name for word in wish.lower().split("|"))
 
 

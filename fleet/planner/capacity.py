@@ -38,11 +38,14 @@ class Shape(NamedTuple):
     gpus: int
     gpu_model: str | None
     gpu_memory_gib: float | None
+    mig: int = 0  # MIG devices besides: each is for one task of one GPU
 
 
 def is_fit(wish: Wish, shape: Shape) -> bool:
     """Whether an empty machine of this shape can ever run such a task."""
-    if wish.at_least > shape.gpus:
+    if wish.at_least > shape.gpus and not (wish.at_least == 1 and shape.mig):
+        return False
+    if 0 < wish.at_least < 1 and not shape.gpus:
         return False
     if wish.at_least == 0:
         return True
@@ -86,6 +89,7 @@ class Room:
     above_gpus: Mapping[str, float] | None = None  # by queue: smaller tasks have cheaper machines (see `worth`)
     seats: dict[int, int] | None = None  # launched by this plan for a mix: by class, how many of it are to come
     launched_for: Sequence[str] = ()  # the tasks that it was launched for, as long as it is on its way
+    free_mig: int = 0  # MIG devices
 
     def take(self, wish: Wish, queue: Queue, kind: int) -> bool:
         """Reserve room for one task of class `kind`, which fits the shape; False: there is none left for it."""
@@ -104,6 +108,9 @@ class Room:
             return self._take_slot(queue)
         if at_least < 1:
             return self._take_part(in_parts(at_least))
+        if at_least == 1 and self.free_mig:
+            self.free_mig -= 1
+            return True
         if at_least > self.free_gpus:
             return False
         self.free_gpus -= at_least
@@ -144,7 +151,14 @@ class Room:
         """To try on it who would get its GPUs."""
         parts = list(self.parts) if self.parts else None
         return Room(
-            self.instance, self.offer, self.state, self.shape, self.free_gpus, parts=parts, above_gpus=self.above_gpus
+            self.instance,
+            self.offer,
+            self.state,
+            self.shape,
+            self.free_gpus,
+            parts=parts,
+            above_gpus=self.above_gpus,
+            free_mig=self.free_mig,
         )
 
     def could_keep(self, at_least: float) -> float:
@@ -192,7 +206,7 @@ class Walk:
             if part:
                 if room.free_gpus < 1 and (not room.parts or part > room.parts[-1]):
                     continue
-            elif at_least and at_least > room.free_gpus:
+            elif at_least and at_least > room.free_gpus and not (at_least == 1 and room.free_mig):
                 continue
             if fits[room.shape] and room.take(fits.wish, queue, kind):
                 self.place = place
@@ -214,38 +228,48 @@ def room_of(instance: Instance, state: InstanceState, with_own_slots: Container[
         shape = _shape_as_seen(instance.gpus, offer.gpu_model, offer.gpu_memory_gib)
     else:
         shape = shape_of(offer)
-    room = Room(instance.id, instance.offer, state, shape, shape.gpus)
+    room = Room(instance.id, instance.offer, state, shape, shape.gpus, free_mig=shape.mig)
+    mig = {gpu.uuid for gpu in instance.gpus if gpu.is_mig}
     shares = []
     for allocation in instance.allocations:
         if allocation.share is not None:
             shares.append(allocation)
             continue
-        room.free_gpus -= len(allocation.gpus)
+        if mig.isdisjoint(allocation.gpus):
+            room.free_gpus -= len(allocation.gpus)
+        else:
+            room.free_mig -= 1
         if not allocation.gpus and allocation.queue in with_own_slots:
             own = room.own_cpu_tasks or {}
             room.own_cpu_tasks = {**own, allocation.queue: own.get(allocation.queue, 0) + 1}
         elif not allocation.gpus:
             room.shared_cpu_tasks += 1
     if shares:
-        room.parts = _free_parts(shares)
+        room.parts = _free_parts(shares, {gpu.uuid for gpu in instance.gpus if gpu.set_aside})
         room.free_gpus -= len({gpu for allocation in shares for gpu in allocation.gpus})
+    held = {gpu for allocation in instance.allocations for gpu in allocation.gpus}
+    for gpu in instance.gpus:
+        if gpu.set_aside and gpu.uuid not in held:
+            room.free_mig -= gpu.is_mig
+            room.free_gpus -= not gpu.is_mig
     return room
 
 
-def _free_parts(shares: Sequence[Allocation]) -> list[int]:
-    """What is left of each GPU that these hold parts of, in ten-thousandths, fewest first."""
+def _free_parts(shares: Sequence[Allocation], set_aside: Container[str]) -> list[int]:
+    """What is left of each GPU that these hold parts of and that is not set aside, in ten-thousandths, fewest first."""
     left: dict[str, int] = {}
     for allocation in shares:
         for gpu in allocation.gpus:
             left[gpu] = left.get(gpu, PARTS_OF_A_GPU) - in_parts(allocation.share or 0.0)
-    return sorted(parts for parts in left.values() if parts > 0)
+    return sorted(parts for gpu, parts in left.items() if parts > 0 and gpu not in set_aside)
 
 
 def _shape_as_seen(gpus: Sequence[Gpu], model: str | None, memory_gib: float | None) -> Shape:
     """That of a machine which says what it has; `model` and `memory_gib` are for one that has none."""
+    whole = [gpu for gpu in gpus if not gpu.is_mig]
     if gpus:
-        model, memory_gib = gpus[0].model, min([g.memory_gib for g in gpus])
-    return Shape(len(gpus), model, memory_gib)
+        model, memory_gib = (whole or gpus)[0].model, min([g.memory_gib for g in whole or gpus])
+    return Shape(len(whole), model, memory_gib, len(gpus) - len(whole))
 
 
 def rooms_of(

@@ -68,4 +68,5 @@ def _in_order_of_use(rooms: Sequence[Room], kept: Container[str]) -> list[Room]:
 
 def _is_empty(room: Room) -> bool:
     own: Mapping[str, int] = room.own_cpu_tasks or {}
-    return room.free_gpus == room.shape.gpus and not room.parts and not room.shared_cpu_tasks and not any(own.values())
+    has_all = (room.free_gpus, room.free_mig) == (room.shape.gpus, room.shape.mig)
+    return has_all and not room.parts and not room.shared_cpu_tasks and not any(own.values())

@@ -1,9 +1,9 @@
 """PURE: which GPUs a task gets, and why it gets none.
 
 A task of whole GPUs gets them for itself alone. A task of a part of one goes to the fullest GPU that still has room for
-it, so that the others stay whole; what all hold of one GPU is never more than one. Among whole GPUs that would do, the
-least fragmenting are taken: those that leave the largest aligned groups of neighbours whole, because a task of many GPUs
-runs fastest on neighbours.
+it, so that the others stay whole; what all hold of one GPU is never more than one. Which of several whole GPUs it is, is
+for `fleet.supervisor.groups` to say. A MIG device is a small GPU for a task of one, and is held whole: a program can use
+one of them alone, so that a task of more GPUs gets none, and their walls are the hardware's, so that there are no parts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fleet.model import NOMINAL_MEMORY, PARTS_OF_A_GPU, Gpu, GpuNeed, Queue, Task, in_parts, is_gpu_type
+from fleet.supervisor.groups import Links, best_group
 
 
 @dataclass(slots=True)
@@ -20,16 +21,20 @@ class Free:
 
     whole: list[Gpu]  # of which nobody holds anything
     shared: dict[Gpu, int] = field(default_factory=dict)  # of which some hold parts -> ten-thousandths that nobody does
+    links: Links = field(default_factory=dict)  # how near they are to each other
 
     @classmethod
-    def of(cls, gpus: Sequence[Gpu], held: Iterable[tuple[Sequence[str], float | None]]) -> Free:
-        """`held`: the uuids that each task holds, and its share where it is a part of one."""
+    def of(
+        cls, gpus: Sequence[Gpu], held: Iterable[tuple[Sequence[str], float | None]], links: Links | None = None
+    ) -> Free:
+        """`held`: the uuids that each task holds, and its share where it is a part of one. What is set aside is for nobody."""
         taken: dict[str, int] = {}
         for uuids, share in held:
             for uuid in uuids:
                 taken[uuid] = taken.get(uuid, 0) + (PARTS_OF_A_GPU if share is None else in_parts(share))
-        shared = {g: left for g in gpus if g.uuid in taken and (left := PARTS_OF_A_GPU - taken[g.uuid]) > 0}
-        return cls([g for g in gpus if g.uuid not in taken], shared)
+        usable = [gpu for gpu in gpus if gpu.set_aside is None]
+        shared = {g: left for g in usable if g.uuid in taken and (left := PARTS_OF_A_GPU - taken[g.uuid]) > 0}
+        return cls([g for g in usable if g.uuid not in taken], shared, links or {})
 
     def take(self, need: GpuNeed, chosen: Sequence[Gpu]) -> None:
         """These were chosen for such a task."""
@@ -62,7 +67,8 @@ def why_never(task: Task, gpus: Sequence[Gpu], queue: Queue) -> str | None:
     if share is not None:
         return None if suitable else f"needs {need} of a GPU{_wish(task)}; this machine has none"
     if suitable < need.at_least:
-        return f"needs {need} GPUs{_wish(task)}; this machine has {suitable}"
+        besides = "; of its MIG devices a task can use one alone" if any(gpu.is_mig for gpu in gpus) else ""
+        return f"needs {need} GPUs{_wish(task)}; this machine has {suitable}{besides}"
     return None
 
 
@@ -71,11 +77,12 @@ def choose(task: Task, free: Free, cpu_slots: int) -> tuple[Gpu, ...] | None:
     usable = _suitable(task, free.whole)
     if task.need.share is not None:
         fullest = _fullest(task, free)
-        return (fullest,) if fullest else _least_fragmenting(usable, 1) if usable else None
+        return (fullest,) if fullest else best_group(usable, 1, free.links) if usable else None
     count = int(task.need.at_least)
     if not count:
         return () if cpu_slots > 0 else None
-    return _least_fragmenting(usable, count) if count <= len(usable) else None
+    usable = [gpu for gpu in usable if gpu.is_mig] or usable  # whole GPUs are kept for the tasks that need them
+    return best_group(usable, count, free.links) if count <= len(usable) else None
 
 
 def grow(task: Task, chosen: tuple[Gpu, ...], free: Free) -> tuple[Gpu, ...]:
@@ -83,10 +90,12 @@ def grow(task: Task, chosen: tuple[Gpu, ...], free: Free) -> tuple[Gpu, ...]:
 
     The planner counts on what tasks need; who took all at once would leave the others to machines of their own.
     """
-    if task.need.at_most <= len(chosen) or not free.whole or task.need.share is not None:
+    if task.need.at_most <= len(chosen) or task.need.share is not None or any(gpu.is_mig for gpu in chosen):
         return chosen
-    usable = _suitable(task, [*chosen, *free.whole])
-    grown = _least_fragmenting(usable, min(len(usable), int(task.need.at_most)))
+    usable = [gpu for gpu in _suitable(task, [*chosen, *free.whole]) if not gpu.is_mig]
+    if len(usable) <= len(chosen):
+        return chosen
+    grown = best_group(usable, min(len(usable), int(task.need.at_most)), free.links)
     free.whole = [gpu for gpu in (*chosen, *free.whole) if gpu not in grown]
     return grown
 
@@ -99,14 +108,15 @@ def reserve(task: Task, free: Free) -> tuple[Gpu, ...]:
     wanted = 1 if task.need.share is not None else int(task.need.at_least)
     usable = _suitable(task, free.whole)
     count = min(len(usable), wanted)
-    kept = _least_fragmenting(usable, count) if count else ()
+    kept = best_group(usable, count, free.links) if count else ()
     shared = sorted(_suitable(task, tuple(free.shared)), key=lambda gpu: (-free.shared[gpu], gpu.index))
     return (*kept, *shared[: wanted - count])
 
 
-def keep(free: Sequence[Gpu], count: int) -> tuple[Gpu, ...]:
+def keep(free: Free, count: int) -> tuple[Gpu, ...]:
     """So many of the free GPUs, or all there are, to keep for a task that is not to be seen yet."""
-    return _least_fragmenting(free, min(count, len(free))) if free and count else ()
+    usable = [gpu for gpu in free.whole if not gpu.is_mig]
+    return best_group(usable, min(count, len(usable)), free.links) if usable and count else ()
 
 
 def free_cpu_slots(queue: Queue, queues: Sequence[Queue], cpu_tasks: Mapping[str, int], cpus: int) -> int:
@@ -121,6 +131,8 @@ def free_cpu_slots(queue: Queue, queues: Sequence[Queue], cpu_tasks: Mapping[str
 
 
 def _suitable(task: Task, gpus: Sequence[Gpu]) -> list[Gpu]:
+    if task.need.at_least != 1:
+        gpus = [gpu for gpu in gpus if not gpu.is_mig]
     if task.gpu_type is None and task.gpu_memory_gib is None:
         return list(gpus)
     share = task.need.share or 1.0
@@ -143,34 +155,3 @@ def _fullest(task: Task, free: Free) -> Gpu | None:
     part = in_parts(task.need.at_least)
     roomy = _suitable(task, [gpu for gpu, left in free.shared.items() if left >= part])
     return min(roomy, key=lambda gpu: (free.shared[gpu], gpu.memory_gib, gpu.index), default=None)
-
-
-def _least_fragmenting(usable: Sequence[Gpu], count: int) -> tuple[Gpu, ...]:
-    """`count` of these, in the fullest aligned group of neighbours that has them; on a tie the smallest, lowest ones."""
-    size = 1
-    while size < count:
-        size *= 2
-    width = 1 + max(gpu.index for gpu in usable)
-    while size < 2 * width:
-        groups = [[g for g in usable if g.index // size == start] for start in range(-(-width // size))]
-        enough = [group for group in groups if len(group) >= count]
-        if enough:
-            best = min(enough, key=lambda group: (_memory(group), _neighbours(group, usable, size, width)))
-            return tuple(sorted(best, key=lambda g: (g.memory_gib, g.index))[:count])
-        size *= 2
-    return tuple(sorted(usable, key=lambda g: g.index)[:count])
-
-
-def _memory(group: Sequence[Gpu]) -> float:
-    """Large GPUs are kept for the tasks that ask for them."""
-    return max(gpu.memory_gib for gpu in group)
-
-
-def _neighbours(group: Sequence[Gpu], usable: Sequence[Gpu], size: int, width: int) -> tuple[int, ...]:
-    """How many usable GPUs lie in ever larger groups around this one: few means that little is broken up."""
-    first = group[0].index
-    counts = [len(group)]
-    while size < width:
-        size *= 2
-        counts.append(sum(1 for gpu in usable if gpu.index // size == first // size))
-    return (*counts, first)

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from fleet.model import Gpu, Queue, Reason, RunResult, Task, Turns
 from fleet.queues.base import TaskStatus
 from fleet.supervisor import allocation
+from fleet.supervisor.groups import Links
 from fleet.supervisor.turns import Turn, is_out_of_sight
 
 # How long an idle machine waits past its deadline for one last look into the queues: a task that came in the
@@ -93,6 +94,7 @@ class State:
     at: datetime
     enrolled_at: datetime
     gpus: tuple[Gpu, ...]  # that work now
+    links: Links = field(default_factory=dict)  # how near they are to each other
     cpus: int
     held: tuple[Held, ...] = ()
     unsent: frozenset[str] = frozenset()  # ended tasks of which the server does not have the log or the result yet
@@ -347,7 +349,7 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
     if not state.waiting:
         return ()
     queues = {queue.name: queue for queue in policy.queues}
-    free = allocation.Free.of(state.gpus, ((held.gpus, held.task.need.share) for held in state.held))
+    free = allocation.Free.of(state.gpus, ((held.gpus, held.task.need.share) for held in state.held), state.links)
     cpu_tasks: dict[str, int] = {}
     for held in state.held:
         if not held.gpus:

@@ -21,6 +21,7 @@ def gpus_of(readings: Sequence[GpuReading]) -> tuple[Gpu, ...]:
             util=r.util,
             memory_used_gib=r.memory_used_gib,
             temperature_c=r.temperature_c,
+            parent=r.parent,
         )
         for r in readings
     )

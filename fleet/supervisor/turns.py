@@ -57,7 +57,7 @@ class Turn:
     def keep_back(self, free: allocation.Free) -> None:
         """What nodes of gangs will take that are not to be seen yet is not free."""
         for hold in self._gang_holds:
-            free.keep(allocation.keep(free.whole, int(hold.gang_gpus or 0)))
+            free.keep(allocation.keep(free, int(hold.gang_gpus or 0)))
 
 
 def is_out_of_sight(tasks: Sequence[Task], turns: Turns | None) -> bool:

@@ -84,6 +84,7 @@ def instance_data(instance: Instance, at: datetime) -> dict[str, Any]:
                 "model": gpu.model,
                 "task": ", ".join(tasks[gpu.uuid]) or None,  # several when it is shared
                 "util": gpu.util,
+                **({"set_aside": gpu.set_aside.text} if gpu.set_aside else {}),
             }
             for gpu in instance.gpus
         ],

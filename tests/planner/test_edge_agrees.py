@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fleet.model import PARTS_OF_A_GPU, Allocation, GpuNeed, Instance, Task, Turns, in_parts
+from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, GpuNeed, Instance, Task, Turns, in_parts
 from fleet.planner.fairness import turns_for
 from fleet.planner.plan import plan
 from fleet.supervisor.decide import Claim, Held, Policy, State, decide
-from tests.builders import T0, a_queue, a_resource, a_snapshot, a_task, an_instance, need
+from tests.builders import BECAUSE, T0, a_queue, a_resource, a_snapshot, a_task, an_instance, need
 
 PARTS = [0.1, 0.25, 0.3333, 0.5, 0.7]
 HALF_AN_HOUR, NO_TIME = timedelta(minutes=30), timedelta(0)
 NEEDS = st.sampled_from([*(need(size) for size in (*PARTS, 1, 2, 3)), need(1, 4), need(2, 3)])
+ALIKE: dict[str, Any] = {"mig": 0, "aside": set()}
 QUEUE = a_queue()
 POLICY = Policy(queues=(QUEUE,), idle_timeout=None, contact_timeout=T0 - T0.replace(year=2025), max_lifetime=None)
+
+
+def mig_devices(count: int) -> tuple[Gpu, ...]:
+    return tuple(
+        Gpu(index=100 + n, uuid=f"MIG-{n}", model="Fake A100 MIG 1g.5gb", memory_gib=4.75, parent="GPU-x")
+        for n in range(count)
+    )
 
 
 def several(*sizes: float) -> list[GpuNeed]:
@@ -62,22 +71,38 @@ def holding(instance: Instance, held: list[Held]) -> Instance:
 
 @settings(max_examples=150, deadline=None)
 @example(
-    gpus=2, before=several(0.7, 0.6), gone=[False] * 2, wanted=several(0.7, 0.7, 0.1), starved=[False] * 3
+    gpus=2, **ALIKE, before=several(0.7, 0.6), gone=[False] * 2, wanted=several(0.7, 0.7, 0.1), starved=[False] * 3
 )  # a GPU is kept for the first large one, and the second goes on waiting
-@example(gpus=3, before=several(0.7, 0.6, 0.9), gone=[False] * 3, wanted=several(2, 0.1, 0.1), starved=[False] * 3)
-@example(gpus=2, before=several(0.5, 0.5, 1), gone=[False, True, False], wanted=several(1, 0.5), starved=[False] * 2)
+@example(
+    gpus=3, **ALIKE, before=several(0.7, 0.6, 0.9), gone=[False] * 3, wanted=several(2, 0.1, 0.1), starved=[False] * 3
+)
+@example(
+    gpus=2, **ALIKE, before=several(0.5, 0.5, 1), gone=[False, True, False], wanted=several(1, 0.5), starved=[False] * 2
+)
 @given(
     gpus=st.integers(1, 4),
+    mig=st.integers(0, 3),
+    aside=st.sets(st.integers(0, 6), max_size=2),
     before=st.lists(NEEDS, max_size=10),
     gone=st.lists(st.booleans(), min_size=10, max_size=10),
     wanted=st.lists(NEEDS, max_size=10),
     starved=st.lists(st.booleans(), min_size=10, max_size=10),
 )
 def test_what_the_planner_sends_to_a_machine_is_what_its_supervisor_takes(
-    gpus: int, before: list[GpuNeed], gone: list[bool], wanted: list[GpuNeed], starved: list[bool]
+    gpus: int,
+    before: list[GpuNeed],
+    gone: list[bool],
+    wanted: list[GpuNeed],
+    starved: list[bool],
+    mig: int,
+    aside: set[int],
 ) -> None:
     machine = an_instance(gpus=gpus)
+    machine = replace(machine, gpus=(*machine.gpus, *mig_devices(mig)))
     held = running(machine, before, gone)
+    machine = replace(
+        machine, gpus=tuple(replace(g, set_aside=BECAUSE) if n in aside else g for n, g in enumerate(machine.gpus))
+    )
     waiting = tuple(
         a_task(f"w{n}", need=each, position=n, enqueued_at=T0 - (HALF_AN_HOUR if starved[n] else NO_TIME))
         for n, each in enumerate(wanted)

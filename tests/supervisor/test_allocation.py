@@ -1,12 +1,13 @@
 """Which GPUs a task gets."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.model import Gpu, GpuNeed, Queue, Task
+from fleet.model import Gpu, GpuNeed, Queue, Reason, Task
 from fleet.supervisor.allocation import Free, choose, free_cpu_slots, grow, reserve, why_never
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -168,3 +169,44 @@ def test_what_is_chosen_is_free_and_as_many_as_the_need_allows(size: int, data):
         grown = grow(a_task(low, high), chosen, left)
         assert (len(chosen), len(grown)) == (low, min(len(free), high))
         assert sorted(indexes([*grown, *left.whole])) == sorted(indexes(free))
+
+
+def mig_devices(count: int) -> list[Gpu]:
+    name = "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
+    return [Gpu(index=100 + n, uuid=f"MIG-{n}", model=name, memory_gib=4.75, parent="GPU-x") for n in range(count)]
+
+
+def test_a_task_of_one_gpu_gets_a_mig_device_first_so_that_whole_gpus_are_left():
+    free = Free(whole=[*gpus("NVIDIA A100-SXM4-40GB"), *mig_devices(2)])
+    assert indexes(choose(a_task(1), free, cpu_slots=0)) == [100]
+    assert indexes(choose(a_task(1, gpu_memory_gib=40), Free(whole=free.whole), cpu_slots=0)) is None
+    assert indexes(choose(a_task(1, gpu_memory_gib=24), free, cpu_slots=0)) == [0]
+
+
+def test_mig_devices_are_never_joined_never_shared_and_no_part_of_a_range_that_grows():
+    free = Free(whole=mig_devices(4))
+    assert choose(a_task(2), free, cpu_slots=0) is None
+    assert choose(a_task(0.5), free, cpu_slots=0) is None
+    (one,) = choose(a_task(1, 4), free, cpu_slots=0)
+    assert grow(a_task(1, 4), (one,), Free(whole=[*four(), *mig_devices(4)[1:]])) == (one,)
+    assert reserve(a_task(2), free) == ()
+    assert why_never(a_task(2), [*four()[:1], *mig_devices(4)], a_queue()) == (
+        "needs 2 GPUs; this machine has 1; of its MIG devices a task can use one alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wish", "got"), [("a100", [0]), ("mig", [100]), ("1g.5gb", [100]), ("3g.20gb", None), ("a100|1g.5gb", [100])]
+)
+def test_who_wishes_for_a_model_means_a_whole_one_and_a_slice_is_wished_for_by_its_profile(wish: str, got):
+    free = Free(whole=[*gpus("NVIDIA A100-SXM4-40GB"), *mig_devices(1)])
+    assert indexes(choose(a_task(1, gpu_type=wish), free, cpu_slots=0)) == got
+
+
+def test_a_gpu_that_is_set_aside_is_for_nobody():
+    aside = replace(four()[0], set_aside=Reason(code="gpu_in_use", text="another computes on it"))
+    free = Free.of([aside, *four()[1:]], [])
+    assert indexes(choose(a_task(3), free, cpu_slots=0)) == [1, 2, 3]
+    assert choose(a_task(4), free, cpu_slots=0) is None
+    assert Free.of([aside], [(("GPU-0",), 0.5)]) == Free(whole=[])
+    assert why_never(a_task(4), [aside, *four()[1:]], a_queue()) is None  # it is looked at again
