@@ -52,6 +52,7 @@ def read_agent(part: Section, base: AgentSettings | None = None) -> AgentSetting
         extra_conf=conf,
         environment={**base.environment, **_of_pip_and_uv(folder, mode), **part.mapping("environment")},
         stop_grace=part.read("stop_grace", duration, base.stop_grace),
+        gpu_free_below_gib=part.positive("gpu_free_below", memory_gib, base.gpu_free_below_gib),
     )
     if mode is Mode.DOCKER and not agent.image and (is_whole_fleet or part.has("mode")):
         part.wrong("image", "is missing: mode docker needs a default image")

@@ -32,6 +32,9 @@ class AgentSettings:
     extra_conf: str = field(default="", repr=False)  # appended to the agent's clearml.conf; may hold credentials
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_grace: timedelta = timedelta(seconds=10)  # between SIGTERM and SIGKILL
+    gpu_free_below_gib: float = (
+        1.0  # of a GPU that is free less memory is in use, beside what the driver keeps for itself
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

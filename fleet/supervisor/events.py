@@ -8,6 +8,7 @@ from datetime import datetime
 
 from agent_hooks.hooks import HookFailure
 from agent_hooks.host import HostReading
+from agent_hooks.nearness import Links
 from fleet.errors import FleetError
 from fleet.model import Gpu, Reason, RunResult, Task
 from fleet.queues.base import TaskState
@@ -83,6 +84,17 @@ class Metered:
 
     asked: tuple[str, ...]  # keys of their jobs
     used_gib: Mapping[str, float]  # by key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """Whether GPUs are free, as their driver says."""
+
+    at: datetime
+    asked: Mapping[str, bool]  # uuid -> whether for a task on a part of it
+    in_use: Mapping[str, str]  # uuid -> why it is not free
+    links: Links  # between all GPUs that were ever seen
+    linked: frozenset[str]  # their uuids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +177,7 @@ Event = (
     | Failed
     | Sensed
     | Metered
+    | Looked
     | StartedUp
     | Prepared
     | Started

@@ -50,6 +50,7 @@ from fleet.supervisor.parts import Parts
 from fleet.supervisor.processes import reap_orphans
 from fleet.supervisor.sender import Sender
 from fleet.supervisor.timetable import Timetable
+from fleet.supervisor.vacancy import Vacancies
 from fleet.supervisor.work import Work
 from fleet.wire import Heartbeat, Orders
 
@@ -92,6 +93,8 @@ class Supervisor:
         )
         self._moments = Moments(parts.hooks, report)
         self._meter = Meter(parts.gpus, parts.runner.mark_of, report)
+        free_below_gib = enrolled.agent.gpu_free_below_gib
+        self._vacancies = Vacancies(parts.gpus, parts.runner.mark_of, free_below_gib, self._clock.now, report)
         self._hints = Hints(parts.centre, lambda: report(events.Hinted()))
         name = worker_base(enrolled)
         self._own = Worker(id=name, task=None, queues=tuple(q.name for q in enrolled.queues), gpus=())
@@ -182,7 +185,7 @@ class Supervisor:
         )
         self._own_drain = self._own_drain or self._parts.memory.why_drain()
         state = self._state(now)
-        for instruction in decide(state, self._policy):
+        for instruction in self._vacancies.admitted(decide(state, self._policy), now):
             self._carry_out(instruction)
         if is_last_look_due(state, self._policy):
             self._hurry("peek")
@@ -191,14 +194,16 @@ class Supervisor:
 
     def _seconds_to_next(self, now: datetime) -> float:
         due = [at for name, at in self._timetable.due() if self._is_wanted(name)]
-        due += filter(None, [self._work.next_time(), next_deadline(self._state(now), self._policy)])
+        times = (self._work.next_time(), self._vacancies.next_time(), next_deadline(self._state(now), self._policy))
+        due += filter(None, times)
         return max((min(due) - now).total_seconds(), 0.0)
 
     def _state(self, now: datetime) -> State:
         return State(
             at=now,
             enrolled_at=self._before.enrolled_at,
-            gpus=self._gpus,
+            gpus=self._vacancies.marked(self._gpus),
+            links=self._vacancies.links,
             cpus=self._cpus,
             held=tuple(job.held for job in self._work.jobs.values()),
             unsent=frozenset(job.task.id for job in self._work.unsettled.values()),
@@ -263,7 +268,7 @@ class Supervisor:
             idle_since=self._idle_since,
             allocations=tuple(job.allocation for job in self._work.jobs.values() if job.is_ours),
             runs=self._work.runs(),
-            gpus=self._gpus,
+            gpus=self._vacancies.marked(self._gpus),
             cpu_percent=self._host.cpu_percent if self._host else None,
             memory_used_gib=self._host.memory_used_mib / 1024 if self._host else None,
         )
@@ -291,6 +296,8 @@ class Supervisor:
                 self._gpus, self._host = event.gpus, event.host
             case events.Metered():
                 self._work.on_metered(event)
+            case events.Looked():
+                self._vacancies.on_looked(event, self._clock.now())
             case events.StartedUp():
                 self._on_started_up(event.failure)
             case events.Signalled():
