@@ -25,7 +25,7 @@ def a_driver(directory: Path, text: str) -> Path:
 def test_a_task_of_two_gpus_gets_two_that_nvlink_joins(machine, clearml, tmp_path):  # noqa: F811
     links = "link|GPU-a|GPU-c|nvlink\nlink|GPU-b|GPU-d|nvlink\n"
     task = clearml.submit("big", "echo devices=$CUDA_VISIBLE_DEVICES\n")
-    machine(driver=a_driver(tmp_path, "".join(A10.format(name) for name in "abcd") + links))
+    machine(name="nvml", driver=a_driver(tmp_path, "".join(A10.format(name) for name in "abcd") + links))
     assert clearml.ended(task) == TaskStatus.COMPLETED
     assert "devices=GPU-a,GPU-c\n" in clearml.log(task)
 
@@ -38,11 +38,11 @@ mig|GPU-a|MIG-2|1g.5gb|4864|13
 """
     two = clearml.submit("big", "echo never here\n")
     tasks = [clearml.submit("train", HOLD.format(gate)) for _ in range(2)]
-    here = machine(driver=a_driver(tmp_path, text))
+    here = machine(name="nvml", driver=a_driver(tmp_path, text))
     wait_for(lambda: len(here.centre.heartbeats[-1].allocations) == 2 and len(here.agents()) >= 2, 20)
     assert sorted(a.gpus for a in here.centre.heartbeats[-1].allocations) == [("MIG-1",), ("MIG-2",)]
     workers = sorted(a.worker for a in here.centre.heartbeats[-1].allocations)
-    assert workers == ["test:lab:m1:gpu100", "test:lab:m1:gpu101"]
+    assert workers == ["test:lab:nvml:gpu100", "test:lab:nvml:gpu101"]
     gate.touch()
     assert {clearml.ended(task) for task in tasks} == {TaskStatus.COMPLETED}
     assert {clearml.log(task).partition("devices=")[2][:6] for task in tasks} == {"MIG-1\n", "MIG-2\n"}
@@ -57,7 +57,7 @@ def test_a_gpu_on_which_somebody_else_computes_is_set_aside_until_he_ends(machin
         driver = a_driver(tmp_path, f"{gpus}process|GPU-a|{stranger.pid}|2048\n")
         gate = tmp_path / "gate"
         first, second = (clearml.submit("train", HOLD.format(gate)) for _ in range(2))
-        here = machine(driver=driver)
+        here = machine(name="nvml", driver=driver)
         wait_for(here.agents, 20, "a task runs")
         assert wait_for(lambda: "devices=GPU-b\n" in clearml.log(first) + clearml.log(second), 20)
 
@@ -89,14 +89,14 @@ def test_services_run_as_many_at_once_as_their_queue_has_slots_and_see_no_gpu(ma
     clearml.client.ensure_queues(["services"])
     services = [clearml.submit("services", HOLD.format(gate)) for _ in range(4)]
     train = clearml.submit("train", HOLD.format(gate))
-    here = machine('{"count": 1}', queues=queues)
+    here = machine('{"count": 1}', name="nvml", queues=queues)
     wait_for(lambda: len(here.centre.heartbeats[-1].allocations) == 4, 30, "three services and a task of a GPU run")
     held = here.centre.heartbeats[-1].allocations
     assert sorted((a.queue, a.worker) for a in held) == [
-        ("services", "test:lab:m1:cpu:0"),
-        ("services", "test:lab:m1:cpu:1"),
-        ("services", "test:lab:m1:cpu:2"),
-        ("train", "test:lab:m1:gpu0"),
+        ("services", "test:lab:nvml:cpu:0"),
+        ("services", "test:lab:nvml:cpu:1"),
+        ("services", "test:lab:nvml:cpu:2"),
+        ("train", "test:lab:nvml:gpu0"),
     ]
     assert sum(clearml.status(task) == TaskStatus.QUEUED for task in services) == 1
     gate.touch()
