@@ -71,19 +71,14 @@ class Supervisor:
 
     def __init__(self, parts: Parts) -> None:
         self._parts, enrolled = parts, parts.enrolled
-        self._clock = Clock()
-        now = self._clock.now()
+        clock = self._clock = Clock()
+        now = clock.now()
         before = self._before = Remembered.of(parts.memory.times, self._clock)
         self._inbox = Inbox()
         report = self._inbox.put
-        self._contact = Contact(before.server_at, before.centre_at)
+        contact = self._contact = Contact(before.server_at, before.centre_at)
         self._calls = Calls(
-            claims=parts.claims,
-            centre=parts.centre,
-            gpus=parts.gpus,
-            contact=self._contact,
-            clock=self._clock,
-            report=report,
+            claims=parts.claims, centre=parts.centre, gpus=parts.gpus, contact=contact, clock=clock, report=report
         )
         self._sender = Sender(parts.claims, self._clock.now, report, self._contact.server_answered)
         self._console = Console(
@@ -93,11 +88,12 @@ class Supervisor:
         )
         self._moments = Moments(parts.hooks, report)
         self._meter = Meter(parts.gpus, parts.runner.mark_of, report)
-        free_below_gib = enrolled.agent.gpu_free_below_gib
-        self._vacancies = Vacancies(parts.gpus, parts.runner.mark_of, free_below_gib, self._clock.now, report)
+        self._vacancies = Vacancies(parts.gpus, parts.runner.mark_of, enrolled.agent, self._clock.now, report)
         self._hints = Hints(parts.centre, lambda: report(events.Hinted()))
         name = worker_base(enrolled)
-        self._own = Worker(id=name, task=None, queues=tuple(q.name for q in enrolled.queues), gpus=())
+        self._gpus, self._cpus = self._calls.sense(), cpus()
+        queues, gpus = tuple(queue.name for queue in enrolled.queues), tuple(gpu.uuid for gpu in self._gpus)
+        self._own = Worker(id=name, task=None, queues=queues, gpus=gpus)
         self._work = Work(
             instance=enrolled.instance,
             worker=name,
@@ -113,9 +109,7 @@ class Supervisor:
             report=report,
         )
         self._policy = first_policy(enrolled)
-        self._gpus, self._cpus = self._calls.sense(), cpus()
         self._host: HostReading | None = None
-        self._own = replace(self._own, gpus=tuple(gpu.uuid for gpu in self._gpus))
         self._waiting: tuple[Task, ...] = ()
         self._depth = FIRST_LOOK
         self._peeked_at: datetime | None = None
@@ -194,8 +188,8 @@ class Supervisor:
 
     def _seconds_to_next(self, now: datetime) -> float:
         due = [at for name, at in self._timetable.due() if self._is_wanted(name)]
-        times = (self._work.next_time(), self._vacancies.next_time(), next_deadline(self._state(now), self._policy))
-        due += filter(None, times)
+        due += self._vacancies.times()
+        due += filter(None, [self._work.next_time(), next_deadline(self._state(now), self._policy)])
         return max((min(due) - now).total_seconds(), 0.0)
 
     def _state(self, now: datetime) -> State:

@@ -18,7 +18,7 @@ import psutil
 
 from agent_hooks.gpus import GpuProcess, GpuReading, Gpus
 from agent_hooks.nearness import Links
-from fleet.model import Gpu, Reason
+from fleet.model import AgentSettings, Gpu, Reason
 from fleet.supervisor.decide import Claim, Instruction
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Looked
@@ -45,10 +45,10 @@ class Vacancies:
     """What is known of it. Called by the main thread alone."""
 
     def __init__(
-        self, gpus: Gpus, mark_of: Callable[[int], str | None], free_below_gib: float, now: Now, report: Report
+        self, gpus: Gpus, mark_of: Callable[[int], str | None], settings: AgentSettings, now: Now, report: Report
     ) -> None:
-        """`mark_of`: the allocation that a process belongs to. `free_below_gib`: memory in use of a GPU that is free."""
-        self._gpus, self._mark_of, self._free_below_gib = gpus, mark_of, free_below_gib
+        """`mark_of`: the allocation that a process belongs to."""
+        self._gpus, self._mark_of, self._free_below_gib = gpus, mark_of, settings.gpu_free_below_gib
         self._now, self._report = now, report
         self._is_looking = False
         self._free_at: dict[tuple[str, bool], datetime] = {}  # by uuid, and whether for a part
@@ -94,9 +94,9 @@ class Vacancies:
         """These, each with the reason why it is set aside, if it is."""
         return tuple(self._marked(gpu) for gpu in gpus) if self._aside else tuple(gpus)
 
-    def next_time(self) -> datetime | None:
+    def times(self) -> list[datetime]:
         """When to look again at what is set aside."""
-        return None if self._is_looking else min((aside.again_at for aside in self._aside.values()), default=None)
+        return [] if self._is_looking else [aside.again_at for aside in self._aside.values()]
 
     def _marked(self, gpu: Gpu) -> Gpu:
         aside = self._aside.get(gpu.uuid)

@@ -10,7 +10,7 @@ import pytest
 
 from agent_hooks.gpus import GpuProcess, GpuReading
 from agent_hooks.nearness import Links
-from fleet.model import Gpu
+from fleet.model import AgentSettings, Gpu
 from fleet.supervisor.decide import Claim, Instruction, ResumePulling
 from fleet.supervisor.events import Event, Looked
 from fleet.supervisor.vacancy import AGAIN_LATER, AGAIN_SOON, SEEN_FREE_FOR, Vacancies
@@ -51,7 +51,7 @@ class Here:
         self.heard: list[Event] = []
         self.at = T0
         self.vacancies = Vacancies(
-            driver, lambda pid: "a1" if pid == OURS else None, 1.0, lambda: self.at, self.heard.append
+            driver, lambda pid: "a1" if pid == OURS else None, AgentSettings(), lambda: self.at, self.heard.append
         )
 
     def admitted(self, *wanted: Instruction) -> list[Instruction]:
@@ -147,14 +147,14 @@ def test_what_is_set_aside_says_why_and_is_looked_at_again_soon_and_then_now_and
     (text,) = here.aside()
     assert text.startswith("GPU 0 is set aside: processes that are no task's compute on it (pid 4000002)")
     for again in (AGAIN_SOON, AGAIN_LATER, AGAIN_LATER):
-        assert here.vacancies.next_time() == here.at + again
+        assert here.vacancies.times() == [here.at + again]
         here.at += again
         here.admitted()
-        assert here.vacancies.next_time() is None  # while it looks
+        assert here.vacancies.times() == []  # while it looks
         here.looks()
     driver.held.clear()
     here.at += AGAIN_LATER
     here.admitted()
     here.looks()
-    assert (here.aside(), here.vacancies.next_time()) == ([], None)
+    assert (here.aside(), here.vacancies.times()) == ([], [])
     assert here.admitted(a_claim("g0")) == [a_claim("g0")]
