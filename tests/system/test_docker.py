@@ -16,7 +16,7 @@ from fleet.model import AgentSettings, ContainerSettings, RunResult
 from fleet.queues.base import TaskStatus
 from tests.system import docker_engine
 from tests.system.docker_engine import IMAGE, DockerEngine
-from tests.system.test_edge import QUEUES, Machine, Person, Server
+from tests.system.edge import QUEUES, Machine, Person, Server
 from tests.waiting import wait_for
 
 pytest.importorskip("clearml_agent")

@@ -16,7 +16,8 @@ import pytest
 from fleet.model import RunResult
 from fleet.queues.base import TaskStatus
 from fleet.queues.client import ClearMLServer
-from tests.system.test_edge import QUEUES, Machine, Person, Server, pytestmark  # noqa: F401
+from tests.system.edge import QUEUES, Machine, Person, Server
+from tests.system.test_edge import pytestmark  # noqa: F401
 from tests.waiting import is_alive, wait_for
 
 # What `Restart=on-failure` does: $0 the interpreter, $1 where to leave the pid of each supervisor.
