@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from fleet.errors import WireError
-from fleet.model import AgentSettings, Allocation, Gpu, Queue, Reason, Run, ServerAccess, Turns
+from fleet.model import AgentSettings, Allocation, Gpu, KeepAwake, Queue, Reason, Run, ServerAccess, Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,8 @@ class Enrolled:
     max_lifetime: timedelta | None
     above_gpus: Mapping[str, float] = field(default_factory=dict)  # as in Orders
     turns: Turns | None = None  # as in Orders
+    keep_awake: KeepAwake = field(default_factory=KeepAwake)
+    boot_timeout: timedelta | None = None  # its startup hooks must be done so long after it enrolled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from fleet.config import Config, Embedded
 from fleet.dispatcher.loop import Loop
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
-from fleet.model import Instance, Reason, Resource, ServerAccess
+from fleet.model import Instance, KeepAwake, Reason, Resource, ServerAccess
 from fleet.planner.minimum import is_kept
 from fleet.queues.client import ClearMLServer
 from fleet.server import credentials
@@ -197,6 +197,8 @@ class Centre:
             heartbeat_interval=HEARTBEAT,
             contact_timeout=CONTACT_TIMEOUT,
             max_lifetime=resource.max_lifetime if resource else None,
+            keep_awake=resource.keep_awake if resource else KeepAwake(),
+            boot_timeout=resource.boot_timeout if resource else None,
         )
 
 

@@ -6,10 +6,10 @@ import functools
 from dataclasses import replace
 from datetime import timedelta
 
-from fleet.config.quantities import duration, memory_gib, money
+from fleet.config.quantities import duration, memory_gib, money, number
 from fleet.config.schedule import check_windows, read_schedule
 from fleet.config.section import Section
-from fleet.model import MarketPolicy, Resource
+from fleet.model import KeepAwake, MarketPolicy, Resource
 
 IDLE_TIMEOUT: timedelta | None = timedelta(minutes=10)  # what `auto` means until it has learned
 BOOT_TIMEOUT = timedelta(minutes=15)
@@ -125,6 +125,7 @@ def read_resource(name: str, part: Section) -> Resource:
         is_idle_auto=part.anything("idle_timeout") in (None, "auto"),
         boot_timeout=part.read("boot_timeout", _some_time, BOOT_TIMEOUT),
         max_lifetime=part.read("max_lifetime", _lifetime, None),
+        keep_awake=read_keep_awake(part.section("keep_awake")),
         schedule=read_schedule(part, "min_instances", "max_instances"),
         settings=_own(provider, part),
     )
@@ -138,6 +139,17 @@ def read_resource(name: str, part: Section) -> Resource:
     check_windows(part, resource)
     part.no_more()
     return resource
+
+
+def read_keep_awake(part: Section) -> KeepAwake:
+    """What, besides tasks, keeps an idle machine from ending."""
+    wanted = KeepAwake(
+        ssh=part.flag("ssh", False),
+        gpu_percent=part.positive("gpu", _percent, None),
+        keep_alive=part.read("file", _some_time, None),
+    )
+    part.no_more()
+    return wanted
 
 
 def gpus_of(resource: Resource) -> int | None:
@@ -225,6 +237,13 @@ def _idle_timeout(value: object) -> timedelta | None:
 
 def _lifetime(value: object) -> timedelta | None:
     return None if value == "never" else _some_time(value)
+
+
+def _percent(value: object) -> float:
+    per_cent = number(value)
+    if not 0 < per_cent <= 100:
+        raise ValueError("expected per cent, above 0 and up to 100")
+    return per_cent
 
 
 def _some_time(value: object) -> timedelta:

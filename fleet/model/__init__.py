@@ -34,7 +34,7 @@ from fleet.model.plans import (
 from fleet.model.reason import Reason
 from fleet.model.remembered import Event, QueueView, Run, RunResult, View
 from fleet.model.there import TAKING_TASKS, Allocation, Gpu, Instance, InstanceState, Standing
-from fleet.model.told import AgentSettings, ContainerSettings, ServerAccess
+from fleet.model.told import AgentSettings, ContainerSettings, KeepAwake, ServerAccess
 from fleet.model.wanted import (
     MOST_GPUS,
     NOMINAL_MEMORY,
@@ -68,6 +68,7 @@ __all__ = [
     "Hold",
     "Instance",
     "InstanceState",
+    "KeepAwake",
     "Launch",
     "MOST_GPUS",
     "Market",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from fleet.model.told import KeepAwake
 from fleet.model.wanted import Window
 
 
@@ -42,6 +43,7 @@ class Resource:
     is_idle_auto: bool = False  # the planner chooses, for each machine; `idle_timeout` holds until it has
     boot_timeout: timedelta = timedelta(minutes=15)
     max_lifetime: timedelta | None = None
+    keep_awake: KeepAwake = field(default_factory=KeepAwake)
     schedule: tuple[Window, ...] = ()  # of two that are open, the later one holds
     open_windows: tuple[
         int, ...

@@ -38,6 +38,17 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeepAwake:
+    """What, besides tasks, keeps an idle machine from ending. It stops neither an order nor the longest life."""
+
+    ssh: bool = False  # somebody is logged in, or connected to the SSH server
+    gpu_percent: float | None = None  # others use so much of a GPU's time or memory, or more
+    keep_alive: timedelta | None = (
+        None  # so long after it was touched the file `/run/fleet/keep-alive` holds the machine
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAccess:
     """Where a ClearML API server is and how to be let in. The secret never goes to a log or an argument list."""
 

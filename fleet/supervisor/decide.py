@@ -19,6 +19,8 @@ from fleet.supervisor import allocation
 from fleet.supervisor.groups import Links
 from fleet.supervisor.turns import Turn, is_out_of_sight
 
+# Tasks may finish so long after the maximum lifetime; one minute more than the dispatcher gives, which tells why it ends them.
+LIFETIME_GRACE = timedelta(minutes=16)
 # How long an idle machine waits past its deadline for one last look into the queues: a task that came in the
 # last moment is cheaper to run here than on a machine that has to boot.
 LAST_LOOK = timedelta(seconds=1)
@@ -108,6 +110,8 @@ class State:
     stopped_pulling: Reason | None = None
     is_stopped_for_good: bool = True  # False: an order to drain did it, which may be taken back
     failed_starts: Mapping[str, FailedStart] = field(default_factory=dict)
+    has_started_up: bool = True  # its startup hooks are done
+    awake_at: datetime | None = None  # when something else than a task was last seen to keep it awake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +125,7 @@ class Policy:
     # By queue: tasks of up to so many GPUs are left to smaller machines.
     above_gpus: Mapping[str, float] = field(default_factory=dict)
     turns: Turns | None = None  # None: the dispatcher has not said
+    boot_timeout: timedelta | None = None  # for the startup hooks, from the enrolment on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +192,11 @@ def next_deadline(state: State, policy: Policy) -> datetime | None:
     """When the passing of time alone will next change a decision; None: never."""
     deadlines = [max(state.server_seen_at, state.centre_seen_at) + policy.contact_timeout]
     if policy.max_lifetime is not None:
-        deadlines.append(state.enrolled_at + policy.max_lifetime)
+        deadlines += [state.enrolled_at + policy.max_lifetime + more for more in (timedelta(0), LIFETIME_GRACE)]
+    if policy.boot_timeout is not None and not state.has_started_up:
+        deadlines.append(state.enrolled_at + policy.boot_timeout)
     if policy.idle_timeout is not None and state.idle_since is not None:
-        idle = state.idle_since + policy.idle_timeout
+        idle = _idle_from(state.idle_since, state) + policy.idle_timeout
         deadlines += [idle, idle + LAST_LOOK]
     deadlines += [_retry_at(failed) for failed in state.failed_starts.values()]
     for held in state.held:
@@ -245,7 +252,18 @@ def _why_end(state: State, policy: Policy) -> Reason | None:
         limit = f"contact_timeout={policy.contact_timeout.total_seconds():g}s"
         text = "neither the ClearML server nor the dispatcher answered for too long; others may be given these tasks"
         return Reason(code="contact_lost", text=text, limit=limit)
+    age = state.at - state.enrolled_at
+    if policy.boot_timeout is not None and not state.has_started_up and age >= policy.boot_timeout:
+        text = f"its startup hooks were not done {policy.boot_timeout.total_seconds():g} s after it enrolled"
+        return Reason(code="boot_timeout", text=text, limit=f"boot_timeout={policy.boot_timeout.total_seconds():g}s")
+    if policy.max_lifetime is not None and age >= policy.max_lifetime + LIFETIME_GRACE:
+        return _too_old(policy.max_lifetime)
     return None
+
+
+def _too_old(max_lifetime: timedelta) -> Reason:
+    limit = f"max_lifetime={max_lifetime.total_seconds():g}s"
+    return Reason(code="max_lifetime", text="this machine has reached its maximum lifetime", limit=limit)
 
 
 def _is_fenced(state: State, policy: Policy) -> bool:
@@ -256,21 +274,25 @@ def _why_drain(state: State, policy: Policy, is_claiming: bool) -> Reason | None
     if state.drain:
         return state.drain
     if policy.max_lifetime is not None and state.at - state.enrolled_at >= policy.max_lifetime:
-        limit = f"max_lifetime={policy.max_lifetime.total_seconds():g}s"
-        return Reason(code="max_lifetime", text="this machine has reached its maximum lifetime", limit=limit)
+        return _too_old(policy.max_lifetime)
     deadline = _idle_deadline(state, policy)
     if is_claiming or deadline is None or policy.idle_timeout is None or state.at < deadline:
         return None
     if not _has_looked_since(state, deadline) and state.at < deadline + LAST_LOOK:
         return None
-    seconds = policy.idle_timeout.total_seconds()
-    return Reason(code="idle", text=f"no task for {seconds:g} s", limit=f"idle_timeout={seconds:g}s")
+    after = f"{policy.idle_timeout.total_seconds():g}"
+    return Reason(code="idle", text=f"no task for {after} s", limit=f"idle_timeout={after}s")
 
 
 def _idle_deadline(state: State, policy: Policy) -> datetime | None:
     if policy.idle_timeout is None or state.idle_since is None or state.held:
         return None
-    return state.idle_since + policy.idle_timeout
+    return _idle_from(state.idle_since, state) + policy.idle_timeout
+
+
+def _idle_from(idle_since: datetime, state: State) -> datetime:
+    """Who kept it awake is given the whole idle time once more: he may come back."""
+    return max(idle_since, state.awake_at or idle_since)
 
 
 def _has_looked_since(state: State, deadline: datetime) -> bool:

@@ -98,6 +98,14 @@ class Looked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FoundAwake:
+    """What else than a task keeps this machine awake; None: nothing."""
+
+    reason: Reason | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartedUp:
     """The hooks of the machine's start have run."""
 
@@ -178,6 +186,7 @@ Event = (
     | Sensed
     | Metered
     | Looked
+    | FoundAwake
     | StartedUp
     | Prepared
     | Started

@@ -1,4 +1,7 @@
-"""The last heartbeat of a machine: nothing is held any more, and it ends."""
+"""The last minute of a machine: nothing is held any more. Each step may fail; the machine ends all the same.
+
+hooks `shutdown` > nobody waits for what the server did not take > its worker leaves the server's list > goodbye
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,53 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+from agent_hooks.hooks import Moment
 from fleet.errors import CentreUnreachable, FleetError
-from fleet.supervisor.centre import Centre
+from fleet.model import Reason
+from fleet.supervisor.calls import Calls
 from fleet.supervisor.clock import Clock
+from fleet.supervisor.moments import Moments
+from fleet.supervisor.parts import Parts
+from fleet.supervisor.work import Work
 from fleet.wire import Heartbeat
 
 log = logging.getLogger(__name__)
 
-WITHIN = timedelta(seconds=10)
-PAUSE_S = 0.5
+GOODBYE_WITHIN = timedelta(seconds=10)
+GOODBYE_PAUSE_S = 0.5
+LAST_REPORTS_WITHIN_S = 5.0
+SIGN_EVERY_S = 1.0  # while hooks run
 
 
-def tell_goodbye(centre: Centre, facts: Callable[[], Heartbeat], clock: Clock) -> None:
-    """Until the dispatcher has heard it, but not for ever: the machine ends all the same."""
-    deadline = clock.now() + WITHIN
+def say_goodbye(
+    reason: Reason,
+    parts: Parts,
+    moments: Moments,
+    work: Work,
+    calls: Calls,
+    worker: str,
+    facts: Callable[[], Heartbeat],
+    clock: Clock,
+) -> None:
+    """All that is owed to others before this machine goes."""
+    log.info("ending", extra={"code": reason.code, "why": reason.text})
+    hooks = moments.tell(Moment.SHUTDOWN, {"FLEET_REASON": reason.text})
+    while hooks.is_alive():
+        hooks.join(SIGN_EVERY_S)
+        parts.signs.alive()
+    work.give_up()
+    calls.unregister(worker)
+    # Before the goodbye: once the dispatcher has heard it, the machine may be taken away.
+    calls.server.wait_until_done(LAST_REPORTS_WITHIN_S)
+    deadline = clock.now() + GOODBYE_WITHIN
     while clock.now() < deadline:
         try:
-            centre.heartbeat(facts())
-            return
+            parts.centre.heartbeat(facts())
+            break
         except CentreUnreachable:
-            time.sleep(PAUSE_S)
+            time.sleep(GOODBYE_PAUSE_S)
         except FleetError as error:
             log.warning("goodbye refused", extra={"error": str(error)})
-            return
+            break
+    parts.guard.close()
+    parts.runner.close()

@@ -17,6 +17,7 @@ def first_policy(enrolled: Enrolled) -> Policy:
         max_lifetime=enrolled.max_lifetime,
         above_gpus=enrolled.above_gpus,
         turns=enrolled.turns,
+        boot_timeout=enrolled.boot_timeout,
     )
 
 

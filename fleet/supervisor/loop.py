@@ -39,7 +39,7 @@ from fleet.supervisor.decide import (
     is_last_look_due,
     next_deadline,
 )
-from fleet.supervisor.goodbye import tell_goodbye
+from fleet.supervisor.goodbye import say_goodbye
 from fleet.supervisor.hints import Hints
 from fleet.supervisor.inbox import Inbox
 from fleet.supervisor.levels import first_policy, must_look_again, policy_under
@@ -51,6 +51,7 @@ from fleet.supervisor.processes import reap_orphans
 from fleet.supervisor.sender import Sender
 from fleet.supervisor.timetable import Timetable
 from fleet.supervisor.vacancy import Vacancies
+from fleet.supervisor.vigil import Vigil, vigil_every
 from fleet.supervisor.work import Work
 from fleet.wire import Heartbeat, Orders
 
@@ -62,7 +63,6 @@ SHORTEST_BEAT = timedelta(seconds=1)
 REPORT_EVERY = timedelta(seconds=30)  # as the stock agent
 BURY_EVERY = timedelta(seconds=60)
 CALM_AFTER_CRASH_S = 1.0
-LAST_REPORTS_WITHIN_S = 5.0
 THREAD_STACK_BYTES = 512 * 1024
 
 
@@ -89,6 +89,7 @@ class Supervisor:
         self._moments = Moments(parts.hooks, report)
         self._meter = Meter(parts.gpus, parts.runner.mark_of, report)
         self._vacancies = Vacancies(parts.gpus, parts.runner.mark_of, enrolled.agent, self._clock.now, report)
+        self._vigil = Vigil(enrolled.keep_awake, parts.gpus, report)
         self._hints = Hints(parts.centre, lambda: report(events.Hinted()))
         name = worker_base(enrolled)
         self._gpus, self._cpus = self._calls.sense(), cpus()
@@ -121,7 +122,7 @@ class Supervisor:
         self._stopped_pulling: Reason | None = None
         self._is_stopped_for_good = False
         self._ending: Reason | None = None
-        self._timetable = Timetable(("peek", "watch", "report", "beat", "bury", "meter"), now)
+        self._timetable = Timetable(("peek", "watch", "report", "beat", "bury", "meter", "vigil"), now)
 
     # --- from start to end
 
@@ -150,7 +151,9 @@ class Supervisor:
         while self._ending is None:
             _safely(self._turn)
         self._parts.signs.ending(self._ending.text)
-        self._say_goodbye(self._ending)
+        say_goodbye(
+            self._ending, self._parts, self._moments, self._work, self._calls, self._own.id, self._facts, self._clock
+        )
         return self._ending
 
     def _warm_up(self) -> None:
@@ -211,6 +214,8 @@ class Supervisor:
             stopped_pulling=self._stopped_pulling,
             is_stopped_for_good=self._is_stopped_for_good,
             failed_starts=self._work.failed_starts,
+            has_started_up=self._has_started_up,
+            awake_at=self._vigil.awake_at,
         )
 
     # --- what is due
@@ -224,6 +229,8 @@ class Supervisor:
             return not self._calls.dispatcher.has("beat")
         if name == "meter":
             return any(job.has_share for job in self._work.jobs.values()) and not self._meter.is_busy
+        if name == "vigil":
+            return self._vigil.is_wanted and self._idle_since is not None and self._policy.idle_timeout is not None
         return name == "bury" or not self._calls.server.has(name)
 
     @property
@@ -245,6 +252,8 @@ class Supervisor:
             self._calls.beat(self._facts())
         if self._take("meter", now, METER_EVERY):
             self._meter.look([job.key for job in jobs if job.has_share])
+        if self._take("vigil", now, vigil_every(self._policy.idle_timeout)):
+            self._vigil.look(now)
         if self._take("bury", now, BURY_EVERY) and not self._moments.is_busy:
             agents = {job.agent.pid for job in jobs if job.agent}
             reap_orphans(frozenset(agents | {self._parts.guard.pid}))
@@ -258,7 +267,7 @@ class Supervisor:
             at=self._clock.now(),
             is_pulling=self._is_pulling,
             is_ending=self._ending is not None,
-            reason=self._ending or self._stopped_pulling,
+            reason=self._ending or self._stopped_pulling or (self._vigil.reason if self._idle_since else None),
             idle_since=self._idle_since,
             allocations=tuple(job.allocation for job in self._work.jobs.values() if job.is_ours),
             runs=self._work.runs(),
@@ -292,6 +301,8 @@ class Supervisor:
                 self._work.on_metered(event)
             case events.Looked():
                 self._vacancies.on_looked(event, self._clock.now())
+            case events.FoundAwake():
+                self._vigil.on_found(event)
             case events.StartedUp():
                 self._on_started_up(event.failure)
             case events.Signalled():
@@ -331,6 +342,7 @@ class Supervisor:
             self._idle_since = None
         elif self._idle_since is None:
             self._idle_since = self._clock.now()
+            self._hurry("vigil")
         self._hurry("beat")
 
     def _look_deeper(self) -> None:
@@ -390,20 +402,6 @@ class Supervisor:
                 self._hurry("beat")
             case EndMachine():
                 self._ending = instruction.reason
-
-    def _say_goodbye(self, reason: Reason) -> None:
-        """Nothing is held. Each step may fail; the machine ends all the same."""
-        log.info("ending", extra={"code": reason.code, "why": reason.text})
-        hooks = self._moments.tell(Moment.SHUTDOWN, {"FLEET_REASON": reason.text})
-        while hooks.is_alive():
-            hooks.join(SHORTEST_BEAT.total_seconds())
-            self._parts.signs.alive()
-        self._work.give_up()
-        self._calls.unregister(self._own.id)
-        tell_goodbye(self._parts.centre, self._facts, self._clock)
-        self._calls.server.wait_until_done(LAST_REPORTS_WITHIN_S)
-        self._parts.guard.close()
-        self._parts.runner.close()
 
 
 def _for_ever(step: Callable[[], None]) -> None:

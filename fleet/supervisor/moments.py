@@ -20,6 +20,7 @@ class Moments:
         self._hooks = hooks
         self._report = report
         self._threads: list[threading.Thread] = []
+        self._told: threading.Thread | None = None
 
     def run(self, moment: Moment, facts: Mapping[str, str], then: Callable[[HookFailure | None], Event]) -> None:
         """Run the hooks of a moment, then report; at once where there are none."""
@@ -35,8 +36,16 @@ class Moments:
         self._threads.append(thread)
 
     def tell(self, moment: Moment, facts: Mapping[str, str]) -> threading.Thread:
-        """Run the hooks of a moment whose failure is only logged."""
-        thread = threading.Thread(target=lambda: logged(self._hooks.run(moment, facts)), daemon=True)
+        """Run the hooks of a moment whose failure is only logged; after those that were told before, so that a machine
+        which drains and ends at once has drained first."""
+        before = self._told
+
+        def call() -> None:
+            if before is not None:
+                before.join()
+            logged(self._hooks.run(moment, facts))
+
+        thread = self._told = threading.Thread(target=call, daemon=True)
         thread.start()
         self._threads.append(thread)
         return thread

@@ -125,6 +125,8 @@ def _enrolled(instance: Instance, token: str, policy: Policy, turns: Turns) -> E
         heartbeat_interval=policy.heartbeat_interval,
         contact_timeout=policy.contact_timeout,
         max_lifetime=policy.max_lifetime,
+        keep_awake=policy.keep_awake,
+        boot_timeout=policy.boot_timeout,
         above_gpus=dict(instance.standing.above_gpus),
         turns=turns_for(turns, instance),
     )

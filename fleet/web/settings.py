@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleet.model import AgentSettings, Budget, Instance, Queue, ServerAccess
+from fleet.model import AgentSettings, Budget, Instance, KeepAwake, Queue, ServerAccess
 
 Clock = Callable[[], datetime]  # aware, UTC
 
@@ -36,6 +36,8 @@ class Policy:
     heartbeat_interval: timedelta
     contact_timeout: timedelta
     max_lifetime: timedelta | None
+    keep_awake: KeepAwake = field(default_factory=KeepAwake)
+    boot_timeout: timedelta | None = None
 
 
 # Asked at every enrolment and heartbeat, so it must answer at once; may be called from many threads.

@@ -351,3 +351,41 @@ def test_a_task_whose_agent_does_not_start_goes_back_and_fails_the_third_time():
 
     assert after(1) == after(2) == [("start_failed", RunResult.REQUEUED)]
     assert after(3) == [("start_failed", RunResult.FAILED)]
+
+
+# --- the end of the machine, by its other deadlines
+
+
+def test_who_is_kept_awake_does_not_end_and_is_given_the_whole_idle_time_once_more():
+    state = a_state(at=at(700), peeked_at=at(700), awake_at=at(695))
+    assert decide(state, POLICY) == ()
+    assert next_deadline(replace(state, server_seen_at=at(700), centre_seen_at=at(700)), POLICY) == at(1000)
+    assert next_deadline(replace(state, server_seen_at=at(1200)), POLICY) == at(695 + 600)
+    gone = replace(state, at=at(1295), peeked_at=at(1295), server_seen_at=at(1290))
+    assert decide(gone, POLICY)[-1].reason.code == "idle"
+
+
+def test_nothing_that_keeps_it_awake_stops_an_order_or_an_age():
+    awake = a_state(at=at(24 * 3600), peeked_at=at(24 * 3600), awake_at=at(24 * 3600), server_seen_at=at(24 * 3600))
+    assert decide(awake, POLICY)[-1].reason.code == "max_lifetime"
+    assert decide(replace(awake, at=at(20), awake_at=at(20), drain=WHY), POLICY)[-1] == EndMachine(reason=WHY)
+
+
+def test_a_machine_that_is_too_old_and_not_empty_puts_its_tasks_back_where_no_dispatcher_did_it():
+    old = 24 * 3600 + 16 * 60
+    state = a_state(at=at(old), held=(held("a", 0),), stopped_pulling=WHY, server_seen_at=at(old))
+    (stop,) = decide(state, POLICY)
+    assert (stop.task, stop.then, stop.reason.code) == ("a", RunResult.REQUEUED, "max_lifetime")
+    assert decide(replace(state, at=at(old - 1)), POLICY) == ()
+    assert next_deadline(replace(state, at=at(old - 1)), POLICY) == at(old)
+
+
+def test_a_machine_whose_startup_hooks_are_not_done_by_the_boot_deadline_ends():
+    policy = replace(POLICY, boot_timeout=timedelta(seconds=90))
+    state = a_state(at=at(90), has_started_up=False, idle_since=None)
+    stop, end = decide(state, policy)
+    assert (end.reason.code, end.reason.limit) == ("boot_timeout", "boot_timeout=90s")
+    assert stop == StopPulling(reason=end.reason)
+    assert decide(replace(state, at=at(89)), policy) == ()
+    assert next_deadline(replace(state, at=at(89)), policy) == at(90)
+    assert decide(replace(state, has_started_up=True), policy) == ()

@@ -109,7 +109,7 @@ class RunningServer:
         assert self.process.poll() is None, (self.state.parent / "server.log").read_text()[-2000:]
         try:
             return requests.get(f"{self.url}/debug.ping", timeout=1).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
 
