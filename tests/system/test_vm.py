@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from fleet.config.resources import installed
 from fleet.model import InstanceState
 from tests.system.box import provider
 from tests.system.box.cloud import Cloud, Rented
-from tests.system.box.ground import Ground
+from tests.system.box.ground import Ground, hierarchies
 from tests.system.box.image import UNITS, Unavailable
 from tests.system.box.network import GATEWAY
 from tests.system.ring import ROOT, Ring, a_free_port
@@ -29,9 +32,9 @@ listen: {host}:PORT
 advertise_url: http://{host}:PORT
 store: {memory}
 poll_interval: 1s
-agent: {{mode: interpreter}}
+agent: AGENT
 resources:
-  gpu: {{provider: box, gpus: {gpus}, max_instances: {max_instances}, idle_timeout: {idle}, files: FILES}}
+  gpu: {{provider: box, gpus: {gpus}, max_instances: {max_instances}, idle_timeout: {idle}, files: FILES, commands: COMMANDS}}
 queues:
   train: {{resources: [gpu], gpus: 1}}
 """
@@ -53,6 +56,16 @@ LIFETIME_ALONE = {
     .read_text()
     .replace("sleep 60", "sleep 1"),
 }
+
+IN_CONTAINERS = {
+    "mode": "docker",
+    "image": "box:latest",
+    "docker": {
+        "arguments": "-v /usr/bin:/usr/bin:ro -v /usr/lib:/usr/lib:ro -v /usr/lib64:/usr/lib64:ro -v /opt/fleet:/opt/fleet:ro"
+    },
+    "environment": {"CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1"},
+}
+MAKE_CONTAINER_IMAGE = ("systemctl start docker.service", "sh /opt/box-container-image")
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +94,16 @@ def make_fleet(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     installed.cache_clear()
     made: list[Ring] = []
 
-    def make(files: Mapping[str, str] | None = None, **settings: object) -> Ring:
-        # Chosen here: braces of the files are none of a format.
+    def make(
+        files: Mapping[str, str] | None = None,
+        agent: Mapping[str, object] | None = None,
+        commands: Sequence[str] = (),
+        **settings: object,
+    ) -> Ring:
+        given = {"FILES": dict(files or {}), "AGENT": agent or {"mode": "interpreter"}, "COMMANDS": list(commands)}
         text = FLEET_FILE.replace("PORT", str(a_free_port()))
-        text = text.replace("FILES", json.dumps(dict(files or {})).replace("{", "{{").replace("}", "}}"))
+        for name, value in given.items():  # it is a format: their braces are none of its
+            text = text.replace(name, json.dumps(value).replace("{", "{{").replace("}", "}}"))
         ring = Ring(tmp_path, gpus=1, host=GATEWAY, file=text, **settings)  # type: ignore[arg-type]
         ring.environment |= {"PYTHONPATH": f"{ROOT}:{plugins}", provider.URL: cloud.url}
         made.append(ring)
@@ -197,3 +216,45 @@ def test_a_machine_whose_python_is_gone_ends_at_its_longest_life(cloud: Cloud, m
     machine.vm.run("kill", "-KILL", supervisor(machine))
     ends(machine, ring)
     assert "fleet-lifetime.service" in machine.vm.console
+
+
+def test_a_task_runs_in_a_container_on_a_machine_whose_engine_is_its_own(cloud: Cloud, make_fleet: MakeFleet) -> None:
+    ring = make_fleet(agent=IN_CONTAINERS, commands=MAKE_CONTAINER_IMAGE, idle="2s")
+    task = ring.bash('echo "I see $CUDA_VISIBLE_DEVICES"; ls -d /.dockerenv')
+    assert ring.ends(task) == ["completed"], ring.console(task)[-2000:]
+    machine = rented(cloud, ring)
+    (run,) = ring.runs(task)
+    said = ring.console(task)
+    assert f"I see {run.gpus[0]}" in said
+    assert "/.dockerenv" in said
+    ends(machine, ring)
+
+
+KILLED = """
+import os, signal, sys
+from tests.system.box.cloud import Cloud
+from tests.system.box.ground import Ground, hierarchies
+from tests.system.box.image import Unavailable
+try:
+    ground = Ground()
+except Unavailable:
+    sys.exit(3)
+Cloud(ground).launch("token", {}, "#cloud-config")
+print(ground.place, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_of_a_box_whose_maker_is_killed_nothing_is_left(cloud: Cloud) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], cwd=ROOT, stdout=subprocess.PIPE, text=True) as maker:
+        place, _ = maker.communicate(timeout=60)
+    assert maker.returncode == -signal.SIGKILL
+    name = f"fleetbox-{maker.pid}"
+
+    def left() -> list[object]:
+        groups = [group / name for group in hierarchies()]
+        paths = [Path(place.strip()), Path("/run/netns") / name, *groups]
+        mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if place.strip() in line]
+        return [*(path for path in paths if path.exists()), *mounts]
+
+    wait_for(lambda: not left(), 30, f"nothing is left: {left()}")

@@ -90,6 +90,7 @@ def user_data(order: LaunchOrder) -> str:
     commands = [
         "systemctl daemon-reload",
         "systemctl restart fleet-lifetime.timer fleet-watch.timer",
+        *list(order.resource.settings.get("commands", ())),  # type: ignore[call-overload]
         "systemctl enable --now --no-block fleet-supervise.service",
     ]
     written = [{"path": path, "content": text, "permissions": "0600"} for path, text in files.items()]
