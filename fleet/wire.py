@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from fleet.errors import WireError
-from fleet.model import AgentSettings, Allocation, Gpu, KeepAwake, Queue, Reason, Run, ServerAccess, Turns
+from fleet.model import AgentSettings, Allocation, Gpu, KeepAwake, Notice, Queue, Reason, Run, ServerAccess, Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,7 @@ class Heartbeat:
     gpus: tuple[Gpu, ...]
     cpu_percent: float | None = None
     memory_used_gib: float | None = None
+    notice: Notice | None = None  # the cloud's, that stands now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

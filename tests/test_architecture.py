@@ -150,7 +150,10 @@ def test_imports_point_down(file: str) -> None:
     assert [n for n in ours if not any(n == ok or n.startswith(ok + ".") for ok in MAY_IMPORT[room])] == []
 
 
-EDGE = [f"fleet/supervisor/{name}.py" for name in ("allocation", "decide", "groups", "levels", "verdict")]
+EDGE = [
+    f"fleet/supervisor/{name}.py"
+    for name in ("allocation", "decide", "groups", "levels", "under_notice", "verdict", "why")
+]
 CORE = ("fleet/model/", "fleet/planner/", *EDGE)
 
 

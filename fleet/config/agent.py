@@ -8,7 +8,7 @@ from enum import StrEnum
 from fleet.config.containers import read_containers
 from fleet.config.quantities import duration, memory_gib
 from fleet.config.section import Section
-from fleet.model import AgentSettings
+from fleet.model import AgentSettings, OnRebalance
 
 
 class Mode(StrEnum):
@@ -53,6 +53,7 @@ def read_agent(part: Section, base: AgentSettings | None = None) -> AgentSetting
         environment={**base.environment, **_of_pip_and_uv(folder, mode), **part.mapping("environment")},
         stop_grace=part.read("stop_grace", duration, base.stop_grace),
         gpu_free_below_gib=part.positive("gpu_free_below", memory_gib, base.gpu_free_below_gib),
+        on_rebalance=part.choice("on_rebalance", OnRebalance, base.on_rebalance),
     )
     if mode is Mode.DOCKER and not agent.image and (is_whole_fleet or part.has("mode")):
         part.wrong("image", "is missing: mode docker needs a default image")

@@ -4,6 +4,7 @@ Read in this order:
     wanted      Task and Queue, and what they need of GPUs
     offered     Resource and Offer: what may be had
     there       Gpu, Allocation and Instance
+    notice      the cloud's warning that it takes a machine back
     limits      Budget, and what was spent of it
     plans       Snapshot (what the planner sees), Plan and its actions (what it says), Turns (what it says to supervisors)
     reason      why, with every action and every event
@@ -12,6 +13,7 @@ Read in this order:
 """
 
 from fleet.model.limits import Budget, Spent, WhenSpent
+from fleet.model.notice import Notice, OnRebalance
 from fleet.model.offered import Market, MarketPolicy, Offer, Resource
 from fleet.model.plans import (
     Action,
@@ -74,7 +76,9 @@ __all__ = [
     "Market",
     "MarketPolicy",
     "NOMINAL_MEMORY",
+    "Notice",
     "Offer",
+    "OnRebalance",
     "PARTS_OF_A_GPU",
     "Plan",
     "PoolRecord",

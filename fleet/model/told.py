@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from fleet.model.notice import OnRebalance
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSettings:
@@ -32,9 +34,9 @@ class AgentSettings:
     extra_conf: str = field(default="", repr=False)  # appended to the agent's clearml.conf; may hold credentials
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     stop_grace: timedelta = timedelta(seconds=10)  # between SIGTERM and SIGKILL
-    gpu_free_below_gib: float = (
-        1.0  # of a GPU that is free less memory is in use, beside what the driver keeps for itself
-    )
+    # Of a GPU that is free less memory is in use, beside what the driver keeps for itself.
+    gpu_free_below_gib: float = 1.0
+    on_rebalance: OnRebalance = OnRebalance.DRAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,6 +123,7 @@ class Task:
     instances: int = 1  # more: a gang, which starts on so many instances at once or not at all
     is_one_zone: bool = False  # of a gang: all its instances in one zone
     gang: str | None = None  # a node of the gang that this running task (of rank 0) has started
+    resumes: int = 0  # how often it was asked to save itself and put back, to go on from what it saved
     notes: tuple[str, ...] = ()  # wishes of the task that were ignored, each with its cause, for people
 
 

@@ -29,6 +29,8 @@ INNOCENT = frozenset(
     {
         "operator",
         "preempted",
+        "rebalance",
+        "maintenance",
         "max_lifetime",
         "config",
         "centre_refused",

@@ -15,6 +15,10 @@ from typing import Protocol
 
 from fleet.model import Queue, Task
 
+# To re-queue a running task it must be stopped first. If we die between the two calls, whoever repeats the return must be able
+# to tell our stop from one that the user asked for: ours gives a reason that begins so.
+OURS = "fleet: back to its queue"
+
 
 class TaskStatus(StrEnum):
     """ClearML's own words for a task's status."""
@@ -38,13 +42,19 @@ class TaskState:
     id: str
     name: str
     status: TaskStatus
-    status_message: str  # "stopping" in it: its user asks for the end
+    status_message: str
     queue_id: str | None  # the queue that it was last enqueued to
     last_worker: str | None
     last_update: datetime | None
     # A training script that wants to save itself first registers this: (seconds it may take, has it finished).
     abort_callback_timeout_s: float = 0.0
     is_abort_callback_done: bool = False
+    status_reason: str = ""  # that whoever changed the status last gave
+
+    @property
+    def is_stop_asked(self) -> bool:
+        """Its user asks for the end. We may have asked ourselves, to have it save itself (`Claims.ask_to_save`)."""
+        return "stopping" in self.status_message and not self.status_reason.startswith(OURS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +120,14 @@ class Claims(Protocol):
 
     def put_back(self, task: str, queue: str, why: str) -> None:
         """As `Demand.put_back`."""
+        ...
+
+    def ask_to_save(self, task: str, why: str) -> None:
+        """As the web UI's Abort, but for us: the task's abort callback runs, and `put_back` is what comes next."""
+        ...
+
+    def mark_resumable(self, task: str) -> None:
+        """It was asked to save itself, and goes on from that when it runs next: counted in `Task.resumes`, until it is reset."""
         ...
 
     def started(self, task: str, worker: str, why: str) -> None:

@@ -61,6 +61,12 @@ class ClearMLServer:
     def put_back(self, task: str, queue: str, why: str) -> None:
         self._returns.put_back(task, queue, why)
 
+    def ask_to_save(self, task: str, why: str) -> None:
+        self._returns.ask_to_save(task, why)
+
+    def mark_resumable(self, task: str) -> None:
+        self._returns.mark_resumable(task)
+
     def claim(self, task: Task) -> bool:
         """Take this very task. True for exactly one of all who try.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from fleet.model import Queue, Task
 from fleet.queues.answers import Answer
 from fleet.queues.directory import Directory
-from fleet.queues.tasks import CHUNK
+from fleet.queues.tasks import CHUNK, RESUMES, resumes_of
 from fleet.queues.transport import Transport
 from fleet.queues.wishes import gang_of, wishes
 
@@ -17,7 +18,17 @@ from fleet.queues.wishes import gang_of, wishes
 DETAILS_ARE_FRESH_S = 60.0
 # As the stock agent understands a queue's tags; fleet's own server marks a deleted queue that is still polled with it.
 PAUSED = "force_workers:off"
-DETAILS = ("id", "name", "project", "user", "tags", "hyperparams.properties", "parent", "system_tags")
+DETAILS = (
+    "id",
+    "name",
+    "project",
+    "user",
+    "tags",
+    "hyperparams.properties",
+    "parent",
+    "system_tags",
+    f"runtime.{RESUMES}",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +49,8 @@ class Details:
     tags: tuple[str, ...]
     properties: Mapping[str, str]
     gang: str | None
+    resumes: int
+    added: datetime  # to its queue
     read_at: float  # monotonic seconds
 
 
@@ -57,7 +70,7 @@ class WaitingList:
         `first` is for this time only: it replaces what was said at the beginning.
         """
         held = self._held([queue.name for queue in queues], self._first if first is None else first)
-        details = self._read_details([entry.text("task") for each in held.values() for entry in each.entries])
+        details = self._read_details({e.text("task"): e.time("added") for each in held.values() for e in each.entries})
         ranked = sorted((queue for queue in queues if queue.name in held), key=lambda queue: -queue.priority)
         return tuple(
             self._task(queue, position, entry, details[entry.text("task")])
@@ -80,17 +93,18 @@ class WaitingList:
         by_id = held_by_id(self._transport, list(ids.values()), first)
         return {name: by_id[id_] for name, id_ in ids.items() if id_ in by_id}
 
-    def _read_details(self, ids: Sequence[str]) -> Mapping[str, Details]:
-        """Details of all `ids` that are new, and of a few that were read long ago; forget those that no longer wait."""
+    def _read_details(self, ids: Mapping[str, datetime]) -> Mapping[str, Details]:
+        """Details of all `ids` that are new, or that came back, and of a few that were read long ago; forget those that no
+        longer wait. `ids`: when each was put into its queue."""
         now = time.monotonic()
-        known = {id_: self._details[id_] for id_ in ids if id_ in self._details}
+        known = {id_: d for id_, added in ids.items() if (d := self._details.get(id_)) and d.added == added}
         new = [id_ for id_ in ids if id_ not in known]
         old = [id_ for id_, details in known.items() if now - details.read_at > DETAILS_ARE_FRESH_S]
         asked = new + old[:CHUNK]
         for start in range(0, len(asked), CHUNK):
             body = {"id": asked[start : start + CHUNK], "only_fields": list(DETAILS), "search_hidden": True}
             tasks = self._transport.call("tasks.get_all", body).objects("tasks")
-            known |= {task.text("id"): _details(task, now) for task in tasks}
+            known |= {task.text("id"): _details(task, ids[task.text("id")], now) for task in tasks}
         self._details = known
         if self._first is None:
             self._name_projects({details.project for details in known.values()} - {""} - self._projects.keys())
@@ -118,6 +132,7 @@ class WaitingList:
             instances=wished.instances,
             is_one_zone=wished.is_one_zone,
             gang=details.gang,
+            resumes=details.resumes,
             notes=wished.ignored,
         )
 
@@ -136,7 +151,7 @@ def held_by_id(transport: Transport, ids: Sequence[str], first: int | None = Non
     }
 
 
-def _details(task: Answer, now: float) -> Details:
+def _details(task: Answer, added: datetime, now: float) -> Details:
     properties = task.object("hyperparams").object("properties")
     return Details(
         name=task.text("name", ""),
@@ -145,6 +160,8 @@ def _details(task: Answer, now: float) -> Details:
         tags=tuple(task.texts("tags")),
         properties={name: str(properties.object(name).data.get("value") or "") for name in properties.data},
         gang=gang_of(_label(task, "parent"), task.texts("system_tags")),
+        resumes=resumes_of(task.object("runtime").data),
+        added=added,
         read_at=now,
     )
 

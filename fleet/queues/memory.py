@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from fleet.errors import ServerRefused
 from fleet.model import Queue, Task
-from fleet.queues.base import LogLine, Script, TaskState, TaskStatus
+from fleet.queues.base import OURS, LogLine, Script, TaskState, TaskStatus
 from fleet.queues.wishes import wishes
 
 # What put_back leaves alone: its user chose it.
@@ -50,6 +50,7 @@ class _Record:
     user: str
     script: Script | None
     gang: str | None
+    resumes: int = 0
     queue: str | None = None  # the name of the one it was last enqueued to
     enqueued_at: datetime | None = None
     console: list[str] = field(default_factory=list)
@@ -123,7 +124,7 @@ class MemoryServer:
         """Its user presses abort: whoever runs it sees *stopping*; one that waits is stopped at once."""
         record = self._record(task)
         if record.state.status is TaskStatus.IN_PROGRESS:
-            record.state = replace(record.state, status_message="stopping", last_update=self._now())
+            record.state = replace(record.state, status_message="stopping", status_reason="", last_update=self._now())
         elif record.state.status is TaskStatus.QUEUED:
             self._unqueue(task)
             self._set(record, TaskStatus.STOPPED)
@@ -131,6 +132,7 @@ class MemoryServer:
     def reset(self, task: str) -> None:
         """Back to a draft, as its user may do at any time."""
         self._unqueue(task)
+        self._record(task).resumes = 0
         self._set(self._record(task), TaskStatus.CREATED)
 
     def delete(self, task: str) -> None:
@@ -175,7 +177,7 @@ class MemoryServer:
         record = self._tasks.get(task)
         if record is None or record.state.status in CHOSEN:
             return
-        if "stopping" in record.state.status_message:
+        if record.state.is_stop_asked:
             self._set(record, TaskStatus.STOPPED, why)
             return
         if record.queue != queue and task in self._queues.get(record.queue or "", {}):
@@ -194,6 +196,14 @@ class MemoryServer:
             return False
         del entries[task.id]
         return True
+
+    def ask_to_save(self, task: str, why: str) -> None:
+        self.ask_to_stop(task)
+        record = self._record(task)
+        record.state = replace(record.state, status_reason=f"{OURS}: {why}")
+
+    def mark_resumable(self, task: str) -> None:
+        self._record(task).resumes += 1
 
     def started(self, task: str, worker: str, why: str) -> None:
         record = self._record(task)
@@ -278,6 +288,7 @@ class MemoryServer:
             instances=wished.instances,
             is_one_zone=wished.is_one_zone,
             gang=record.gang,
+            resumes=record.resumes,
             notes=wished.ignored,
         )
         return record.shown
@@ -285,7 +296,12 @@ class MemoryServer:
     def _set(self, record: _Record, status: TaskStatus, message: str = "") -> None:
         queue_id = f"id of {record.queue}" if record.queue else None
         record.state = replace(
-            record.state, status=status, status_message=message, queue_id=queue_id, last_update=self._now()
+            record.state,
+            status=status,
+            status_message=message,
+            status_reason="",
+            queue_id=queue_id,
+            last_update=self._now(),
         )
         if status is TaskStatus.QUEUED:
             self._queued[record.state.id] = None

@@ -10,15 +10,12 @@ from collections.abc import Sequence
 
 from fleet.errors import ServerRefused
 from fleet.model import Queue
-from fleet.queues.base import TaskState, TaskStatus
+from fleet.queues.base import OURS, TaskState, TaskStatus
 from fleet.queues.demand import held_by_id
 from fleet.queues.directory import Directory
-from fleet.queues.tasks import Record, queued, records
+from fleet.queues.tasks import ABORT_CALLBACK, RESUMES, Record, queued, records, resumes_of
 from fleet.queues.transport import Transport
 
-# To re-queue a running task it must be stopped first. If we die between the two calls, whoever repeats the return must be able
-# to tell our stop from one that the user asked for: ours gives a reason that begins so.
-OURS = "fleet: back to its queue"
 NO_SUCH_ENDPOINT = 404
 WRONG_STATUS, NOT_IN_QUEUE, ALREADY_QUEUED = 110, 703, 706
 
@@ -57,10 +54,24 @@ class Returns:
             self._directory.id(queue)  # if there is no such queue, the task stays as it is
             self._stop(task, f"{OURS}: {why}")
             self._enqueue(task, queue, why)
-        elif status is TaskStatus.STOPPED and record.status_reason.startswith(OURS):
+        elif status is TaskStatus.STOPPED and record.state.status_reason.startswith(OURS):
             self._enqueue(task, queue, why)
         elif status is TaskStatus.QUEUED:
             self._lift(record, queue, why)
+
+    def ask_to_save(self, task: str, why: str) -> None:
+        """As `Claims.ask_to_save`."""
+        body = {"task": task, "force": False, "status_reason": f"{OURS}: {why}"}
+        self._transport.call("tasks.stop", body)
+
+    def mark_resumable(self, task: str) -> None:
+        """As `Claims.mark_resumable`. In the task's runtime properties: a reset forgets them, and nothing else does."""
+        body = {"id": [task], "only_fields": ["id", "runtime"], "search_hidden": True}
+        for found in self._transport.call("tasks.get_all", body).objects("tasks"):
+            runtime = dict(found.object("runtime").data)
+            runtime = {key: value for key, value in runtime.items() if key not in ABORT_CALLBACK}
+            runtime[RESUMES] = resumes_of(runtime) + 1
+            self._transport.call("tasks.edit", {"task": task, "runtime": runtime, "force": True})
 
     def return_popped(self, task: str, queue_id: str) -> None:
         """Back to the head of the queue that it was popped from a moment ago, by mistake."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet.queues.answers import Answer
@@ -10,6 +10,9 @@ from fleet.queues.base import TaskContainer, TaskState, TaskStatus
 from fleet.queues.transport import Transport
 
 CHUNK = 250  # ids in one call: answers stay small, and below the page that a server gives without being asked
+# Runtime properties. What a script has registered for its abort; the next run registers its own.
+ABORT_CALLBACK = ("_abort_callback_timeout", "_abort_poll_freq", "_abort_callback_completed")
+RESUMES = "fleet_resumes"  # how often it was asked to save itself and put back
 PAGE = 500  # as the SDK itself asks for
 FIELDS = (
     "id",
@@ -34,15 +37,14 @@ CONTAINER_FIELDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A task's state, and the reason that whoever changed it last gave."""
+    """A task's state, and what follows from it."""
 
     state: TaskState
-    status_reason: str
 
     @property
     def is_asked_to_stop(self) -> bool:
         """Its user pressed abort; the one that runs it is to end it."""
-        return self.state.status is TaskStatus.IN_PROGRESS and "stopping" in self.state.status_message
+        return self.state.status is TaskStatus.IN_PROGRESS and self.state.is_stop_asked
 
 
 def records(transport: Transport, ids: Sequence[str]) -> dict[str, Record]:
@@ -103,8 +105,15 @@ def read_record(task: Answer) -> Record:
         last_update=task.time_or_none("last_update"),
         abort_callback_timeout_s=_seconds(runtime.get("_abort_callback_timeout")),
         is_abort_callback_done=_is_yes(runtime.get("_abort_callback_completed")),
+        status_reason=task.text("status_reason", ""),
     )
-    return Record(state=state, status_reason=task.text("status_reason", ""))
+    return Record(state=state)
+
+
+def resumes_of(runtime: Mapping[str, object]) -> int:
+    """How often the task was put back to go on from what it saved."""
+    value = runtime.get(RESUMES)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _status(text: str) -> TaskStatus:

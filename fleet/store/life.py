@@ -109,8 +109,13 @@ def heard(
         gpus=tuple(gpus),
         stopped_pulling_at=instance.stopped_pulling_at or (at if not is_pulling else None),
         goodbye_at=instance.goodbye_at or (at if is_ending else None),
-        end_reason=instance.end_reason or (reason if stops else None),
+        end_reason=_why_it_ends(instance.end_reason, reason if stops else None),
     )
+
+
+def _why_it_ends(known: Reason | None, said: Reason | None) -> Reason | None:
+    """The first that was given, but for one: what the cloud takes back is an interruption, whoever else wanted it gone."""
+    return said if said and said.code == "preempted" else known or said
 
 
 def reported(known: Run | None, run: Run) -> Run:

@@ -2,7 +2,7 @@
 
 claim        what waits and fits, whoever's turn it is (`fleet.supervisor.turns`)
 stop a task  its user asks, the server says that it is not ours any more, or this machine has to end
-stop pulling idle too long, ordered to drain, too old
+stop pulling idle too long, ordered to drain, too old, the cloud's notice (`fleet.supervisor.under_notice`)
 pull again   the order to drain was taken back
 end          nothing is held any more, and everything that the server has to know is told
 """
@@ -13,9 +13,9 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from fleet.model import Gpu, Queue, Reason, RunResult, Task, Turns
+from fleet.model import Gpu, Notice, OnRebalance, Queue, Reason, RunResult, Task, Turns
 from fleet.queues.base import TaskStatus
-from fleet.supervisor import allocation
+from fleet.supervisor import allocation, under_notice, why
 from fleet.supervisor.groups import Links
 from fleet.supervisor.turns import Turn, is_out_of_sight
 
@@ -112,6 +112,7 @@ class State:
     failed_starts: Mapping[str, FailedStart] = field(default_factory=dict)
     has_started_up: bool = True  # its startup hooks are done
     awake_at: datetime | None = None  # when something else than a task was last seen to keep it awake
+    notice: Notice | None = None  # the cloud's, that stands now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,7 @@ class Policy:
     above_gpus: Mapping[str, float] = field(default_factory=dict)
     turns: Turns | None = None  # None: the dispatcher has not said
     boot_timeout: timedelta | None = None  # for the startup hooks, from the enrolment on
+    on_rebalance: OnRebalance = OnRebalance.DRAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,8 @@ class StopTask:
     task: str
     reason: Reason
     then: RunResult | None  # None: the server knows better already, its status was changed by somebody else
+    # It may save itself until then, and goes on elsewhere from what it saved. None: it has the usual grace.
+    kill_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,20 +175,22 @@ Instruction = Claim | StopPulling | ResumePulling | StopTask | EndMachine
 def decide(state: State, policy: Policy) -> tuple[Instruction, ...]:
     """What to do now. The same state gives the same instructions; what is under way already is not repeated."""
     end = _why_end(state, policy)
-    instructions: list[Instruction] = [*_stops(state, end)]
+    leaves = under_notice.why_leave(state.notice, policy.on_rebalance)
+    instructions: list[Instruction] = [*_stops(state, end, leaves, policy)]
     stopped = state.stopped_pulling
     claims = () if end or stopped else _claims(state, policy)
-    why = end or _why_drain(state, policy, is_claiming=bool(claims))
-    if stopped and why is None and not state.is_stopped_for_good:
+    cause = end or under_notice.first_of(leaves, state.drain) or _why_drain(state, policy, is_claiming=bool(claims))
+    if stopped and cause is None and not state.is_stopped_for_good:
         return (*instructions, ResumePulling())
-    quit_pulling = stopped or why
+    quit_pulling = stopped or cause
     if quit_pulling is None:
         return (*instructions, *claims)
-    is_for_good = why is not None and why is not state.drain
-    if stopped is None or (is_for_good and not state.is_stopped_for_good):
-        instructions.append(StopPulling(reason=why or quit_pulling, is_for_good=is_for_good))
+    is_for_good = cause is not None and cause is not state.drain and not under_notice.may_be_withdrawn(cause)
+    if stopped is None or (is_for_good and not state.is_stopped_for_good) or under_notice.outdoes(cause, stopped):
+        instructions.append(StopPulling(reason=cause or quit_pulling, is_for_good=is_for_good))
     if not state.held and _has_told_all(state, policy):
-        instructions.append(EndMachine(reason=end or quit_pulling))
+        is_preempted = under_notice.outdoes(cause, quit_pulling)
+        instructions.append(EndMachine(reason=end or (cause if cause and is_preempted else quit_pulling)))
     return tuple(instructions)
 
 
@@ -199,6 +205,8 @@ def next_deadline(state: State, policy: Policy) -> datetime | None:
         idle = _idle_from(state.idle_since, state) + policy.idle_timeout
         deadlines += [idle, idle + LAST_LOOK]
     deadlines += [_retry_at(failed) for failed in state.failed_starts.values()]
+    if state.notice and (stop_at := under_notice.stop_at(state.notice, policy.on_rebalance)):
+        deadlines.append(stop_at)
     for held in state.held:
         if held.sighting and held.sighting.is_stop_asked:
             deadlines.append(_abort_deadline(held.sighting, state.at))
@@ -249,21 +257,13 @@ def _why_end(state: State, policy: Policy) -> Reason | None:
     if state.end:
         return state.end
     if _is_fenced(state, policy):
-        limit = f"contact_timeout={policy.contact_timeout.total_seconds():g}s"
-        text = "neither the ClearML server nor the dispatcher answered for too long; others may be given these tasks"
-        return Reason(code="contact_lost", text=text, limit=limit)
+        return why.contact_lost(policy.contact_timeout)
     age = state.at - state.enrolled_at
     if policy.boot_timeout is not None and not state.has_started_up and age >= policy.boot_timeout:
-        text = f"its startup hooks were not done {policy.boot_timeout.total_seconds():g} s after it enrolled"
-        return Reason(code="boot_timeout", text=text, limit=f"boot_timeout={policy.boot_timeout.total_seconds():g}s")
+        return why.not_booted(policy.boot_timeout)
     if policy.max_lifetime is not None and age >= policy.max_lifetime + LIFETIME_GRACE:
-        return _too_old(policy.max_lifetime)
+        return why.too_old(policy.max_lifetime)
     return None
-
-
-def _too_old(max_lifetime: timedelta) -> Reason:
-    limit = f"max_lifetime={max_lifetime.total_seconds():g}s"
-    return Reason(code="max_lifetime", text="this machine has reached its maximum lifetime", limit=limit)
 
 
 def _is_fenced(state: State, policy: Policy) -> bool:
@@ -271,10 +271,8 @@ def _is_fenced(state: State, policy: Policy) -> bool:
 
 
 def _why_drain(state: State, policy: Policy, is_claiming: bool) -> Reason | None:
-    if state.drain:
-        return state.drain
     if policy.max_lifetime is not None and state.at - state.enrolled_at >= policy.max_lifetime:
-        return _too_old(policy.max_lifetime)
+        return why.too_old(policy.max_lifetime)
     deadline = _idle_deadline(state, policy)
     if is_claiming or deadline is None or policy.idle_timeout is None or state.at < deadline:
         return None
@@ -307,12 +305,16 @@ def _has_told_all(state: State, policy: Policy) -> bool:
 # --- the end of tasks
 
 
-def _stops(state: State, end: Reason | None) -> list[StopTask]:
+def _stops(state: State, end: Reason | None, leaves: Reason | None, policy: Policy) -> list[StopTask]:
+    kill_at = under_notice.kill_at(state.notice, policy.on_rebalance, state.at) if leaves and not end else None
     stops = []
     for held in state.held:
         if held.is_stopping:
             continue
         stop = _stop_of(held, end, state.at)
+        is_leaving = held.sighting is None or not held.sighting.is_stop_asked  # else it ends as its user wants it
+        if stop is None and leaves and kill_at and is_leaving:
+            stop = StopTask(task=held.task.id, reason=leaves, then=RunResult.REQUEUED, kill_at=kill_at)
         if stop:
             stops.append(stop)
     return stops
@@ -328,16 +330,10 @@ def _stop_of(held: Held, end: Reason | None, at: datetime) -> StopTask | None:
     if held.sighting and (stop := _stop_by_sighting(task, held.sighting, at)):
         return stop
     if held.overuse and held.overuse.times > OVERUSES_BORNE:
-        return StopTask(task=task, reason=_too_much_memory(held.task, held.overuse), then=RunResult.FAILED)
+        used, allowed = held.overuse.used_gib, held.overuse.allowed_gib
+        reason = why.too_much_memory(held.task, used_gib=used, allowed_gib=allowed)
+        return StopTask(task=task, reason=reason, then=RunResult.FAILED)
     return None
-
-
-def _too_much_memory(task: Task, overuse: Overuse) -> Reason:
-    text = (
-        f"it uses {overuse.used_gib:.1f} GiB of GPU memory; its share of the GPU, {task.need}, is {overuse.allowed_gib:.1f} "
-        f"GiB, and others use the rest; let it use less (FLEET_GPU_MEMORY_LIMIT_MIB), or ask for a larger part or a whole GPU"
-    )
-    return Reason(code="gpu_memory_exceeded", text=text, task=task.id, queue=task.queue, limit=f"gpus={task.need}")
 
 
 def _stop_by_sighting(task: str, seen: Sighting, at: datetime) -> StopTask | None:

@@ -10,7 +10,7 @@ from agent_hooks.hooks import HookFailure
 from agent_hooks.host import HostReading
 from agent_hooks.nearness import Links
 from fleet.errors import FleetError
-from fleet.model import Gpu, Reason, RunResult, Task
+from fleet.model import Gpu, Notice, Reason, RunResult, Task
 from fleet.queues.base import TaskState
 from fleet.supervisor.agents import Agent
 from fleet.wire import Heartbeat, Orders
@@ -106,6 +106,13 @@ class FoundAwake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noticed:
+    """What the cloud's notices come to now. None: they were all taken back."""
+
+    notice: Notice | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartedUp:
     """The hooks of the machine's start have run."""
 
@@ -169,6 +176,14 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unasked:
+    """The server did not take our wish that a task saves itself."""
+
+    key: str
+    error: FleetError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signalled:
     """SIGTERM or SIGINT."""
 
@@ -187,6 +202,7 @@ Event = (
     | Metered
     | Looked
     | FoundAwake
+    | Noticed
     | StartedUp
     | Prepared
     | Started
@@ -195,5 +211,6 @@ Event = (
     | Silent
     | CleanedUp
     | Settled
+    | Unasked
     | Signalled
 )

@@ -31,6 +31,7 @@ class Job:
     stop: StopTask | None = None
     start_error: str | None = None
     starts_failed: int = 0
+    term_at: datetime | None = None  # its abort callback was asked for; then SIGTERM
     kill_at: datetime | None = None  # its grace is over
     cut_at: datetime | None = None  # its console should have ended
     exit_code: int | None = None
@@ -71,6 +72,12 @@ class Job:
         return self.agent is not None and self.exit_code is None
 
     @property
+    def has_abort_callback(self) -> bool:
+        """Whether its script wants to be asked, and has not been."""
+        seen = self.sighting
+        return seen is not None and seen.abort_callback_s > 0 and not seen.is_abort_callback_done
+
+    @property
     def has_share(self) -> bool:
         """Whether it runs on a part of a GPU, which others use too."""
         return self.is_running and self.task.need.share is not None
@@ -106,7 +113,7 @@ class Job:
                 is_abort_callback_done=state.is_abort_callback_done,
                 is_elsewhere=self._is_elsewhere(state),
             )
-            if status is TaskStatus.IN_PROGRESS and "stopping" in state.status_message:
+            if status is TaskStatus.IN_PROGRESS and state.is_stop_asked:
                 asked = last.stop_asked_at if last and last.stop_asked_at else now
                 seen = replace(seen, is_stop_asked=True, stop_asked_at=asked)
         self.sighting = seen

@@ -18,6 +18,7 @@ def first_policy(enrolled: Enrolled) -> Policy:
         above_gpus=enrolled.above_gpus,
         turns=enrolled.turns,
         boot_timeout=enrolled.boot_timeout,
+        on_rebalance=enrolled.agent.on_rebalance,
     )
 
 

@@ -3,7 +3,7 @@
 The main thread never waits for a network or a hook. Other threads do, each with one job:
     server    calls of the ClearML server: claim, peek, watch, report    console  reads what agents print
     centre    heartbeats                                                 sender   tells the server of tasks
-    hints     waits for the dispatcher's word that work may wait
+    hints     waits for the dispatcher's word that work may wait            notices  asks the cloud for its warnings
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from agent_hooks.host import HostReading, cpus
 from fleet.errors import AgentUnusable
 from fleet.model import Reason, Task
 from fleet.supervisor import events
-from fleet.supervisor.calls import Calls, Worker, worker_base, worker_of
+from fleet.supervisor.calls import Worker, worker_base, worker_of
 from fleet.supervisor.clock import Clock
-from fleet.supervisor.console import Console
-from fleet.supervisor.contact import Contact
 from fleet.supervisor.decide import (
     FIRST_LOOK,
     Claim,
@@ -40,19 +38,13 @@ from fleet.supervisor.decide import (
     next_deadline,
 )
 from fleet.supervisor.goodbye import say_goodbye
-from fleet.supervisor.hints import Hints
-from fleet.supervisor.inbox import Inbox
 from fleet.supervisor.levels import first_policy, must_look_again, policy_under
 from fleet.supervisor.memory import Remembered
-from fleet.supervisor.meter import Meter
-from fleet.supervisor.moments import Moments
 from fleet.supervisor.parts import Parts
 from fleet.supervisor.processes import reap_orphans
-from fleet.supervisor.sender import Sender
 from fleet.supervisor.timetable import Timetable
-from fleet.supervisor.vacancy import Vacancies
-from fleet.supervisor.vigil import Vigil, vigil_every
-from fleet.supervisor.work import Work
+from fleet.supervisor.vigil import vigil_every
+from fleet.supervisor.wiring import wire
 from fleet.wire import Heartbeat, Orders
 
 log = logging.getLogger(__name__)
@@ -74,41 +66,13 @@ class Supervisor:
         clock = self._clock = Clock()
         now = clock.now()
         before = self._before = Remembered.of(parts.memory.times, self._clock)
-        self._inbox = Inbox()
-        report = self._inbox.put
-        contact = self._contact = Contact(before.server_at, before.centre_at)
-        self._calls = Calls(
-            claims=parts.claims, centre=parts.centre, gpus=parts.gpus, contact=contact, clock=clock, report=report
-        )
-        self._sender = Sender(parts.claims, self._clock.now, report, self._contact.server_answered)
-        self._console = Console(
-            on_text=self._sender.has_text,
-            on_exit=lambda key: report(events.Exited(key=key)),
-            on_end=lambda key: report(events.Silent(key=key)),
-        )
-        self._moments = Moments(parts.hooks, report)
-        self._meter = Meter(parts.gpus, parts.runner.mark_of, report)
-        self._vacancies = Vacancies(parts.gpus, parts.runner.mark_of, enrolled.agent, self._clock.now, report)
-        self._vigil = Vigil(enrolled.keep_awake, parts.gpus, report)
-        self._hints = Hints(parts.centre, lambda: report(events.Hinted()))
-        name = worker_base(enrolled)
+        wired = self._wired = wire(parts, clock, before)
+        self._inbox, self._contact, self._calls = wired.inbox, wired.contact, wired.calls
+        self._moments, self._meter, self._work = wired.moments, wired.meter, wired.work
+        self._vacancies, self._vigil, self._listening = wired.vacancies, wired.vigil, wired.listening
         self._gpus, self._cpus = self._calls.sense(), cpus()
         queues, gpus = tuple(queue.name for queue in enrolled.queues), tuple(gpu.uuid for gpu in self._gpus)
-        self._own = Worker(id=name, task=None, queues=queues, gpus=gpus)
-        self._work = Work(
-            instance=enrolled.instance,
-            worker=name,
-            claims=parts.claims,
-            runner=parts.runner,
-            console=self._console,
-            sender=self._sender,
-            errands=self._calls.server,
-            moments=self._moments,
-            clock=self._clock,
-            stop_grace=enrolled.agent.stop_grace,
-            memory=parts.memory,
-            report=report,
-        )
+        self._own = Worker(id=worker_base(enrolled), task=None, queues=queues, gpus=gpus)
         self._policy = first_policy(enrolled)
         self._host: HostReading | None = None
         self._waiting: tuple[Task, ...] = ()
@@ -131,14 +95,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self._inbox.put(events.Signalled(number=number)))
         threading.stack_size(THREAD_STACK_BYTES)
-        steps = {
-            "server": self._calls.server.step,
-            "centre": self._calls.dispatcher.step,
-            "console": self._console.step,
-            "sender": self._sender.step,
-            "hints": self._hints.step,
-        }
-        for name, step in steps.items():
+        for name, step in self._wired.steps.items():
             threading.Thread(target=_for_ever, args=(step,), name=name, daemon=True).start()
         self._go_on()
         self._calls.register(self._own)
@@ -216,6 +173,7 @@ class Supervisor:
             failed_starts=self._work.failed_starts,
             has_started_up=self._has_started_up,
             awake_at=self._vigil.awake_at,
+            notice=self._listening.standing,
         )
 
     # --- what is due
@@ -274,6 +232,7 @@ class Supervisor:
             gpus=self._vacancies.marked(self._gpus),
             cpu_percent=self._host.cpu_percent if self._host else None,
             memory_used_gib=self._host.memory_used_mib / 1024 if self._host else None,
+            notice=self._listening.standing,
         )
 
     # --- what happened
@@ -303,6 +262,9 @@ class Supervisor:
                 self._vacancies.on_looked(event, self._clock.now())
             case events.FoundAwake():
                 self._vigil.on_found(event)
+            case events.Noticed():
+                self._listening.on_noticed(event.notice, self._moments)
+                self._hurry("beat")
             case events.StartedUp():
                 self._on_started_up(event.failure)
             case events.Signalled():
@@ -338,6 +300,9 @@ class Supervisor:
                 self._hurry("peek")
             case events.Settled():
                 self._work.on_settled(event.key, event.result)
+            case events.Unasked():
+                self._work.on_unasked(event)
+                return
         if any(job.is_ours for job in self._work.jobs.values()):
             self._idle_since = None
         elif self._idle_since is None:
@@ -390,10 +355,12 @@ class Supervisor:
             case StopTask():
                 self._work.stop(instruction)
             case StopPulling():
-                reason = self._stopped_pulling = instruction.reason
+                reason, is_first = instruction.reason, self._stopped_pulling is None
+                self._stopped_pulling = reason
+                if is_first:
+                    self._moments.tell(Moment.DRAIN, {"FLEET_REASON": reason.text})
                 self._is_stopped_for_good = instruction.is_for_good
                 log.info("stopped pulling", extra={"code": reason.code, "why": reason.text})
-                self._moments.tell(Moment.DRAIN, {"FLEET_REASON": reason.text})
                 self._hurry("beat")
             case ResumePulling():
                 self._stopped_pulling = None

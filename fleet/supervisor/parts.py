@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from agent_hooks.gpus import Gpus
 from agent_hooks.hooks import Hooks
+from agent_hooks.notice import Watch
 from agent_hooks.signs import Signs
 from fleet.queues.base import Claims
 from fleet.supervisor.agents import Agents
@@ -28,3 +29,4 @@ class Parts:
     hooks: Hooks
     memory: Memory
     signs: Signs = field(default_factory=Signs)
+    watches: tuple[Watch, ...] = ()  # for the cloud's notices

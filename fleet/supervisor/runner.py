@@ -232,6 +232,7 @@ def facts(task: Task, gpus: Sequence[Gpu]) -> dict[str, str]:
         "FLEET_TASK_ID": task.id,
         "FLEET_TASK_NAME": task.name.replace("\0", "").encode(errors="replace").decode(),  # as a user typed it
         "FLEET_QUEUE": task.queue,
+        "FLEET_RESUMES": str(task.resumes),
         "FLEET_GPU_INDICES": ",".join(str(gpu.index) for gpu in gpus),
         "FLEET_GPU_UUIDS": ",".join(gpu.uuid for gpu in gpus),
         **shares.facts(task, gpus),

@@ -184,6 +184,8 @@ class Sender:
         elif told is RunResult.STOPPED:
             self._claims.stopped(task.id, why)
         else:
+            if ending.stop and ending.stop.kill_at and ending.exit_code is not None:
+                self._claims.mark_resumable(task.id)
             self._claims.put_back(task.id, task.queue, why)
 
     def _try(self, what: str, box: Outbox, call: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent_hooks import gpus as sensed
-from agent_hooks import host
+from agent_hooks import host, notices
 from agent_hooks.hooks import Hooks
 from agent_hooks.power import ExitProcess, Power, power_of
 from agent_hooks.signs import Signs, signs_of
@@ -137,6 +137,7 @@ def _run(settings: Settings) -> int:
         hooks=Hooks(settings.hooks, facts, at_startup=first),
         memory=memory,
         signs=settings.signs,
+        watches=notices.watches(os.environ, has_gpus=bool(gpus.read())),
     )
     reason = Supervisor(parts).run()
     shutil.rmtree(private, ignore_errors=True)  # its identity too

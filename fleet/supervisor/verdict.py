@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.model import RunResult
-from fleet.queues.base import TaskState, TaskStatus
+from fleet.queues.base import OURS, TaskState, TaskStatus
 from fleet.supervisor.decide import StopTask
 
 
@@ -16,11 +16,16 @@ def verdict(exit_code: int | None, stop: StopTask | None, now: TaskState | None)
         return None
     if stop and exit_code is None:
         return stop.then if now.status in (TaskStatus.QUEUED, TaskStatus.IN_PROGRESS) else None
+    if now.status is TaskStatus.STOPPED and now.status_reason.startswith(OURS):
+        # It was on its way back already: our wish that it saves itself, at a server that thought that nobody would obey.
+        return stop.then if stop else RunResult.REQUEUED
     if now.status not in (TaskStatus.IN_PROGRESS, TaskStatus.UNKNOWN):
         return None  # the script, or somebody else, has said it already
+    if now.is_stop_asked and stop and stop.kill_at:
+        return RunResult.STOPPED  # while it saved itself for us, its user asked for the end
     if stop:
         return stop.then
-    if "stopping" in now.status_message:  # the script saw its user's wish before we did, and ended itself
+    if now.is_stop_asked:  # the script saw its user's wish before we did, and ended itself
         return RunResult.STOPPED
     return RunResult.COMPLETED if exit_code == 0 else RunResult.FAILED
 

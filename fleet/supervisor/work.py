@@ -21,7 +21,7 @@ from fleet.supervisor.console import Console
 from fleet.supervisor.contact import grace
 from fleet.supervisor.decide import MAX_STARTS, Claim, FailedStart, StopTask
 from fleet.supervisor.errands import Errands, Report, Urgency
-from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Started, Watched
+from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Started, Unasked, Watched
 from fleet.supervisor.jobs import Job, worker_name
 from fleet.supervisor.journal import Entry, entry_of
 from fleet.supervisor.memory import Legacy, Memory
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 # After an agent and all it started were killed, its console ends at once, unless a stranger keeps it open.
 CONSOLE_ENDS_WITHIN = timedelta(seconds=2)
+# A task whose abort callback has used up its time gets SIGTERM, and so long for what it does then.
+LAST_WORD = timedelta(seconds=3)
 
 
 class Work:
@@ -167,9 +169,28 @@ class Work:
             self._ask_to_end(job, agent)
 
     def _ask_to_end(self, job: Job, agent: Agent) -> None:
-        agent.ask_to_end()
-        code = job.stop.reason.code if job.stop else ""
-        job.kill_at = self._clock.now() + grace(code, self._stop_grace)
+        stop, now = job.stop, self._clock.now()
+        usual = grace(stop.reason.code if stop else "", self._stop_grace)
+        job.kill_at = (stop and stop.kill_at) or now + usual
+        if stop is None or stop.kill_at is None or not job.has_abort_callback:
+            agent.ask_to_end()
+            return
+        job.term_at = max(now, stop.kill_at - LAST_WORD)
+
+        def ask() -> Event | None:
+            try:
+                self._claims.ask_to_save(stop.task, stop.reason.text)
+            except FleetError as error:
+                return Unasked(key=job.key, error=error)
+            return None
+
+        self._errands.ask(Urgency.CLAIM, "ask to save", ask)
+
+    def on_unasked(self, event: Unasked) -> None:
+        """Its abort callback could not be asked for: SIGTERM says it too."""
+        log.warning("server not asked to stop a task", extra={"error": str(event.error)})
+        if (job := self.jobs.get(event.key)) and job.term_at:
+            job.term_at = self._clock.now()
 
     def _failed_to_start(self, job: Job, why: str, is_final: bool = False) -> None:
         """What becomes of the task is decided elsewhere; see `decide`."""
@@ -201,6 +222,8 @@ class Work:
         for key in event.asked:
             if job := self.jobs.get(key):
                 job.see(event.states.get(job.task.id), event.asked_at, self._clock.now())
+                if job.term_at and not job.has_abort_callback:  # it has saved itself
+                    job.term_at = self._clock.now()
 
     def on_metered(self, event: Metered) -> None:
         """How much GPU memory each task on a part of a GPU uses."""
@@ -215,7 +238,7 @@ class Work:
             return
         outcome = self._runner.bury(job.agent)
         job.exit_code, job.why = outcome.exit_code, outcome.why
-        job.kill_at = None
+        job.term_at = job.kill_at = None
         log.info("agent ended", extra={"task": job.task.id, "exit_code": job.exit_code})
         if job.is_silent:
             self._after(job)
@@ -264,6 +287,9 @@ class Work:
     def on_time(self, now: datetime) -> None:
         """Do what the passing of time makes due."""
         for job in self.jobs.values():
+            if job.term_at and now >= job.term_at and job.agent:
+                job.term_at = None
+                job.agent.ask_to_end()
             if job.kill_at and now >= job.kill_at and job.agent:
                 job.kill_at = None
                 log.info("killing task", extra={"task": job.task.id, "why": "its grace is over"})
@@ -273,7 +299,7 @@ class Work:
                 self._console.cut(job.key)
 
     def next_time(self) -> datetime | None:
-        times = [at for job in self.jobs.values() for at in (job.kill_at, job.cut_at) if at]
+        times = [at for job in self.jobs.values() for at in (job.term_at, job.kill_at, job.cut_at) if at]
         return min(times, default=None)
 
     def runs(self) -> tuple[Run, ...]:

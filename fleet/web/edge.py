@@ -20,6 +20,7 @@ from fleet.planner.fairness import turns_for
 from fleet.store.base import Store
 from fleet.web.hints import Hints
 from fleet.web.http import Json, bearer, number, parse_json, read_body
+from fleet.web.noticed import Noticed
 from fleet.web.settings import Clock, Policy, PolicyOf
 from fleet.wire import Enroll, Enrolled, Heartbeat, Orders, from_data, to_data
 
@@ -37,6 +38,7 @@ class EdgeApi:
         self._hints = hints
         self._policy = policy
         self._clock = clock
+        self._noticed = Noticed(store)
         self.routes = (
             Route("/edge/v1/enroll", self.enroll, methods=["POST"]),
             Route("/edge/v1/heartbeat", self.heartbeat, methods=["POST"]),
@@ -90,6 +92,7 @@ class EdgeApi:
         )
         if instance.gone_at:  # since we asked who it is; nothing of this message was kept
             raise _unknown_token()
+        self._noticed.take(message, self._clock())
         # As the pass saw it, which counted what this machine had told before this message.
         turns = turns_for(self._store.turns(), known)
         return to_data(_orders(instance, message, self._policy(instance), self._hints.seq, turns))

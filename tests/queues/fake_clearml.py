@@ -194,13 +194,14 @@ class FakeClearML:
     def tasks_stop(self, body: Json) -> Json:
         task = self._task(body)
         if task["status"] == "in_progress" and task.get("last_worker"):
-            task["status_message"] = "stopping"
+            task |= {"status_message": "stopping", "status_reason": body.get("status_reason", "")}
             return {"updated": 1}
         self._unqueue(task["id"])
-        return self._set(task, "stopped", (), {"force": True})
+        return self._set(task, "stopped", (), {"force": True, "status_reason": body.get("status_reason", "")})
 
     def tasks_reset(self, body: Json) -> Json:
         self._unqueue(body["task"])
+        self._task(body)["runtime"] = {}
         return self._set(self._task(body), "created", (), {"force": True})
 
     def tasks_delete(self, body: Json) -> Json:

@@ -278,6 +278,30 @@ class QueuesContract:
         server.put_back(task, "train", "its machine was lost")
         assert (self.status(server, task), self.ids(server)) == (TaskStatus.STOPPED, [])
 
+    def test_a_task_that_we_ask_to_save_itself_goes_back_to_the_head_and_is_resumable_until_it_is_reset(
+        self, server: Server, people: People
+    ) -> None:
+        task = self.take(server, people)
+        (other,) = self.put(people, "other")
+        server.ask_to_save(task, "preempted")
+        state = server.states([task])[task]
+        assert ("stopping" in state.status_message, state.is_stop_asked) == (True, False)
+        server.mark_resumable(task)
+        server.put_back(task, "train", "preempted")
+        assert [(t.id, t.resumes) for t in server.waiting([TRAIN])] == [(task, 1), (other, 0)]
+        assert self.status(server, task) is TaskStatus.QUEUED
+        people.reset(task)
+        people.enqueue(task, "urgent")
+        assert [(t.id, t.resumes) for t in server.waiting([URGENT])] == [(task, 0)]
+
+    def test_a_user_who_stops_a_task_while_it_saves_itself_is_obeyed(self, server: Server, people: People) -> None:
+        task = self.take(server, people)
+        server.ask_to_save(task, "preempted")
+        people.ask_to_stop(task)
+        assert server.states([task])[task].is_stop_asked
+        server.put_back(task, "train", "preempted")
+        assert (self.status(server, task), self.ids(server)) == (TaskStatus.STOPPED, [])
+
     def test_a_task_that_its_user_moved_to_another_queue_stays_there(self, server: Server, people: People) -> None:
         task = self.take(server, people, start=False)
         people.reset(task)

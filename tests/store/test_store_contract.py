@@ -160,6 +160,15 @@ def test_a_machine_that_pulls_and_has_not_heard_yet_of_its_drain_keeps_the_order
     assert (heard.drain_requested_at, heard.stopped_pulling_at, heard.end_reason) == (at(62), None, LATE)
 
 
+def test_what_the_cloud_takes_back_is_preempted_whatever_else_was_to_end_it(store: Store) -> None:
+    with_enrolled(store)
+    store.request_drain("i1", IDLE, at(61))
+    beat(store, when=at(62), is_pulling=False, reason=IDLE)
+    preempted = Reason(code="preempted", text="the cloud takes it back")
+    assert beat(store, when=at(63), is_pulling=False, reason=preempted).end_reason == preempted
+    assert beat(store, when=at(64), is_pulling=False, is_ending=True, reason=IDLE).end_reason == preempted
+
+
 @pytest.mark.parametrize("then", ["goodbye", "terminate"])
 def test_a_machine_that_ends_does_not_pull_again(store: Store, then: str) -> None:
     with_enrolled(store)

@@ -1,9 +1,10 @@
 """What a task came to, as the server is told of it and as the ledger keeps it."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from fleet.model import Reason, RunResult
-from fleet.queues.base import TaskState, TaskStatus
+from fleet.queues.base import OURS, TaskState, TaskStatus
 from fleet.supervisor.decide import StopTask
 from fleet.supervisor.verdict import result, verdict
 
@@ -55,3 +56,27 @@ def test_a_stopped_task_is_told_as_decided():
 def test_a_task_that_never_started_goes_back_though_it_is_only_queued():
     assert verdict(None, BACK, now_is(TaskStatus.QUEUED)) is RunResult.REQUEUED
     assert verdict(None, BACK, now_is(TaskStatus.STOPPED)) is None
+
+
+# --- under a notice
+
+SAVES = replace(BACK, kill_at=datetime(2026, 1, 1, tzinfo=UTC))
+ASKED_BY_US = replace(now_is(TaskStatus.IN_PROGRESS, "stopping"), status_reason=f"{OURS}: preempted")
+
+
+def test_a_task_that_we_asked_to_save_itself_is_never_completed_by_its_exit_code():
+    for exit_code in (0, 1, -15):
+        assert verdict(exit_code, SAVES, RUNS) is RunResult.REQUEUED
+        assert verdict(exit_code, SAVES, ASKED_BY_US) is RunResult.REQUEUED
+    stopped = replace(ASKED_BY_US, status=TaskStatus.STOPPED)  # a server that thought that nobody would obey
+    assert verdict(0, SAVES, stopped) is RunResult.REQUEUED
+
+
+def test_a_task_that_calls_itself_completed_under_a_notice_is():
+    done = now_is(TaskStatus.COMPLETED)
+    assert verdict(0, SAVES, done) is None
+    assert result(None, done) is RunResult.COMPLETED
+
+
+def test_a_task_that_its_user_stops_while_it_saves_itself_is_stopped():
+    assert verdict(0, SAVES, now_is(TaskStatus.IN_PROGRESS, "stopping")) is RunResult.STOPPED

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 
 from fleet.errors import StoreError
-from fleet.model import Instance, Reason, RunResult, Standing
+from fleet.model import Instance, InstanceState, Notice, Reason, RunResult, Standing
 from fleet.store.memory import MemoryStore
 from fleet.wire import Enrolled, Orders, from_data
 from tests.web.nouns import (
@@ -234,3 +234,22 @@ def test_the_levels_of_a_machine_come_with_its_enrolment_and_with_every_answer(w
     assert beat(web).above_gpus == {"train": 4.0}
     web.store.stand([("i1", Standing())])
     assert beat(web).above_gpus == {}
+
+
+def test_people_are_told_of_a_notice_once_however_often_the_machine_says_it(web: Web) -> None:
+    enrolled(web)
+    notice = Notice(kind="preemption", at=at(1), deadline=at(121), text="the cloud takes it back at 12:02")
+    preempted = Reason(code="preempted", text=notice.text)
+    for _ in range(3):
+        beat(web, notice=notice, is_pulling=False, reason=preempted)
+    said = [(e.instance, e.text, e.reason) for e in web.store.events() if e.kind == "instance.notice"]
+    assert said == [("i1", "preemption: the cloud takes it back at 12:02", preempted)]
+    instance = web.store.instance("i1")
+    assert instance
+    assert (instance.state, instance.end_reason) == (InstanceState.DRAINING, preempted)
+
+
+def test_a_machine_that_knows_no_notices_is_understood(web: Web) -> None:
+    enrolled(web)
+    older = {key: value for key, value in a_heartbeat().items() if key != "notice"}
+    assert web.post("/edge/v1/heartbeat", older).status_code == 200
