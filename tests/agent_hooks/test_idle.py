@@ -1,0 +1,87 @@
+"""The judgement of `python -m agent_hooks idle`, and how it sees an agent's containers."""
+
+from __future__ import annotations
+
+import json
+import socketserver
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from agent_hooks.daemon import containers
+from agent_hooks.idle import Seen, Wanted, why_end
+from tests.system.real_clients import ROOT
+
+WANTED = Wanted(idle_timeout_s=900, max_lifetime_s=86_400)
+
+
+def idle(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "agent_hooks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_machine_ends_after_its_idle_time_or_its_longest_life_and_not_before() -> None:
+    def at(now: float, idle_since: float | None) -> str | None:
+        return why_end(Seen(at_s=now, started_s=0, idle_since_s=idle_since), WANTED)
+
+    assert at(1000, idle_since=101) is None
+    assert at(1001, idle_since=101) == "no task for 900 s"
+    assert at(86_399, idle_since=None) is None
+    assert at(86_400, idle_since=None) == "its longest life, 86400 s, is over"
+    assert why_end(Seen(at_s=10**9, started_s=0, idle_since_s=None), Wanted(idle_timeout_s=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["idle", "--idle-timeout", "15"], "'15' is no duration; write 90s, 15m, 24h or 1d"),
+        (["idle", "--gpu-threshold", "200"], "'200' is no percentage"),
+        (["idle", "--end", "'"], "is no command line"),
+        (["doze"], "usage: python -m agent_hooks idle"),
+    ],
+)
+def test_wrong_usage_is_told_and_exit_2(arguments: list[str], said: str) -> None:
+    done = idle(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_dry_run_says_what_would_be_done_and_ends_nothing(tmp_path: Path) -> None:
+    done = idle("idle", "--idle-timeout", "0.5s", "--worker-process", "nobody", "--end", "false", "--dry-run")
+    assert (done.returncode, done.stdout) == (0, "would end this machine: no task for 0.5 s\n")
+
+
+def test_a_way_to_end_that_fails_is_exit_1() -> None:
+    assert idle("idle", "--idle-timeout", "0.5s", "--worker-process", "nobody", "--end", "false").returncode == 1
+
+
+def test_containers_of_an_agent_are_asked_for_by_their_label(tmp_path: Path) -> None:
+    """After docs.docker.com/reference/api/engine, ContainerList: `filters` is JSON, names begin with a slash."""
+    asked = []
+
+    class Engine(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = json.dumps([{"Id": "1", "Names": ["/clearml-id-7"]}]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def address_string(self) -> str:
+            return "unix"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    address = str(tmp_path / "docker.sock")
+    with socketserver.UnixStreamServer(address, Engine) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert containers(address) == ["clearml-id-7"]
+    assert asked == ["/containers/json?filters=%7B%22label%22%3A%20%5B%22clearml-worker-id%22%5D%7D"]
+    assert containers(str(tmp_path / "none.sock")) == []
