@@ -2,6 +2,7 @@
 
 Queues of higher priority go before all others. Among queues of one priority either the fleet file's order decides, or,
 with `fairness: shares`, who holds the fewest GPUs for his weight; what is given counts at once, so shares fill up evenly.
+Where shares are equal, as on a machine of one GPU each time that it is free, queues take turns on each machine.
 Within a queue it is first come, first served, or, with `user_shares`, the user who holds the fewest GPUs. All by GPUs
 held now: nobody earns a claim by having waited, and nobody pays for what he used yesterday.
 """
@@ -22,8 +23,16 @@ CPU_TASK_COUNTS = 0.001
 class Order:
     """What waits, one task at a time. Say `gave` when it got what it wants, before the next is asked for."""
 
-    def __init__(self, tasks: Iterable[Task], queues: Sequence[Queue], fairness: Fairness, uses: Iterable[Use]) -> None:
-        """`queues`: as the fleet file has them. Tasks of other queues are left out."""
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        queues: Sequence[Queue],
+        fairness: Fairness,
+        uses: Iterable[Use],
+        served: Mapping[str, int] | None = None,
+    ) -> None:
+        """`queues`: as the fleet file has them. Tasks of other queues are left out. `served`: by queue, the number of the
+        machine's last claim that was for it."""
         by_queue: dict[str, list[Task]] = {queue.name: [] for queue in queues}
         for task in tasks:
             if task.queue in by_queue:
@@ -37,6 +46,8 @@ class Order:
             _Line(queue, rank, by_queue[queue.name], held.get(queue.name, {}), is_shared=is_shared)
             for rank, queue in enumerate(queues)
         ]
+        for line in self.lines:
+            line.served = (served or {}).get(line.queue.name, 0)
         self._by_name = {line.queue.name: line for line in self.lines}
         self.is_fair = is_fair(queues, fairness)
 
@@ -76,6 +87,7 @@ class _Line:
         self.tasks = tasks
         self.held = sum(held.values())
         self.is_shared = is_shared
+        self.served = 0
         self._urgency, self._weight = -queue.priority, queue.weight
         tasks.sort(key=lambda task: (task.position, task.id))
         self._users: list[tuple[float, int, str, list[Task]]] | None = None
@@ -89,10 +101,11 @@ class _Line:
             self._users = [(held.get(user, 0.0), mine[-1].position, user, mine) for user, mine in by_user.items()]
             heapify(self._users)
 
-    def key(self) -> tuple[int, float, int]:
+    def key(self) -> tuple[int, float, int, int]:
         """The smallest goes next."""
-        share = round(self.held / self._weight, 6) if self.is_shared else 0.0
-        return self._urgency, share, self.rank
+        if not self.is_shared:
+            return self._urgency, 0.0, 0, self.rank
+        return self._urgency, round(self.held / self._weight, 6), self.served, self.rank
 
     def has_more(self) -> bool:
         self._put_user_back()

@@ -110,6 +110,7 @@ class State:
     stopped_pulling: Reason | None = None
     is_stopped_for_good: bool = True  # False: an order to drain did it, which may be taken back
     failed_starts: Mapping[str, FailedStart] = field(default_factory=dict)
+    served: Mapping[str, int] = field(default_factory=dict)  # by queue, the number of the last claim that was for it
     has_started_up: bool = True  # its startup hooks are done
     awake_at: datetime | None = None  # when something else than a task was last seen to keep it awake
     notice: Notice | None = None  # the cloud's, that stands now
@@ -373,12 +374,8 @@ def _claims(state: State, policy: Policy) -> tuple[Claim, ...]:
         if not held.gpus:
             cpu_tasks[held.task.queue] = cpu_tasks.get(held.task.queue, 0) + 1
     claims: list[tuple[Task, tuple[Gpu, ...]]] = []
-    turn = Turn(
-        _claimable(state, queues),
-        policy.queues,
-        policy.turns,
-        [(h.task, h.task.need.share or len(h.gpus)) for h in state.held],
-    )
+    uses = [(h.task, h.task.need.share or len(h.gpus)) for h in state.held]
+    turn = Turn(_claimable(state, queues), policy.queues, policy.turns, uses, state.served)
     turn.keep_back(free)
     for task in turn:
         if task.need.at_least and not (free.whole or free.shared):

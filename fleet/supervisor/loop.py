@@ -171,6 +171,7 @@ class Supervisor:
             stopped_pulling=self._stopped_pulling,
             is_stopped_for_good=self._is_stopped_for_good,
             failed_starts=self._work.failed_starts,
+            served=self._work.served,
             has_started_up=self._has_started_up,
             awake_at=self._vigil.awake_at,
             notice=self._listening.standing,

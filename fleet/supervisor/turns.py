@@ -6,7 +6,7 @@ itself. Without a dispatcher the last word stands.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fleet.model import Fairness, Hold, Queue, Task, Turns, Use
 from fleet.planner.fairness import CPU_TASK_COUNTS, Order
@@ -22,8 +22,9 @@ class Turn:
         queues: Sequence[Queue],
         turns: Turns | None,
         held: Iterable[tuple[Task, float]],
+        served: Mapping[str, int] | None = None,
     ) -> None:
-        """`held`: what runs here, with the number of its GPUs. `turns` None: the dispatcher has not said."""
+        """`held`: what runs here, with the number of its GPUs. `turns` None: the dispatcher has not said. `served`: as `Order`."""
         said = turns or Turns()
         own = list(held)
         here = {task.id for task, _ in own} | {task.gang for task, _ in own if task.gang}
@@ -39,7 +40,9 @@ class Turn:
         self._first = sorted((t for t in others if t.id in first), key=lambda t: (t.enqueued_at, t.id))
         others = [t for t in others if t.id not in first] if first else others
         uses = [Use(queue=t.queue, user=t.user, gpus=gpus or CPU_TASK_COUNTS) for t, gpus in own]
-        self._order = Order(others, queues, said.fairness if self._is_told else Fairness.PRIORITY, [*said.uses, *uses])
+        self._order = Order(
+            others, queues, said.fairness if self._is_told else Fairness.PRIORITY, [*said.uses, *uses], served
+        )
 
     def __iter__(self) -> Iterator[Task]:
         yield from self._nodes

@@ -70,6 +70,7 @@ class Work:
         self.unsettled: dict[str, Job] = {}  # that do not, but the server does not know all of them yet
         self._ended_runs: dict[str, Run] = {}  # that the centre has not seen
         self.failed_starts: dict[str, FailedStart] = {}
+        self.served: dict[str, int] = {}  # by queue, the number of the last claim that was for it
 
     def claim(self, claim: Claim, gpus: tuple[Gpu, ...]) -> None:
         """Hold the GPUs, and ask the server for the task."""
@@ -110,6 +111,7 @@ class Work:
             log.info("task not claimed", extra={"task": job.task.id, "why": why})
             return
         job.is_ours = True
+        self.served[job.task.queue] = max(self.served.values(), default=0) + 1
         self.note(job)
         log.info("task claimed", extra={"task": job.task.id, "queue": job.task.queue, "worker": job.worker})
         self._sender.add(Outbox(key=job.key, task=job.task, worker=job.worker, spool=self._spool_of[job.key]))

@@ -124,3 +124,14 @@ def test_nodes_go_to_no_machine_that_is_not_held_for_them_while_others_are() -> 
 def test_gpus_that_a_node_does_not_need_are_used() -> None:
     turns = told(replace(KEPT, gang_gpus=3.0), gangs=("gang",))
     assert claimed(a_state(waiting=(a_task("a"), a_task("b", position=1))), turns) == ["a"]
+
+
+def test_queues_with_equal_shares_take_turns_on_a_machine_that_has_room_for_one() -> None:
+    one, other = a_queue("one"), a_queue("other")
+    waiting = (a_task("a", queue="one"), a_task("b", queue="other"))
+    state = a_state(waiting=waiting, gpus=a_state().gpus[:1])
+    shares = told(fairness=Fairness.SHARES)
+    assert claimed(state, shares, queues=(one, other)) == ["a"]
+    assert claimed(replace(state, served={"one": 1}), shares, queues=(one, other)) == ["b"]
+    assert claimed(replace(state, served={"one": 1, "other": 2}), shares, queues=(one, other)) == ["a"]
+    assert claimed(replace(state, served={"one": 1}), told(), queues=(one, other)) == ["a"]  # strict priority

@@ -300,3 +300,16 @@ def test_up_shows_its_clearml_conf_to_a_person_and_not_to_a_log(make_ring: MakeR
     assert up.wait(60) == 0
     os.close(leader)
     assert secret.encode() in shown
+
+
+@pytest.mark.parametrize(("fairness", "first"), [("priority", {"train"}), ("shares", {"train", "other"})])
+def test_queues_are_served_one_after_the_other_or_in_turn(make_ring: MakeRing, fairness: str, first: set[str]) -> None:
+    more = "  other: {{resources: [gpu], gpus: 1}}\n"
+    ring = make_ring(gpus=1, file=f"fairness: {fairness}\n{FLEET_FILE}{more}").start()
+    gate = ring.place / "gate"
+    before = ring.bash(f"until [ -e {gate} ]; do sleep 0.1; done", queue="double")
+    tasks = [ring.bash("true", queue=queue) for queue in ("train", "other") for _ in range(3)]
+    gate.touch()
+    assert ring.ends(before, *tasks) == ["completed"] * 7
+    runs = sorted((run for run in ring.runs() if run.task in tasks), key=lambda run: run.claimed_at)
+    assert {run.queue for run in runs[:3]} == first
