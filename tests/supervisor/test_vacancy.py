@@ -20,6 +20,7 @@ from tests.waiting import wait_for
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 OURS, NOBODY = 4_000_001, 4_000_002  # numbers that no process of this machine has
+FIRST_PROCESS = 1
 
 
 @dataclass
@@ -126,7 +127,7 @@ def test_a_whole_gpu_is_free_while_nobody_computes_on_it_and_hardly_any_memory_i
     assert here.looks().in_use.get("g0") == why
 
 
-@pytest.mark.parametrize(("pid", "is_free"), [(OURS, True), (NOBODY, True), (os.getpid(), False)])
+@pytest.mark.parametrize(("pid", "is_free"), [(OURS, True), (NOBODY, True), (FIRST_PROCESS, False)])
 def test_for_a_part_of_a_gpu_only_a_stranger_that_is_seen_to_be_one_counts(pid: int, is_free: bool) -> None:
     here = Here(SaidByTheDriver(used_gib={"g0": 20.0}, held=[("g0", pid)]))
     here.admitted(a_claim("g0", size=0.5))
