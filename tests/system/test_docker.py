@@ -17,6 +17,7 @@ from fleet.queues.base import TaskStatus
 from tests.system import docker_engine
 from tests.system.docker_engine import IMAGE, DockerEngine
 from tests.system.edge import QUEUES, Machine, Person, Server
+from tests.system.test_restart import Restarting
 from tests.waiting import wait_for
 
 pytest.importorskip("clearml_agent")
@@ -53,7 +54,7 @@ def clearml(server: Server) -> Iterator[Person]:
 
 @pytest.fixture
 def machine(server: Server, engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    """Makes supervisors in docker mode: machine(name, **agent settings)."""
+    """Makes supervisors in docker mode: machine(name, kind, **agent settings)."""
     monkeypatch.setenv("DOCKER_HOST", engine.url)
     agent = AgentSettings(
         mode="docker",
@@ -65,9 +66,9 @@ def machine(server: Server, engine: DockerEngine, tmp_path: Path, monkeypatch: p
     )
     machines = []
 
-    def make(name: str = "m1", **settings: object) -> Machine:
+    def make(name: str = "m1", kind: type[Machine] = Machine, **settings: object) -> Machine:
         wanted = replace(agent, **settings)  # type: ignore[arg-type]
-        machines.append(Machine(tmp_path / name, server.access, '{"count": 4}', None, agent=wanted))
+        machines.append(kind(tmp_path / name, server.access, '{"count": 4}', None, agent=wanted))
         return machines[-1]
 
     yield make
@@ -175,16 +176,42 @@ def test_a_container_that_is_not_allowed_or_not_there_fails_its_task_in_one_line
     assert words in clearml.log(task)
 
 
-def test_a_supervisor_that_was_killed_leaves_no_container_to_the_next_one(machine, clearml, engine):
-    task = submit(clearml, "echo ready; sleep 300\n")
-    here = machine()
-    wait_for(lambda: "ready" in clearml.log(task), 30, "it runs")
+def test_a_task_in_a_container_survives_its_supervisor_with_its_console_and_its_exit_code(
+    machine, clearml, engine, tmp_path
+):
+    text = "for i in $(seq 1 300); do echo line $i; sleep 0.1; [ -e /root/.clearml/pip-download-cache/go ] && break; done\n"
+    task = submit(clearml, text + "echo last line\nexit 5\n")
+    here = machine(kind=Restarting)
+    wait_for(lambda: "line 3\n" in clearml.log(task), 30, "it runs")
     (old,) = engine.containers()
-    os.kill(here.process.pid, signal.SIGKILL)
-    here.process.wait()
-    here.centre.close()
-    machine()
-    wait_for(lambda: old["Id"] not in [each["Id"] for each in engine.containers()], 30, "it is removed")
+    here.kill_supervisor()
+    wait_for(lambda: "agent adopted" in here.log.read_text(), 20)
+    seen = clearml.log(task).count("line")
+    wait_for(lambda: clearml.log(task).count("line") > seen + 5, 20, "its console goes on")
+    wait_for(lambda: [a.task for a in here.centre.heartbeats[-1].allocations] == [task], 10, "its GPU is held")
+    assert [each["Id"] for each in engine.containers()] == [old["Id"]]
+    (here.directory / "cache" / "pip-download-cache" / "go").touch()
+    assert clearml.ended(task) == TaskStatus.FAILED
+    lines = [line for line in clearml.log(task).splitlines() if line.startswith("line ")]
+    assert list(dict.fromkeys(lines)) == [f"line {n + 1}" for n in range(len(dict.fromkeys(lines)))]
+    assert len(lines) - len(set(lines)) <= 2  # printed in the moment of the kill
+    assert "last line\n" in clearml.log(task)
+    (run,) = wait_for(lambda: here.centre.runs.get(task), 10)
+    assert (run.result, run.exit_code) == (RunResult.FAILED, 5)
+
+
+def test_a_task_whose_container_ended_while_nobody_looked_has_its_exit_code_all_the_same(machine, clearml, engine):
+    task = submit(clearml, "echo ready; sleep 2; echo not seen by anybody\n")
+    here = machine(kind=Restarting)
+    wait_for(lambda: "ready" in clearml.log(task), 30, "it runs")
+    here.pause_restarts()
+    os.kill(here.supervisors[-1], signal.SIGKILL)
+    wait_for(lambda: [each["State"]["Running"] for each in engine.inspections()] == [False], 20, "it ends")
+    here.resume_restarts()
+    assert clearml.ended(task) == TaskStatus.COMPLETED
+    assert "not seen by anybody\n" in clearml.log(task)
+    (run,) = wait_for(lambda: here.centre.runs.get(task), 10)
+    assert (run.result, run.exit_code) == (RunResult.COMPLETED, 0)
 
 
 def test_a_machine_without_the_default_image_says_so_and_ends(machine):

@@ -17,8 +17,10 @@ from fleet.model import RunResult
 from fleet.queues.base import TaskStatus
 from fleet.queues.client import ClearMLServer
 from tests.system.edge import QUEUES, Machine, Person, Server
-from tests.system.test_edge import pytestmark  # noqa: F401
 from tests.waiting import is_alive, wait_for
+
+pytest.importorskip("clearml_agent")
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("restart")]
 
 # What `Restart=on-failure` does: $0 the interpreter, $1 where to leave the pid of each supervisor.
 RESTARTING = """
@@ -52,6 +54,12 @@ class Restarting(Machine):
         before = self.supervisors
         os.kill(before[-1], signal.SIGKILL)
         wait_for(lambda: len(self.supervisors) > len(before), 10, "the supervisor is started again")
+
+    def pause_restarts(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume_restarts(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         self.process.kill()
@@ -185,11 +193,11 @@ def test_a_journal_that_cannot_be_read_is_put_aside_in_one_line_and_the_machine_
     bad = clearml.submit("train", f"setsid sh -c 'echo $$ > {stray}; sleep 600' & sleep 600\n")
     here = machine()
     wait_for(lambda: stray.exists() and stray.read_text().strip(), 30)
-    os.kill(here.process.pid, signal.SIGSTOP)  # so that the next one starts when we say so
+    here.pause_restarts()
     os.kill(here.supervisors[-1], signal.SIGKILL)
     (entry,) = (here.directory / "journal").glob("*.json")
     entry.write_bytes(entry.read_bytes()[:100])
-    os.kill(here.process.pid, signal.SIGCONT)
+    here.resume_restarts()
     wait_for(lambda: not is_alive(int(stray.read_text())), 10)
     good = clearml.submit("train", f"touch {gate}\n")
     assert clearml.ended(good) == TaskStatus.COMPLETED
