@@ -15,8 +15,7 @@ import pytest
 
 from fleet.model import RunResult
 from fleet.queues.base import TaskStatus
-from fleet.queues.client import ClearMLServer
-from tests.system.edge import QUEUES, Machine, Person, Server
+from tests.system.edge import QUEUES, Machine
 from tests.waiting import is_alive, wait_for
 
 pytest.importorskip("clearml_agent")
@@ -74,21 +73,6 @@ class Restarting(Machine):
             os.kill(pid, signal.SIGKILL)
         self.centre.close()
         shutil.rmtree(self.run, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server") / "state")
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-def clearml(server) -> Iterator[Person]:
-    client = ClearMLServer(server.access)
-    client.ensure_queues([queue.name for queue in QUEUES])
-    yield Person(client)
-    client.close()
 
 
 @pytest.fixture
