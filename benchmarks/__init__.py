@@ -2,7 +2,8 @@
 
     launch      task enqueued -> the cloud is called                      beside: nothing that can run here
     start       task enqueued -> agent process on an idle instance        beside: a stock clearml-agent daemon
-    idle        memory, CPU and calls of an idle supervisor               beside: a stock clearml-agent daemon
+    idle        memory, CPU and calls of an idle supervisor of 8 GPUs     beside: eight stock clearml-agent daemons
+    churn       1,000 short tasks on one machine, and what is left of them
     commands    `fleet --help`, `fleet status` as whole processes         beside: bare Python, `clearml-agent --help`
     server      calls a second of the embedded server on SQLite           beside: nothing that can run here
     planner     one plan of a large fleet

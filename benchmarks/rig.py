@@ -39,7 +39,9 @@ STOCK_POLLS_EVERY_S = 5.0  # the daemon's own default
 T = TypeVar("T")
 
 
-def wait_for(what: str, ask: Callable[[], T | None], deadline_s: float = DEADLINE_S) -> T:
+def wait_for(
+    what: str, ask: Callable[[], T | None], deadline_s: float = DEADLINE_S, every_s: float = LOOK_EVERY_S
+) -> T:
     """The first true answer of `ask`.
 
     Raises:
@@ -49,7 +51,7 @@ def wait_for(what: str, ask: Callable[[], T | None], deadline_s: float = DEADLIN
     while time.monotonic() < until:
         if answer := ask():
             return answer
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(every_s)
     raise TimeoutError(f"not within {deadline_s:g} s: {what}")
 
 
@@ -129,10 +131,10 @@ def server(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], ServerAccess]
 
 @contextmanager
 def stock_daemon(
-    place: Path, access: ServerAccess, queue: str, polls_every_s: float = STOCK_POLLS_EVERY_S
+    place: Path, access: ServerAccess, queue: str, polls_every_s: float = STOCK_POLLS_EVERY_S, name: str = "stock"
 ) -> Iterator[subprocess.Popen[bytes]]:
     """An unmodified `clearml-agent daemon`, once it has begun to poll."""
-    home = place / "stock"
+    home = place / name
     (home / "tmp").mkdir(parents=True)
     (home / "clearml.conf").write_text(render_clearml_conf(access))
     environment = {
@@ -143,14 +145,15 @@ def stock_daemon(
         "CLEARML_CONFIG_FILE": str(home / "clearml.conf"),
         "CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1",
         "CLEARML_AGENT_NO_UPDATE": "1",
-        "CLEARML_WORKER_NAME": "stock",
+        "CLEARML_WORKER_NAME": name,
         "CLEARML_AGENT_QUEUE_POLL_FREQ_SEC": str(polls_every_s),
         "PYTHONUNBUFFERED": "1",
     }
     command = [str(BIN / "clearml-agent"), "daemon", "--foreground", "--queue", queue, "--create-queue", "--cpu-only"]
     client = Client(access)
-    with _process(command, home, environment, place / "stock.log") as process:
-        wait_for("the stock daemon polls", lambda: _alive(process, place / "stock.log") and _is_known(client, "stock"))
+    log = place / f"{name}.log"
+    with _process(command, home, environment, log) as process:
+        wait_for("the stock daemon polls", lambda: _alive(process, log) and _is_known(client, f"{name}:"))
         yield process
 
 

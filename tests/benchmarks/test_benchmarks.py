@@ -21,6 +21,7 @@ FIGURES = {
     "launch": {"launch.enqueue_to_launch_call"},
     "start": {"start.enqueue_to_agent"},
     "idle": {"idle.rss", "idle.cpu", "idle.calls"},
+    "churn": {"churn.seconds_per_task", "churn.left"},
     "server": {f"server.{call}" for call in ("enqueue", "claim", "status_report", "log_1_line", "log_100_lines")},
     "planner": {f"planner.{t}_types_{n}_tasks" for t, n in ((50, 1000), *((400, 10**n) for n in (3, 4, 5)), (400, 0))},
     "dispatcher": {"dispatcher.idle_pass_20_memory", "dispatcher.idle_pass_20_sqlite"},
