@@ -14,7 +14,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from signal import Signals
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from fleet.supervisor.endings import Endings
 from fleet.supervisor.engine import Engine, EngineFault, Frames, Seen, Wanted
 from fleet.supervisor.images import Images
 from fleet.supervisor.runner import NO_DEVICE, conf, told
+from fleet.supervisor.successor import Successor
 from fleet.supervisor.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -109,19 +110,22 @@ class Containers:
         directory: Path,
         private: Path,
         wish: Callable[[str], TaskContainer],
+        successor: Successor,
     ) -> None:
         self._settings, self._access, self._owner = settings, access, owner
         self._directory, self._wish = directory, wish
         self._default = settings.image or ""
         self._cache = Path(settings.docker.cache or directory.parent / "cache")
         self._vault = Vault(private / "agents")
+        self._successor = successor
+        self._engine_: Engine | None = None
         self._calling_off: set[str] = set()
         self._ids: dict[str, str] = {}  # of containers by mark, until `clean`
 
     def prepare(self) -> None:
         try:
             self._ours = read(self._settings.docker.arguments, is_ours=True)
-            self._engine = Engine()
+            self._open()
         except AgentRefused as error:
             raise AgentUnusable(f"agent.docker.arguments: {error}") from error
         except EngineFault as fault:
@@ -132,9 +136,20 @@ class Containers:
             (self._cache / name).mkdir(parents=True, exist_ok=True)
         record = self._directory.parent / "images.json"
         self._images = Images(self._engine, self._default, self._settings.docker.prune_above, record)
-        self._endings = Endings(self._engine, self._owner.labels)
+
+    def _open(self) -> None:
+        """Find the engine. Raises: EngineFault."""
+        if self._engine_ is None:
+            self._engine_ = Engine()
+            self._endings = Endings(self._engine_, self._owner.labels)
+
+    @property
+    def _engine(self) -> Engine:
+        assert self._engine_ is not None, "prepare and found come first"
+        return self._engine_
 
     def sweep(self) -> None:
+        self._successor.open()
         self._vault.keep_only(self._ids)
         try:
             for seen in self._engine.with_labels(self._owner.labels):
@@ -240,7 +255,11 @@ class Containers:
         uid = int(user) if user.isdigit() else self._engine.uid_of(container.id, user)
         if uid is None:
             raise AgentRefused(f"image {image}: its user {user} is not in its /etc/passwd; give --user a number")
-        if uid != os.geteuid() and uid != 0:
+        if uid == 0:
+            return
+        # The machine's caches are mounted where root looks for them, and are root's.
+        (self._vault.place(container.mark) / "clearml.conf").write_text(conf(self._settings))
+        if uid != os.geteuid():
             self._vault.give(container.mark, uid)
 
     def _connect(self, container: Container, since: datetime | None) -> Container:
@@ -248,6 +267,8 @@ class Containers:
         container.output = self._engine.log(container.id, since)
         seen = self._engine.see(container.id)
         container.pid = seen.pid if seen else 0
+        if container.pid:
+            self._successor.add(container.pid, container.id)
         return container
 
     def call_off(self, mark: str) -> None:
@@ -256,6 +277,7 @@ class Containers:
     def bury(self, agent: Agent) -> Outcome:
         """The engine has killed what was left of it; it is removed by `clean`."""
         assert isinstance(agent, Container)
+        self._successor.remove(agent.pid, agent.id)
         return self._endings.outcome(agent.id)
 
     def clean(self, mark: str) -> None:
@@ -278,6 +300,7 @@ class Containers:
         with contextlib.suppress(EngineFault):
             for seen in self._engine.with_labels(self._owner.labels):
                 self._engine.remove(seen.id)
+        self._successor.close()
         self._vault.close()
         self._engine.close()
 
@@ -297,13 +320,16 @@ class Containers:
         Raises:
             EngineFault: the engine does not answer.
         """
+        self._open()
+        self._successor.open()
         return tuple(map(_found, self._engine.with_labels(self._owner.labels)))
 
     def adopt(self, found: Found, since: datetime) -> Container:
         container = Container(mark=found.mark, id=found.id, engine=self._engine, endings=self._endings)
         self._endings.expect(found.id)
         try:
-            self._connect(container, since)
+            # What was read is kept with the millisecond in which it was read; the engine's log knows parts of it.
+            self._connect(container, since + timedelta(milliseconds=1))
         except EngineFault:
             self._endings.forget(found.id)
             raise

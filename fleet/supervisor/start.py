@@ -179,9 +179,11 @@ def _agents(enrolled: Enrolled, directory: Path, guard: Guard, private: Path, se
     if enrolled.agent.mode != "docker":
         return Runner(enrolled.agent, enrolled.server, directory, guard, private)
     from fleet.supervisor.containers import Containers, Owner
+    from fleet.supervisor.successor import Successor
 
     owner = Owner(cluster=enrolled.cluster, instance=enrolled.instance)
-    return Containers(enrolled.agent, enrolled.server, owner, directory, private, server.container)
+    successor = Successor(private, within=enrolled.contact_timeout / 2)
+    return Containers(enrolled.agent, enrolled.server, owner, directory, private, server.container, successor)
 
 
 def _gpus(settings: Settings) -> sensed.Gpus:

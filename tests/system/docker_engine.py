@@ -50,7 +50,7 @@ class DockerEngine:
                 ("usr", 0o755),
                 ("sbin", 0o755),
                 ("etc", 0o755),
-                ("root", 0o700),
+                ("root", 0o755),
                 ("tmp", 0o1777),
                 ("var/tmp", 0o1777),
             ):

@@ -14,6 +14,8 @@ import pytest
 
 from fleet.model import AgentSettings, ContainerSettings, RunResult
 from fleet.queues.base import TaskStatus
+from fleet.supervisor.engine import Engine
+from fleet.supervisor.images import Images
 from tests.system import docker_engine
 from tests.system.docker_engine import IMAGE, DockerEngine
 from tests.system.edge import QUEUES, Machine, Person, Server
@@ -66,9 +68,13 @@ def machine(server: Server, engine: DockerEngine, tmp_path: Path, monkeypatch: p
     )
     machines = []
 
-    def make(name: str = "m1", kind: type[Machine] = Machine, **settings: object) -> Machine:
+    def make(name: str = "d1", kind: type[Machine] = Machine, **settings: object) -> Machine:
+        # A name of its own: supervisors end what is left of tasks of the same worker, and tests of the edge run beside these.
+        timeout = settings.pop("contact_timeout", timedelta(seconds=300))
         wanted = replace(agent, **settings)  # type: ignore[arg-type]
-        machines.append(kind(tmp_path / name, server.access, '{"count": 4}', None, agent=wanted))
+        machines.append(
+            kind(tmp_path / name, server.access, '{"count": 4}', None, agent=wanted, contact_timeout=timeout)
+        )
         return machines[-1]
 
     yield make
@@ -107,10 +113,10 @@ def test_a_task_runs_in_a_container_of_its_own_and_sees_its_gpus(machine, clearm
     assert clearml.ended(task) == TaskStatus.FAILED
     log = clearml.log(task)
     assert "setup=hello\n" in log
-    assert "gpus=GPU-sim-m1-0/GPU-sim-m1-0\n" in log
+    assert "gpus=GPU-sim-d1-0/GPU-sim-d1-0\n" in log
     assert "/dev/init -- /bin/sh /run/fleet/start" in log or "docker-init -- /bin/sh /run/fleet/start" in log
     run = wait_for(lambda: here.centre.runs.get(task), 5)[0]
-    assert (run.result, run.exit_code, run.gpus) == (RunResult.FAILED, 3, ("GPU-sim-m1-0",))
+    assert (run.result, run.exit_code, run.gpus) == (RunResult.FAILED, 3, ("GPU-sim-d1-0",))
     wait_for(lambda: not engine.containers(), 10, "its container is removed")
 
 
@@ -212,6 +218,50 @@ def test_a_task_whose_container_ended_while_nobody_looked_has_its_exit_code_all_
     assert "not seen by anybody\n" in clearml.log(task)
     (run,) = wait_for(lambda: here.centre.runs.get(task), 10)
     assert (run.result, run.exit_code) == (RunResult.COMPLETED, 0)
+
+
+def test_a_container_that_no_supervisor_remembers_is_removed(machine, engine):
+    labels = {"fleet.cluster": "test", "fleet.instance": "d1", "fleet.allocation": "a7", "fleet.task": "t7"}
+    host = engine.api.create_host_config(
+        binds=[f"{place}:{place}:ro" for place in ("/usr/bin", "/usr/lib", "/usr/lib64")]
+    )
+    old = engine.api.create_container(IMAGE, ["/bin/sleep", "300"], labels=labels, host_config=host)["Id"]
+    engine.api.start(old)
+    machine()
+    wait_for(lambda: old not in [each["Id"] for each in engine.containers()], 20, "it is removed")
+
+
+def test_a_container_whose_supervisor_is_dead_ends_when_no_other_supervisor_comes(machine, clearml, engine):
+    task = submit(clearml, "echo ready; sleep 300\n")
+    here = machine(contact_timeout=timedelta(seconds=6))
+    wait_for(lambda: "ready" in clearml.log(task), 30, "it runs")
+    os.kill(here.process.pid, signal.SIGKILL)
+    here.process.wait()
+    wait_for(lambda: [each["State"] for each in engine.containers()] == ["exited"], 20, "it is killed")
+    machine()  # removes it
+
+
+def test_a_task_runs_as_the_user_that_its_image_names_and_finds_its_secrets(machine, clearml, engine):
+    engine.make_image("fleet-test:user", user="researcher")
+    task = submit(clearml, "id -u; echo key=$BUCKET_KEY | wc -c\n", image="fleet-test:user")
+    machine()
+    assert clearml.ended(task) == TaskStatus.COMPLETED
+    assert f"1234\n{len(SECRET) + 5}\n" in clearml.log(task)
+
+
+def test_when_the_disk_fills_the_image_that_was_used_longest_ago_is_removed(engine, tmp_path):
+    for name in ("default", "old", "new", "running", "stranger"):
+        engine.make_image(f"fleet-prune:{name}", user=name)  # so that each is an image of its own
+    running = engine.api.create_container("fleet-prune:running", ["/bin/true"])["Id"]
+    record = tmp_path / "images.json"
+    images = Images(Engine(engine.url), "fleet-prune:default", 0.0001, record)  # any disk is fuller than that
+    for name in ("running", "old", "new", "default"):
+        images.use(f"fleet-prune:{name}")
+    images.make_room()
+    engine.api.remove_container(running)
+    left = [tag for image in engine.api.images("fleet-prune") for tag in image["RepoTags"]]
+    assert sorted(left) == ["fleet-prune:default", "fleet-prune:running", "fleet-prune:stranger"]
+    assert sorted(json.loads(record.read_text())) == ["fleet-prune:default", "fleet-prune:running"]
 
 
 def test_a_machine_without_the_default_image_says_so_and_ends(machine):
