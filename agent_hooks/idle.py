@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from agent_hooks.daemon import Daemon
 from agent_hooks.gpus import NvmlGpus
 from agent_hooks.health import NvmlHealth
 from agent_hooks.hooks import Hooks, Moment
+from agent_hooks.notice import NoticeKind, Watch
 from agent_hooks.power import Power, RunCommand, power_of
 from agent_hooks.signs import signs_of
 
@@ -73,6 +74,25 @@ class Idle:
         self._last_said: str | None = None
         self._sick: frozenset[str] = frozenset()
         self.told_to_stop = threading.Event()
+        self._taken_back: str | None = None
+
+    def listen(self, watches: Sequence[Watch]) -> None:
+        """Each in a thread of its own, since it waits for its cloud."""
+        for watch in watches:
+            threading.Thread(target=self._listen, args=(watch,), daemon=True).start()
+
+    def _listen(self, watch: Watch) -> None:
+        """Hooks hear of a notice at once; of one that takes the machine back also the main loop."""
+        told: set[NoticeKind] = set()
+        while True:
+            for notice in watch.look():
+                if notice.kind in told:
+                    continue
+                told.add(notice.kind)
+                log.warning("notice", extra={"why": notice.text})
+                self._tell(Moment.NOTICE, notice.text)  # 20 s at most: the end waits for it
+                if notice.kind is NoticeKind.PREEMPTION:
+                    self._taken_back = notice.text
 
     def run(self, alive: Callable[[], None]) -> str | None:
         """Look until there is a reason to end; None: told to stop."""
@@ -85,11 +105,14 @@ class Idle:
             now = self._now()
             idle_since = None if why else idle_since if idle_since is not None else now
             self._look_after_gpus(now)
+            if self._taken_back and not self._daemon.why_busy():
+                return self._taken_back  # a daemon without a task takes none that would be lost
             reason = why_end(Seen(at_s=now, started_s=self._started_s, idle_since_s=idle_since), self._wanted)
             alive()
             if reason:
                 return reason
-            self.told_to_stop.wait(min(LOOK_EVERY_S, max(self._wanted.idle_timeout_s / 3, 0.2)))
+            pause_s = 1.0 if self._taken_back else LOOK_EVERY_S
+            self.told_to_stop.wait(min(pause_s, max(self._wanted.idle_timeout_s / 3, 0.2)))
         return None
 
     def leave(self, reason: str) -> None:
@@ -136,6 +159,7 @@ def main(arguments: Sequence[str]) -> int:
     idle = Idle(wanted, Daemon(given.worker_process), hooks, NvmlGpus())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: idle.told_to_stop.set())
+    idle.listen(_watches(given.notices, os.environ))
     signs.ready("watching a clearml-agent daemon")
     reason = idle.run(signs.alive)
     if reason is None:
@@ -161,8 +185,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep-alive-for", type=_seconds, default=8 * 3600.0, metavar="8h", help="so long after it was touched")
     add("--end", type=_power, default="exit", metavar="poweroff|delete-self|exit|COMMAND", help="default: exit")
     add("--worker-process", default="clearml-agent", metavar="NAME", help="the program of the daemon")
+    add("--notices", choices=("ec2", "gce", "none"), default="none", help="the cloud whose notices are heard")
     add("--dry-run", action="store_true", help="say what would be done, stop nothing")
     return parser
+
+
+def _watches(cloud: str, environ: Mapping[str, str]) -> tuple[Watch, ...]:
+    if cloud == "none":
+        return ()
+    from agent_hooks.notices import watches  # clients of the metadata servers, where they are wanted
+
+    return watches({**environ, "FLEET_PROVIDER": {"ec2": "aws", "gce": "gcp"}[cloud]})
 
 
 def _seconds(text: str) -> float:

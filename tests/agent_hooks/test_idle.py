@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socketserver
 import subprocess
 import sys
@@ -14,14 +15,17 @@ import pytest
 
 from agent_hooks.daemon import containers
 from agent_hooks.idle import Seen, Wanted, why_end
+from tests.agent_hooks.clouds import Gce
 from tests.system.real_clients import ROOT
 
 WANTED = Wanted(idle_timeout_s=900, max_lifetime_s=86_400)
 
 
-def idle(*arguments: str) -> subprocess.CompletedProcess[str]:
+def idle(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "agent_hooks", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 def test_a_machine_ends_after_its_idle_time_or_its_longest_life_and_not_before() -> None:
@@ -85,3 +89,23 @@ def test_containers_of_an_agent_are_asked_for_by_their_label(tmp_path: Path) -> 
         assert containers(address) == ["clearml-id-7"]
     assert asked == ["/containers/json?filters=%7B%22label%22%3A%20%5B%22clearml-worker-id%22%5D%7D"]
     assert containers(str(tmp_path / "none.sock")) == []
+
+
+def test_a_machine_that_its_cloud_takes_back_runs_the_hooks_of_a_notice_and_ends_without_waiting_to_be_idle(
+    tmp_path: Path,
+) -> None:
+    hook = tmp_path / "hooks" / "notice" / "10-note"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(f"#!/bin/sh\necho $FLEET_REASON >> {tmp_path / 'heard'}\n")
+    hook.chmod(0o755)
+    cloud = Gce()
+    try:
+        cloud.say("instance/preempted", "TRUE")
+        where = {"FLEET_METADATA_URL": cloud.url, "FLEET_HOOKS_DIR": str(tmp_path / "hooks")}
+        end = f"touch {tmp_path / 'ended'}"
+        done = idle("idle", "--notices", "gce", "--worker-process", "nobody", "--end", end, **where)
+    finally:
+        cloud.close()
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ended").exists()
+    assert (tmp_path / "heard").read_text().strip() in done.stderr
