@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -135,19 +136,20 @@ def ready(cloud: Cloud, ring: Ring) -> Rented:
     return rented(cloud, ring)
 
 
-def ends(machine: Rented, ring: Ring, within_s: float = 60) -> None:
-    """The machine powered itself off, nobody else ended it, and its ledger is closed."""
+def ends(machine: Rented, ring: Ring, within_s: float = 60, ledger: bool = True) -> None:
+    """The machine powered itself off, nobody else ended it, and the ledger is closed."""
     assert wait_for(lambda: machine.vm.process.poll() is not None, within_s, what="the machine ends")
     assert machine.vm.process.returncode == 0, machine.vm.console[-3000:]
     assert machine.terminated_at is None
-    wait_for(lambda: {i.state for i in ring.instances()} == {InstanceState.GONE}, 20, what="the ledger closes")
+    if ledger:
+        wait_for(lambda: {i.state for i in ring.instances()} == {InstanceState.GONE}, 20, what="the ledger closes")
 
 
 def end_all(cloud: Cloud, ring: Ring) -> None:
     """Every machine of this fleet powers itself off."""
     machines = [rented(cloud, ring, i.id) for i in ring.instances()]
     for machine in machines:
-        ends(machine, ring)
+        ends(machine, ring, ledger=machine is machines[-1])
 
 
 def supervisor(machine: Rented) -> str:
@@ -173,6 +175,27 @@ def test_a_machine_boots_enrols_runs_a_task_and_powers_itself_off_when_idle(
     (instance,) = ring.instances()
     assert instance.end_reason
     assert instance.end_reason.code == "idle"
+
+
+def test_a_machine_that_its_cloud_takes_back_hands_its_task_on_and_powers_itself_off(
+    cloud: Cloud, make_fleet: MakeFleet
+) -> None:
+    ring = make_fleet(idle="2s", max_instances=2)
+    task = ring.bash(
+        'trap "echo saved; exit 1" TERM; echo on $(hostname); until [ -e /var/tmp/go ]; do sleep 0.2; done; echo all of it'
+    )
+    first = ready(cloud, ring)
+    wait_for(lambda: f"on {first.vm.name}" in ring.console(task), 30, what="it runs")
+    first.metadata.interrupt(datetime.now(UTC) + timedelta(seconds=30))
+    ends(first, ring, 40, ledger=False)
+    (other,) = wait_for(lambda: [i for i in ring.instances() if i.cloud_id != first.vm.name], 30, what="a replacement")
+    second = rented(cloud, ring, other.id)
+    wait_for(lambda: f"on {second.vm.name}" in ring.console(task), 60, what="it runs again")
+    second.vm.run("touch", "/var/tmp/go")
+    assert ring.ends(task) == ["completed"]
+    said = ring.console(task)
+    assert said.index("saved") < said.index(f"on {second.vm.name}") < said.index("all of it")
+    end_all(cloud, ring)
 
 
 def test_a_supervisor_that_is_killed_loses_no_task_and_its_machine_ends(cloud: Cloud, make_fleet: MakeFleet) -> None:
