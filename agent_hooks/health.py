@@ -45,8 +45,17 @@ class Finding:
 class Health(Protocol):
     """Whoever knows how the GPUs are. Both calls may come from different threads; neither ever raises."""
 
+    @property
+    def has_events(self) -> bool:
+        """Whether it is of any use to wait."""
+        ...
+
     def look(self) -> tuple[Finding, ...]:
         """All that is wrong now."""
+        ...
+
+    def keep(self, finding: Finding) -> None:
+        """Count this too as wrong from now on: the test at boot found it, say, and the driver will not tell of it."""
         ...
 
     def wait(self, seconds: float) -> Finding | None:
@@ -57,8 +66,13 @@ class Health(Protocol):
 class NoHealth:
     """Of GPUs that do not exist, and of machines without a driver: nothing is known to be wrong."""
 
+    has_events: bool = False
+
     def look(self) -> tuple[Finding, ...]:
         return ()
+
+    def keep(self, finding: Finding) -> None:
+        pass
 
     def wait(self, seconds: float) -> Finding | None:
         time.sleep(seconds)
@@ -67,6 +81,8 @@ class NoHealth:
 
 class NvmlHealth:
     """Of real GPUs. Asks only what the driver answers at once; no call here touches a program that computes."""
+
+    has_events: bool = True
 
     def __init__(self, gpus: NvmlGpus, least_driver: str | None = None) -> None:
         """`least_driver`: "550.54"; GPUs under an older driver are out of service."""
@@ -116,9 +132,12 @@ class NvmlHealth:
         if uuid is None or event.eventType != nvml.nvmlEventTypeXidCriticalError:
             return None
         found = of_xid(uuid, int(event.eventData))
-        with self._lock:
-            self._kept[uuid, found.code] = found
+        self.keep(found)
         return found
+
+    def keep(self, finding: Finding) -> None:
+        with self._lock:
+            self._kept[finding.gpu, finding.code] = finding
 
     def _of_driver(self, nvml: Any, uuid: str) -> Iterator[Finding]:
         if self._least_driver is None:

@@ -53,6 +53,7 @@ class Enrolled:
     heartbeat_interval: timedelta
     contact_timeout: timedelta  # without any contact so long: end the tasks, then the machine (fencing)
     max_lifetime: timedelta | None
+    min_driver: str | None = None  # GPUs under an older driver are out of service
     above_gpus: Mapping[str, float] = field(default_factory=dict)  # as in Orders
     turns: Turns | None = None  # as in Orders
     keep_awake: KeepAwake = field(default_factory=KeepAwake)

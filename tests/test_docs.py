@@ -16,6 +16,7 @@ import pytest
 import typer.main
 
 from agent_hooks.hooks import MOMENTS
+from agent_hooks.textfile import METRICS
 from fleet.assemble.providers import GROUP
 from fleet.cli.app import app
 from fleet.config import parse
@@ -248,6 +249,10 @@ def test_every_metric_has_its_row_with_its_labels_and_its_help() -> None:
     gauges = {tuple(map(ast.literal_eval, n.args[:3])) for n in calls}  # type: ignore[attr-defined]
     rows = OPERATIONS.rows("Metrics")
     assert {(name, row[2], tuple(names(row[1]))) for name, row in rows.items()} == gauges
+
+
+def test_every_metric_of_the_textfile_has_its_row_with_its_help() -> None:
+    assert {name: row[2] for name, row in OPERATIONS.rows("The textfile of a machine").items()} == METRICS
 
 
 def test_every_route_has_its_row() -> None:

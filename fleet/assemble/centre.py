@@ -199,6 +199,7 @@ class Centre:
             max_lifetime=resource.max_lifetime if resource else None,
             keep_awake=resource.keep_awake if resource else KeepAwake(),
             boot_timeout=resource.boot_timeout if resource else None,
+            min_driver=resource.min_driver if resource else None,
         )
 
 

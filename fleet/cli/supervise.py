@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,7 +18,14 @@ def add_to(app: typer.Typer) -> None:
     app.command()(supervise)
 
 
-def supervise() -> None:
+def supervise(
+    metrics_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--metrics-file", help="Write readings to this file every 30 s, for Prometheus' textfile collector."
+        ),
+    ] = None,
+) -> None:
     """Run the supervisor of this machine.
 
     It allocates the GPUs to tasks, and ends the machine when it is idle.
@@ -28,5 +37,7 @@ def supervise() -> None:
             f"{', '.join(missing)} not set; a supervisor is started by the first-boot script of a machine that fleet "
             "launched (for this machine's own GPUs: `fleet up`)"
         )
+    if metrics_file:
+        os.environ["FLEET_METRICS_FILE"] = str(metrics_file.absolute())
     # A new process image: months of supervision should not carry the command line's imports in memory.
     os.execv(sys.executable, [sys.executable, "-m", "fleet.supervisor"])

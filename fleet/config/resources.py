@@ -13,6 +13,7 @@ from fleet.model import KeepAwake, MarketPolicy, Resource
 
 IDLE_TIMEOUT: timedelta | None = timedelta(minutes=10)  # what `auto` means until it has learned
 BOOT_TIMEOUT = timedelta(minutes=15)
+REPLACE_SICK: float | None = 0.5
 
 # Keys beyond the common ones, kept in Resource.settings as they are written; their provider checks the values.
 OWN_KEYS: dict[str, tuple[str, ...]] = {
@@ -126,6 +127,8 @@ def read_resource(name: str, part: Section) -> Resource:
         boot_timeout=part.read("boot_timeout", _some_time, BOOT_TIMEOUT),
         max_lifetime=part.read("max_lifetime", _lifetime, None),
         keep_awake=read_keep_awake(part.section("keep_awake")),
+        replace_sick=part.read("replace_sick", _part_of_gpus, REPLACE_SICK),
+        min_driver=part.read("min_driver", _driver, None),
         schedule=read_schedule(part, "min_instances", "max_instances"),
         settings=_own(provider, part),
     )
@@ -244,6 +247,21 @@ def _percent(value: object) -> float:
     if not 0 < per_cent <= 100:
         raise ValueError("expected per cent, above 0 and up to 100")
     return per_cent
+
+
+def _part_of_gpus(value: object) -> float | None:
+    if value == "never":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError("expected a part of the GPUs, 0 to less than 1 (0: at the first sick one), or never")
+    return float(value)
+
+
+def _driver(value: object) -> str:
+    text = str(value)
+    if not all(part.isascii() and part.isdigit() for part in text.split(".")):
+        raise ValueError('expected the version of a driver, as "550.54.15"')
+    return text
 
 
 def _some_time(value: object) -> timedelta:

@@ -44,6 +44,9 @@ class Resource:
     boot_timeout: timedelta = timedelta(minutes=15)
     max_lifetime: timedelta | None = None
     keep_awake: KeepAwake = field(default_factory=KeepAwake)
+    # Replaced when more than this part of its GPUs is sick, or when what waits cannot be held by the rest; None: never.
+    replace_sick: float | None = 0.5
+    min_driver: str | None = None  # GPUs under an older driver are sick
     schedule: tuple[Window, ...] = ()  # of two that are open, the later one holds
     open_windows: tuple[
         int, ...

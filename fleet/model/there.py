@@ -21,8 +21,11 @@ class Gpu:
     util: float | None = None  # 0..100 per cent
     memory_used_gib: float | None = None
     temperature_c: float | None = None
+    power_w: float | None = None
     parent: str | None = None  # of a MIG device: the uuid of its GPU
     set_aside: Reason | None = None  # why no task may be given it now
+    sick: str | None = None  # why nothing may compute on it; None: it is in service
+    warning: str | None = None  # what people should know of it
 
     @property
     def is_mig(self) -> bool:

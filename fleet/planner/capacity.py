@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import NamedTuple
 
@@ -225,7 +225,11 @@ def room_of(instance: Instance, state: InstanceState, with_own_slots: Container[
     one that has enrolled is what it says it is."""
     offer = instance.offer
     if instance.enrolled_at:
-        shape = _shape_as_seen(instance.gpus, offer.gpu_model, offer.gpu_memory_gib)
+        healthy = instance.gpus
+        if any(gpu.sick for gpu in healthy):
+            healthy = tuple(gpu for gpu in healthy if not gpu.sick)
+            instance = replace(instance, gpus=healthy, allocations=_on(healthy, instance.allocations))
+        shape = _shape_as_seen(healthy, offer.gpu_model, offer.gpu_memory_gib)
     else:
         shape = shape_of(offer)
     room = Room(instance.id, instance.offer, state, shape, shape.gpus, free_mig=shape.mig)
@@ -253,6 +257,13 @@ def room_of(instance: Instance, state: InstanceState, with_own_slots: Container[
             room.free_mig -= gpu.is_mig
             room.free_gpus -= not gpu.is_mig
     return room
+
+
+def _on(gpus: Sequence[Gpu], allocations: Sequence[Allocation]) -> tuple[Allocation, ...]:
+    """What is held of these GPUs alone: the others, out of service, are no room, whoever holds them for a moment still."""
+    uuids = {gpu.uuid for gpu in gpus}
+    left = (replace(a, gpus=tuple(gpu for gpu in a.gpus if gpu in uuids)) for a in allocations)
+    return tuple(new for new, old in zip(left, allocations, strict=True) if new.gpus or not old.gpus)
 
 
 def _free_parts(shares: Sequence[Allocation], set_aside: Container[str]) -> list[int]:

@@ -43,6 +43,7 @@ from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, rival_of, soon_free, waits
 from fleet.planner.schedule import keep_to_windows, key_of, taken_back
+from fleet.planner.sick import replace_sick
 from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
 from fleet.planner.standing import Belonging, settled_at, standings
 from fleet.planner.stretch import mean_s
@@ -64,6 +65,7 @@ def plan(snapshot: Snapshot) -> Plan:
 def _planned(snapshot: Snapshot) -> Plan:
     returns, look_at = return_to_spot(snapshot)
     ends: tuple[Terminate | Drain, ...] = (*reap(snapshot), *returns)
+    ends = (*ends, *replace_sick(snapshot, {e.instance for e in ends}))
     ending = {e.instance for e in ends}
     windows = keep_to_windows(snapshot, ending)
     if windows:

@@ -84,8 +84,9 @@ class ChronicledStore:
         runs: Sequence[Run],
         gpus: Sequence[Gpu],
     ) -> Instance:
-        # Only these two change its stage. The ordinary heartbeat, of thousands of machines, shall not read its row twice.
-        before = self._store.instance(instance) if is_ending or not is_pulling else None
+        # Only these are news. The ordinary heartbeat, of thousands of machines, shall not read its row twice.
+        is_news = is_ending or not is_pulling or any(gpu.sick for gpu in gpus)
+        before = self._store.instance(instance) if is_news else None
         known = {_key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)}
         after = self._store.beat(
             instance,
@@ -99,6 +100,7 @@ class ChronicledStore:
             gpus=gpus,
         )
         events = [e for run in runs for e in _run_events(known.get(_key(run)), run, at)]
+        events += [_fell_sick(after, gpu, at) for gpu in _newly_sick(before, gpus)] if before else []
         if before and before.stopped_pulling_at is None and after.stopped_pulling_at:
             events.append(
                 _event("instance.draining", after, at, f"pulls no more: {reason or 'no reason given'}", reason)
@@ -195,6 +197,16 @@ def _event(kind: str, instance: Instance, at: datetime, text: str, reason: Reaso
     return Event(
         at=at, kind=kind, text=text, instance=instance.id, reason=reason, queue=reason.queue if reason else None
     )
+
+
+def _newly_sick(before: Instance, gpus: Sequence[Gpu]) -> list[Gpu]:
+    known = {gpu.uuid for gpu in before.gpus if gpu.sick}
+    return [gpu for gpu in gpus if gpu.sick and gpu.uuid not in known]
+
+
+def _fell_sick(instance: Instance, gpu: Gpu, at: datetime) -> Event:
+    text = f"GPU {gpu.index} is out of service: {gpu.sick}"
+    return _event("instance.gpu_sick", instance, at, text, Reason(code="gpu_sick", text=text))
 
 
 def _run_events(before: Run | None, run: Run, at: datetime) -> list[Event]:

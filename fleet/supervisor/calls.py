@@ -6,8 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent_hooks.gpus import Gpus
-from agent_hooks.host import Host
 from fleet.errors import CentreRefused, FleetError, ServerRefused
 from fleet.model import Gpu, Queue, Reason
 from fleet.queues.base import Claims
@@ -15,9 +13,10 @@ from fleet.supervisor.centre import Centre
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.contact import Contact
 from fleet.supervisor.errands import Errands, Report, Urgency
-from fleet.supervisor.events import Event, Ordered, Peeked, Refused, Sensed, Watched
+from fleet.supervisor.events import Ailing, Event, Ordered, Peeked, Refused, Sensed, Watched
 from fleet.supervisor.jobs import Job
-from fleet.supervisor.stats import gpus_of, machine_stats
+from fleet.supervisor.senses import Senses
+from fleet.supervisor.stats import machine_stats
 from fleet.wire import Enrolled, Heartbeat
 
 log = logging.getLogger(__name__)
@@ -48,11 +47,11 @@ class Calls:
     """One errand at a time for the server, one for the centre."""
 
     def __init__(
-        self, *, claims: Claims, centre: Centre, gpus: Gpus, contact: Contact, clock: Clock, report: Report
+        self, *, claims: Claims, centre: Centre, senses: Senses, contact: Contact, clock: Clock, report: Report
     ) -> None:
-        self._claims, self._centre, self._gpus = claims, centre, gpus
+        self._claims, self._centre, self._senses = claims, centre, senses
         self._contact, self._clock = contact, clock
-        self._host = Host()
+        self._report = report
         self.server = Errands(report)
         self.dispatcher = Errands(report)
 
@@ -99,7 +98,8 @@ class Calls:
         """Read the machine, and report all workers with it."""
 
         def call() -> Event:
-            gpus, host = gpus_of(self._gpus.read()), self._host.read()
+            gpus, host = self._senses.read(tasks=sum(worker.task is not None for worker in workers))
+            self._senses.listen(lambda gpus: self._report(Ailing(gpus=gpus)))
             for worker in workers:
                 own = [gpu for gpu in gpus if gpu.uuid in worker.gpus]
                 asked_at = self._clock.now()
@@ -126,7 +126,7 @@ class Calls:
 
     def sense(self) -> tuple[Gpu, ...]:
         """The GPUs now; for the start, before there is anything to wait for."""
-        return gpus_of(self._gpus.read())
+        return self._senses.gpus()
 
     def beat(self, facts: Heartbeat) -> None:
         """Tell the dispatcher; the answer is its orders."""

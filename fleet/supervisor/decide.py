@@ -98,6 +98,7 @@ class State:
     gpus: tuple[Gpu, ...]  # that work now
     links: Links = field(default_factory=dict)  # how near they are to each other
     cpus: int
+    sick: Mapping[str, str] = field(default_factory=dict)  # GPUs out of service (uuids), and why
     held: tuple[Held, ...] = ()
     unsent: frozenset[str] = frozenset()  # ended tasks of which the server does not have the log or the result yet
     waiting: tuple[Task, ...] = ()
@@ -312,7 +313,7 @@ def _stops(state: State, end: Reason | None, leaves: Reason | None, policy: Poli
     for held in state.held:
         if held.is_stopping:
             continue
-        stop = _stop_of(held, end, state.at)
+        stop = _stop_of(held, end, state.at, state.sick)
         is_leaving = held.sighting is None or not held.sighting.is_stop_asked  # else it ends as its user wants it
         if stop is None and leaves and kill_at and is_leaving:
             stop = StopTask(task=held.task.id, reason=leaves, then=RunResult.REQUEUED, kill_at=kill_at)
@@ -321,7 +322,7 @@ def _stops(state: State, end: Reason | None, leaves: Reason | None, policy: Poli
     return stops
 
 
-def _stop_of(held: Held, end: Reason | None, at: datetime) -> StopTask | None:
+def _stop_of(held: Held, end: Reason | None, at: datetime, sick: Mapping[str, str]) -> StopTask | None:
     task = held.task.id
     if held.start_error is not None:
         then = RunResult.FAILED if held.starts_failed >= MAX_STARTS else RunResult.REQUEUED
@@ -330,6 +331,8 @@ def _stop_of(held: Held, end: Reason | None, at: datetime) -> StopTask | None:
         return StopTask(task=task, reason=end, then=RunResult.REQUEUED)
     if held.sighting and (stop := _stop_by_sighting(task, held.sighting, at)):
         return stop
+    if cause := next((sick[gpu] for gpu in held.gpus if gpu in sick), None):
+        return StopTask(task=task, reason=why.gpu_sick(held.task, cause), then=RunResult.REQUEUED)
     if held.overuse and held.overuse.times > OVERUSES_BORNE:
         used, allowed = held.overuse.used_gib, held.overuse.allowed_gib
         reason = why.too_much_memory(held.task, used_gib=used, allowed_gib=allowed)

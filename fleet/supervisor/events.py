@@ -79,6 +79,13 @@ class Sensed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ailing:
+    """The driver told of an error of a GPU: all of them, as they are now."""
+
+    gpus: tuple[Gpu, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metered:
     """The GPU memory that tasks on parts of a GPU use now; one that uses none is missing."""
 
@@ -199,6 +206,7 @@ Event = (
     | Watched
     | Failed
     | Sensed
+    | Ailing
     | Metered
     | Looked
     | FoundAwake

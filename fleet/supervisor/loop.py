@@ -156,7 +156,8 @@ class Supervisor:
         return State(
             at=now,
             enrolled_at=self._before.enrolled_at,
-            gpus=self._vacancies.marked(self._gpus),
+            gpus=self._vacancies.marked(tuple(gpu for gpu in self._gpus if not gpu.sick)),
+            sick={gpu.uuid: gpu.sick for gpu in self._gpus if gpu.sick},
             links=self._vacancies.links,
             cpus=self._cpus,
             held=tuple(job.held for job in self._work.jobs.values()),
@@ -257,6 +258,10 @@ class Supervisor:
                 log.warning("call failed", extra={"call": event.errand, "error": str(event.error)})
             case events.Sensed():
                 self._gpus, self._host = event.gpus, event.host
+            case events.Ailing():
+                self._gpus = event.gpus
+                self._hurry("report")
+                self._hurry("beat")
             case events.Metered():
                 self._work.on_metered(event)
             case events.Looked():

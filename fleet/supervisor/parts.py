@@ -13,6 +13,7 @@ from fleet.supervisor.agents import Agents
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.memory import Memory
 from fleet.supervisor.processes import Guard
+from fleet.supervisor.senses import Senses
 from fleet.wire import Enrolled
 
 
@@ -28,5 +29,6 @@ class Parts:
     gpus: Gpus
     hooks: Hooks
     memory: Memory
+    senses: Senses
     signs: Signs = field(default_factory=Signs)
     watches: tuple[Watch, ...] = ()  # for the cloud's notices

@@ -15,7 +15,7 @@ from datetime import datetime
 
 from fleet.errors import ServerError, ServerRefused
 from fleet.model import RunResult, Task
-from fleet.queues.base import Claims, TaskState, TaskStatus
+from fleet.queues.base import OURS, Claims, TaskState, TaskStatus
 from fleet.supervisor.decide import StopTask
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Announced, Settled
@@ -157,7 +157,7 @@ class Sender:
         self._on_answer(asked_at)
         told = self._verdict(box, ending, now)
         if told:
-            self._try("result", box, lambda: self._tell(box.task, told, ending))
+            self._try("result", box, lambda: self._tell(box.task, told, ending, now))
         box.spool.remove()
         outcome = result(told, now)
         log.info("task settled", extra={"task": box.task.id, "result": outcome, "was": _status(now)})
@@ -174,7 +174,7 @@ class Sender:
             return RunResult.REQUEUED  # half-way back to its queue, perhaps; what its user stopped, this leaves alone
         return verdict(ending.exit_code, stop, now)
 
-    def _tell(self, task: Task, told: RunResult, ending: Ending) -> None:
+    def _tell(self, task: Task, told: RunResult, ending: Ending, now: TaskState | None) -> None:
         ended = f"worker execution exit code {ending.exit_code}{f': {ending.why}' if ending.why else ''}"
         why = ending.stop.reason.text if ending.stop else ended
         if told is RunResult.COMPLETED:
@@ -186,6 +186,8 @@ class Sender:
         else:
             if ending.stop and ending.stop.kill_at and ending.exit_code is not None:
                 self._claims.mark_resumable(task.id)
+            if now and now.status is TaskStatus.FAILED:  # a final state, but not one that its user chose
+                self._claims.stopped(task.id, f"{OURS}: {why}")
             self._claims.put_back(task.id, task.queue, why)
 
     def _try(self, what: str, box: Outbox, call: Callable[[], None]) -> None:

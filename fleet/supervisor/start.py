@@ -15,6 +15,8 @@ from pathlib import Path
 
 from agent_hooks import gpus as sensed
 from agent_hooks import host, notices
+from agent_hooks.acceptance import try_gpus
+from agent_hooks.health import Health, NoHealth, NvmlHealth
 from agent_hooks.hooks import Hooks
 from agent_hooks.power import ExitProcess, Power, power_of
 from agent_hooks.signs import Signs, signs_of
@@ -34,6 +36,7 @@ from fleet.supervisor.parts import Parts
 from fleet.supervisor.private import hold, private_directory
 from fleet.supervisor.processes import Guard, adopt_orphans
 from fleet.supervisor.runner import Runner
+from fleet.supervisor.senses import Senses
 from fleet.supervisor.stats import gpus_of
 from fleet.supervisor.takeover import take_over
 from fleet.wire import Enroll, Enrolled, Heartbeat
@@ -56,6 +59,7 @@ class Settings:
     directory: Path
     simulated_gpus: str | None
     hooks: Path
+    metrics_file: Path | None
     power: Power
     signs: Signs
 
@@ -90,6 +94,7 @@ def settings(environ: MutableMapping[str, str]) -> Settings:
         directory=Path(environ.get("FLEET_DIR") or Path.home() / ".cache" / "fleet" / instance),
         simulated_gpus=environ.get("FLEET_SIM_GPUS"),
         hooks=Path(environ.get("FLEET_HOOKS_DIR", "/etc/fleet/hooks")),
+        metrics_file=Path(file) if (file := environ.get("FLEET_METRICS_FILE")) else None,
         power=_power(environ.get("FLEET_POWER", "exit")),
         signs=signs_of(environ),
     )
@@ -136,6 +141,7 @@ def _run(settings: Settings) -> int:
         gpus=gpus,
         hooks=Hooks(settings.hooks, facts, at_startup=first),
         memory=memory,
+        senses=Senses(gpus, _health(gpus, enrolled), settings.metrics_file),
         signs=settings.signs,
         watches=notices.watches(os.environ, has_gpus=bool(gpus.read())),
     )
@@ -193,6 +199,17 @@ def _gpus(settings: Settings) -> sensed.Gpus:
         return sensed.simulated(settings.simulated_gpus, settings.instance)
     except ValueError as error:
         raise ConfigError(f"FLEET_SIM_GPUS: {error}") from error
+
+
+def _health(gpus: sensed.Gpus, enrolled: Enrolled) -> Health:
+    """Who knows how the GPUs are, once each that nobody uses has been tried."""
+    if not isinstance(gpus, sensed.NvmlGpus):
+        return NoHealth()
+    health = NvmlHealth(gpus, enrolled.min_driver)
+    in_use = {process.gpu for process in gpus.processes()}
+    for finding in try_gpus([reading.uuid for reading in gpus.read() if reading.uuid not in in_use]):
+        health.keep(finding)
+    return health
 
 
 def _enroll(centre: Centre, settings: Settings, gpus: sensed.Gpus) -> Enrolled:

@@ -22,6 +22,7 @@ def gpus_of(readings: Sequence[GpuReading]) -> tuple[Gpu, ...]:
             memory_used_gib=r.memory_used_gib,
             temperature_c=r.temperature_c,
             parent=r.parent,
+            power_w=r.power_w,
         )
         for r in readings
     )

@@ -19,6 +19,8 @@ def verdict(exit_code: int | None, stop: StopTask | None, now: TaskState | None)
     if now.status is TaskStatus.STOPPED and now.status_reason.startswith(OURS):
         # It was on its way back already: our wish that it saves itself, at a server that thought that nobody would obey.
         return stop.then if stop else RunResult.REQUEUED
+    if stop and stop.reason.code == "gpu_sick" and now.status is TaskStatus.FAILED:
+        return stop.then  # said by the script as it died: it cannot know why
     if now.status not in (TaskStatus.IN_PROGRESS, TaskStatus.UNKNOWN):
         return None  # the script, or somebody else, has said it already
     if now.is_stop_asked and stop and stop.kill_at:

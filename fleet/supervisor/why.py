@@ -29,3 +29,8 @@ def too_much_memory(task: Task, *, used_gib: float, allowed_gib: float) -> Reaso
         f"GiB, and others use the rest; let it use less (FLEET_GPU_MEMORY_LIMIT_MIB), or ask for a larger part or a whole GPU"
     )
     return Reason(code="gpu_memory_exceeded", text=text, task=task.id, queue=task.queue, limit=f"gpus={task.need}")
+
+
+def gpu_sick(task: Task, why: str) -> Reason:
+    """Whatever becomes of the task on this GPU is not its own doing."""
+    return Reason(code="gpu_sick", text=f"a GPU that it holds is sick: {why}", task=task.id, queue=task.queue)

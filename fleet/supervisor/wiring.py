@@ -47,7 +47,7 @@ def wire(parts: Parts, clock: Clock, before: Remembered) -> Wired:
     calls = Calls(
         claims=parts.claims,
         centre=parts.centre,
-        gpus=parts.gpus,
+        senses=parts.senses,
         contact=contact,
         clock=clock,
         report=report,
@@ -73,6 +73,7 @@ def wire(parts: Parts, clock: Clock, before: Remembered) -> Wired:
         stop_grace=enrolled.agent.stop_grace,
         memory=parts.memory,
         report=report,
+        why_sick=parts.senses.why_sick,
     )
     listening = Listening(parts.watches, clock, report)
     steps = {

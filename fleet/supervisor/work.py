@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from agent_hooks.hooks import HookFailure, Moment
@@ -31,6 +31,7 @@ from fleet.supervisor.restored import lost, restored_job
 from fleet.supervisor.runner import facts
 from fleet.supervisor.sender import Ending, Outbox, Sender
 from fleet.supervisor.spool import Spool
+from fleet.supervisor.why import gpu_sick
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,13 @@ class Work:
         stop_grace: timedelta,
         memory: Memory,
         report: Report,
+        why_sick: Callable[[Sequence[Gpu]], str | None] = lambda gpus: None,
     ) -> None:
         self._instance, self._worker = instance, worker
         self._claims, self._runner, self._console = claims, runner, console
         self._sender, self._errands, self._moments = sender, errands, moments
         self._clock, self._stop_grace, self._memory, self._report = clock, stop_grace, memory, report
+        self._why_sick = why_sick
         self._count = memory.entry_count()
         self._deaths: dict[str, int] = {}  # of supervisors before us, while they held these tasks
         self._spool_of: dict[str, Spool] = {}
@@ -263,6 +266,9 @@ class Work:
         job = self.jobs[key]
         if failure:
             log.warning("hook failed", extra={"task": job.task.id, "hook": failure.hook, "why": failure.text})
+        if job.exit_code and job.stop is None and (why := self._why_sick(job.gpus)):
+            # It died of its GPU before anybody could stop it.
+            job.stop = StopTask(task=job.task.id, reason=gpu_sick(job.task, why), then=RunResult.REQUEUED)
         self._end(job, job.exit_code)
 
     def _end(self, job: Job, exit_code: int | None) -> None:

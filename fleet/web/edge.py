@@ -130,6 +130,7 @@ def _enrolled(instance: Instance, token: str, policy: Policy, turns: Turns) -> E
         max_lifetime=policy.max_lifetime,
         keep_awake=policy.keep_awake,
         boot_timeout=policy.boot_timeout,
+        min_driver=policy.min_driver,
         above_gpus=dict(instance.standing.above_gpus),
         turns=turns_for(turns, instance),
     )

@@ -50,11 +50,14 @@ def _of_instances(instances: Sequence[Instance], at: datetime) -> Iterator[Metri
 
     total: Counter[tuple[str]] = Counter()
     held: Counter[tuple[str]] = Counter()
+    sick: Counter[tuple[str]] = Counter()
     for i in instances:
         taken = {uuid for allocation in i.allocations for uuid in allocation.gpus}
         total[(i.resource,)] += len(i.gpus)
+        sick[(i.resource,)] += sum(gpu.sick is not None for gpu in i.gpus)
         held[(i.resource,)] += sum(gpu.uuid in taken for gpu in i.gpus)
     yield _gauge("fleet_gpus", "GPUs of instances that have enrolled.", ("resource",), total)
+    yield _gauge("fleet_gpus_sick", "GPUs of them that are out of service.", ("resource",), sick)
     yield _gauge("fleet_gpus_allocated", "GPUs that at least one task holds.", ("resource",), held)
 
     # Of those whose supervisor is expected to speak; a machine that boots has said nothing yet.

@@ -38,6 +38,7 @@ class Policy:
     max_lifetime: timedelta | None
     keep_awake: KeepAwake = field(default_factory=KeepAwake)
     boot_timeout: timedelta | None = None
+    min_driver: str | None = None
 
 
 # Asked at every enrolment and heartbeat, so it must answer at once; may be called from many threads.

@@ -55,7 +55,7 @@ def status_data(
             "max_usd_per_month": budget.usd_per_month,
             "when_spent": budget.when_spent.value,
         },
-        "alerts": alerts(view, at),
+        "alerts": [*alerts(view, at), *ailments(instances)],
         "notes": [note.text for note in view.notes] if view else [],
     }
 
@@ -85,6 +85,7 @@ def instance_data(instance: Instance, at: datetime) -> dict[str, Any]:
                 "task": ", ".join(tasks[gpu.uuid]) or None,  # several when it is shared
                 "util": gpu.util,
                 **({"set_aside": gpu.set_aside.text} if gpu.set_aside else {}),
+                **({"sick": gpu.sick} if gpu.sick else {}),
             }
             for gpu in instance.gpus
         ],
@@ -103,6 +104,13 @@ def alerts(view: View | None, at: datetime) -> list[str]:
         since = view.at.isoformat(sep=" ", timespec="seconds")
         late = [f"the dispatcher has not finished a pass since {since}; is it running, and does its log say more?"]
     return late + [alert.text for alert in view.alerts]
+
+
+def ailments(instances: Sequence[Instance]) -> list[str]:
+    """What is wrong with GPUs, one sentence for each."""
+    found = [(i, gpu) for i in instances if i.state is not InstanceState.GONE for gpu in i.gpus]
+    sick = [f"GPU {gpu.index} of instance {i.id} is out of service: {gpu.sick}" for i, gpu in found if gpu.sick]
+    return sick + [f"GPU {gpu.index} of instance {i.id}: {gpu.warning}" for i, gpu in found if gpu.warning]
 
 
 def usd_per_hour(instances: Sequence[Instance]) -> float:

@@ -19,3 +19,11 @@ def build(directory: Path) -> Path:
     command = [compiler, "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libnvidia-ml.so.1", "-o", target]
     subprocess.run([*command, *sources], check=True)
     return directory
+
+
+def build_cuda(directory: Path) -> Path:
+    """The same directory, with a CUDA driver library in it: see `cuda/cuda.c`."""
+    target = directory / "libcuda.so.1"
+    sources = [SOURCES / "cuda" / "cuda.c", SOURCES / "state.c"]
+    subprocess.run(["cc", "-shared", "-fPIC", "-fvisibility=hidden", "-o", target, *sources], check=True)
+    return directory

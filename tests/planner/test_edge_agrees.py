@@ -19,7 +19,7 @@ from tests.builders import BECAUSE, T0, a_queue, a_resource, a_snapshot, a_task,
 PARTS = [0.1, 0.25, 0.3333, 0.5, 0.7]
 HALF_AN_HOUR, NO_TIME = timedelta(minutes=30), timedelta(0)
 NEEDS = st.sampled_from([*(need(size) for size in (*PARTS, 1, 2, 3)), need(1, 4), need(2, 3)])
-ALIKE: dict[str, Any] = {"mig": 0, "aside": set()}
+ALIKE: dict[str, Any] = {"mig": 0, "aside": set(), "sick": set()}
 QUEUE = a_queue()
 POLICY = Policy(queues=(QUEUE,), idle_timeout=None, contact_timeout=T0 - T0.replace(year=2025), max_lifetime=None)
 
@@ -42,7 +42,8 @@ def claims(
     state = State(
         at=T0,
         enrolled_at=T0,
-        gpus=instance.gpus,
+        gpus=tuple(gpu for gpu in instance.gpus if not gpu.sick),
+        sick={gpu.uuid: gpu.sick for gpu in instance.gpus if gpu.sick},
         cpus=4,
         held=tuple(held),
         waiting=waiting,
@@ -58,6 +59,13 @@ def running(instance: Instance, needs: list[GpuNeed], gone: list[bool]) -> list[
     got = claims(instance, tasks, [])
     left = [task for task, is_gone in zip(tasks, gone, strict=False) if not is_gone]
     return [Held(task=task, gpus=got[task.id]) for task in left if task.id in got]
+
+
+def falling_sick(instance: Instance, sick: set[int]) -> Instance:
+    """These GPUs go out of service; what runs there ends in a moment."""
+    return replace(
+        instance, gpus=tuple(replace(gpu, sick="Xid 79" if gpu.index in sick else None) for gpu in instance.gpus)
+    )
 
 
 def holding(instance: Instance, held: list[Held]) -> Instance:
@@ -87,6 +95,7 @@ def holding(instance: Instance, held: list[Held]) -> Instance:
     gone=st.lists(st.booleans(), min_size=10, max_size=10),
     wanted=st.lists(NEEDS, max_size=10),
     starved=st.lists(st.booleans(), min_size=10, max_size=10),
+    sick=st.sets(st.integers(0, 3), max_size=2),
 )
 def test_what_the_planner_sends_to_a_machine_is_what_its_supervisor_takes(
     gpus: int,
@@ -96,6 +105,7 @@ def test_what_the_planner_sends_to_a_machine_is_what_its_supervisor_takes(
     starved: list[bool],
     mig: int,
     aside: set[int],
+    sick: set[int],
 ) -> None:
     machine = an_instance(gpus=gpus)
     machine = replace(machine, gpus=(*machine.gpus, *mig_devices(mig)))
@@ -103,13 +113,14 @@ def test_what_the_planner_sends_to_a_machine_is_what_its_supervisor_takes(
     machine = replace(
         machine, gpus=tuple(replace(g, set_aside=BECAUSE) if n in aside else g for n, g in enumerate(machine.gpus))
     )
+    machine = falling_sick(machine, sick)
     waiting = tuple(
         a_task(f"w{n}", need=each, position=n, enqueued_at=T0 - (HALF_AN_HOUR if starved[n] else NO_TIME))
         for n, each in enumerate(wanted)
     )
     world = a_snapshot(
         tasks=waiting,
-        resources=(a_resource(max_instances=1),),
+        resources=(a_resource(max_instances=1, replace_sick=None),),
         instances=(holding(machine, held),),
         queues=(QUEUE,),
         starvation_after=HALF_AN_HOUR,

@@ -151,6 +151,23 @@ def test_a_task_that_uses_more_memory_than_its_share_for_longer_than_a_moment_fa
     assert stop.reason.text.startswith("it uses 20.0 GiB of GPU memory; its share of the GPU, 0.5, is 12.0 GiB")
 
 
+def test_a_task_that_holds_a_sick_gpu_goes_back_and_is_not_counted_as_one_that_failed_to_start() -> None:
+    world = a_state(held=(held("a", 0), held("b", 1, 2)), gpus=(GPUS[0], GPUS[1], GPUS[3]), sick={"g2": "Xid 79"})
+    (stop,) = decide(world, POLICY)
+    assert isinstance(stop, StopTask)
+    assert (stop.task, stop.then, stop.reason.code) == ("b", RunResult.REQUEUED, "gpu_sick")
+    assert stop.reason.text == "a GPU that it holds is sick: Xid 79"
+    stopping = replace(world, held=(held("a", 0), held("b", 1, 2, is_stopping=True)))
+    assert decide(stopping, POLICY) == ()
+
+
+def test_what_its_user_wants_of_a_task_comes_before_what_its_gpu_wants() -> None:
+    seen = Sighting(status=TaskStatus.IN_PROGRESS, times=1, is_stop_asked=True, stop_asked_at=T0)
+    (stop,) = decide(a_state(held=(held("a", 0, sighting=seen),), sick={"g0": "Xid 79"}), POLICY)
+    assert isinstance(stop, StopTask)
+    assert stop.reason.code == "user_stopped"
+
+
 def test_cpu_tasks_take_one_slot_a_cpu_or_as_many_as_their_queue_says():
     policy = replace(POLICY, queues=(a_queue("prep"), a_queue("services", slots=3)))
     waiting = tuple(a_task(f"{q}{i}", gpus=0, queue=q, position=i) for q in ("prep", "services") for i in range(4))

@@ -80,3 +80,11 @@ def test_a_task_that_calls_itself_completed_under_a_notice_is():
 
 def test_a_task_that_its_user_stops_while_it_saves_itself_is_stopped():
     assert verdict(0, SAVES, now_is(TaskStatus.IN_PROGRESS, "stopping")) is RunResult.STOPPED
+
+
+def test_a_task_of_a_sick_gpu_goes_back_whatever_its_script_said_as_it_died():
+    sick = StopTask(task="a", reason=Reason(code="gpu_sick", text="Xid 79"), then=RunResult.REQUEUED)
+    assert verdict(1, sick, now_is(TaskStatus.FAILED)) is RunResult.REQUEUED
+    assert verdict(1, sick, RUNS) is RunResult.REQUEUED
+    assert verdict(1, sick, now_is(TaskStatus.STOPPED)) is None  # its user was quicker
+    assert verdict(1, BACK, now_is(TaskStatus.FAILED)) is None
