@@ -208,4 +208,4 @@ def test_every_fact_that_a_hook_is_given_is_in_the_readme():
             given |= set(re.findall(r'"(FLEET_[A-Z_]+)"', path.read_text()))
     given |= {"FLEET_CLUSTER", "FLEET_RESOURCE", "FLEET_INSTANCE"}  # from start.py
     named = set(re.findall(r"`(FLEET_[A-Z_]+)", README.read_text()))
-    assert named == (given - {"FLEET_"}) | {"FLEET_HOOKS_DIR", "FLEET_ALIVE_FILE"}
+    assert named == (given - {"FLEET_"}) | {"FLEET_HOOKS_DIR"}
