@@ -9,7 +9,8 @@ from pathlib import Path
 from fleet.model import GpuNeed, Queue
 from fleet.queues.base import TaskStatus
 from tests.nvml import build
-from tests.system.test_edge import clearml, machine, pytestmark, server  # noqa: F401
+from tests.system.edge import CLUSTER
+from tests.system.test_edge import pytestmark  # noqa: F401
 from tests.waiting import wait_for
 
 A10 = "GPU-{}|NVIDIA A10|24576|300|0|37|0\n"
@@ -22,7 +23,7 @@ def a_driver(directory: Path, text: str) -> Path:
     return driver
 
 
-def test_a_task_of_two_gpus_gets_two_that_nvlink_joins(machine, clearml, tmp_path):  # noqa: F811
+def test_a_task_of_two_gpus_gets_two_that_nvlink_joins(machine, clearml, tmp_path):
     links = "link|GPU-a|GPU-c|nvlink\nlink|GPU-b|GPU-d|nvlink\n"
     task = clearml.submit("big", "echo devices=$CUDA_VISIBLE_DEVICES\n")
     machine(name="nvml", driver=a_driver(tmp_path, "".join(A10.format(name) for name in "abcd") + links))
@@ -30,7 +31,7 @@ def test_a_task_of_two_gpus_gets_two_that_nvlink_joins(machine, clearml, tmp_pat
     assert "devices=GPU-a,GPU-c\n" in clearml.log(task)
 
 
-def test_mig_devices_are_given_to_one_task_each_and_none_to_a_task_of_two_gpus(machine, clearml, tmp_path):  # noqa: F811
+def test_mig_devices_are_given_to_one_task_each_and_none_to_a_task_of_two_gpus(machine, clearml, tmp_path):
     gate = tmp_path / "gate"
     text = """GPU-a|NVIDIA A100-SXM4-40GB|40960|87|-|31|0
 mig|GPU-a|MIG-1|1g.5gb|4864|13
@@ -42,7 +43,7 @@ mig|GPU-a|MIG-2|1g.5gb|4864|13
     wait_for(lambda: len(here.centre.heartbeats[-1].allocations) == 2 and len(here.agents()) >= 2, 20)
     assert sorted(a.gpus for a in here.centre.heartbeats[-1].allocations) == [("MIG-1",), ("MIG-2",)]
     workers = sorted(a.worker for a in here.centre.heartbeats[-1].allocations)
-    assert workers == ["test:lab:nvml:gpu100", "test:lab:nvml:gpu101"]
+    assert workers == [f"{CLUSTER}:lab:nvml:gpu100", f"{CLUSTER}:lab:nvml:gpu101"]
     gate.touch()
     assert {clearml.ended(task) for task in tasks} == {TaskStatus.COMPLETED}
     assert {clearml.log(task).partition("devices=")[2][:6] for task in tasks} == {"MIG-1\n", "MIG-2\n"}
@@ -50,7 +51,7 @@ mig|GPU-a|MIG-2|1g.5gb|4864|13
     clearml.abort(two)
 
 
-def test_a_gpu_on_which_somebody_else_computes_is_set_aside_until_he_ends(machine, clearml, tmp_path):  # noqa: F811
+def test_a_gpu_on_which_somebody_else_computes_is_set_aside_until_he_ends(machine, clearml, tmp_path):
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         gpus = A10.format("a") + A10.format("b")
@@ -79,7 +80,7 @@ def test_a_gpu_on_which_somebody_else_computes_is_set_aside_until_he_ends(machin
         stranger.wait()
 
 
-def test_services_run_as_many_at_once_as_their_queue_has_slots_and_see_no_gpu(machine, clearml, tmp_path):  # noqa: F811
+def test_services_run_as_many_at_once_as_their_queue_has_slots_and_see_no_gpu(machine, clearml, tmp_path):
     gate = tmp_path / "gate"
     none = GpuNeed(at_least=0, at_most=0)
     queues = (
@@ -93,10 +94,10 @@ def test_services_run_as_many_at_once_as_their_queue_has_slots_and_see_no_gpu(ma
     wait_for(lambda: len(here.centre.heartbeats[-1].allocations) == 4, 30, "three services and a task of a GPU run")
     held = here.centre.heartbeats[-1].allocations
     assert sorted((a.queue, a.worker) for a in held) == [
-        ("services", "test:lab:nvml:cpu:0"),
-        ("services", "test:lab:nvml:cpu:1"),
-        ("services", "test:lab:nvml:cpu:2"),
-        ("train", "test:lab:nvml:gpu0"),
+        ("services", f"{CLUSTER}:lab:nvml:cpu:0"),
+        ("services", f"{CLUSTER}:lab:nvml:cpu:1"),
+        ("services", f"{CLUSTER}:lab:nvml:cpu:2"),
+        ("train", f"{CLUSTER}:lab:nvml:gpu0"),
     ]
     assert sum(clearml.status(task) == TaskStatus.QUEUED for task in services) == 1
     gate.touch()
