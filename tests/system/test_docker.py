@@ -221,7 +221,10 @@ def test_a_task_whose_container_ended_while_nobody_looked_has_its_exit_code_all_
 
 
 def test_a_container_that_no_supervisor_remembers_is_removed(machine, engine):
-    labels = {"fleet.cluster": "test", "fleet.instance": "d1", "fleet.allocation": "a7", "fleet.task": "t7"}
+    here = machine()
+    cluster = here.centre.enrolled.cluster
+    here.stop()
+    labels = {"fleet.cluster": cluster, "fleet.instance": "d1", "fleet.allocation": "a7", "fleet.task": "t7"}
     host = engine.api.create_host_config(
         binds=[f"{place}:{place}:ro" for place in ("/usr/bin", "/usr/lib", "/usr/lib64")]
     )
