@@ -78,31 +78,36 @@ class CentreRefused(CentreError):
 
 
 class ProviderError(FleetError):
-    """A cloud did not do what was asked."""
+    """A cloud did not do what was asked. What the dispatcher does next is said at each class."""
 
 
 class NoCapacity(ProviderError):
-    """This offer is sold out now. Back off this offer (type, zone, market); try the next at once."""
+    """This offer is sold out now, and nothing was started. The offer (type, zone, market) is left alone for 30 s, doubling to 30 min
+    (a spot offer of a mixed resource: for its `blackout`), and the next offer is tried in the same pass."""
 
 
 class QuotaExceeded(ProviderError):
-    """The account may not start more of this family. Skip the family until an operator raises the quota."""
+    """The account may not have more of this family. The whole family in this region and market is left alone, by every resource,
+    for 10 min, doubling to 30 min; the operator is told at once, since nobody else can raise a quota."""
 
 
 class NotAuthorised(ProviderError):
-    """The cloud does not accept our credentials. Stop launching there and tell the operator."""
+    """The cloud does not accept our credentials, or they may not do this. Intents are given up, nothing is launched at this provider
+    until they work again (one machine may try, after 1 min, doubling to 30 min), and the operator is told at once."""
 
 
 class Throttled(ProviderError):
-    """Too many calls. Slow down and repeat the same call with the same token."""
+    """Too many calls. The provider is left alone for 5 s, doubling to 2 min; then the same call is repeated with the same token."""
 
 
 class BadRequest(ProviderError):
-    """The resource is described wrongly (image, subnet, type). Repeating does not help; tell the operator."""
+    """The resource is described wrongly (image, subnet, type). Intents are given up, the offer is left alone for 1 min, doubling
+    to 30 min, and the operator reads the text: it names the key and the fix."""
 
 
 class UnknownProviderFault(ProviderError):
-    """None of the above. It may be passing: repeat with growing delay."""
+    """None of the above, and it may be passing (no network, a time-out, an answer that cannot be read). For a whole batch: nothing is
+    known of any order, so the same orders are repeated, 10 s later, doubling to 30 min. For one order: it is given up, nothing was started."""
 
 
 class AgentUnusable(FleetError):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent_hooks.gpus import NvmlGpus
 from fleet.assemble.access import access_of
 from fleet.assemble.listening import Listener
 from fleet.assemble.providers import providers_of
@@ -85,12 +84,12 @@ def _resources(config: Config) -> Iterator[Check]:
             offers = providers[resource.provider].offers(resource, datetime.now(UTC))
         except FleetError as error:
             yield Check(name=name, found="no offers", fix=str(error))
-            continue
-        said = ", ".join(f"{o.type} ({o.gpus} GPUs)" for o in offers)
-        fix = "" if offers else "no type of this resource is offered now; see its provider's documentation"
-        if resource.settings.get("gpus") == "real" and not NvmlGpus().read():
-            said += "; no GPU answers to NVML: CPU only"
-        yield Check(name=name, found=said or "nothing", fix=fix)
+        else:
+            said = ", ".join(f"{o.type} ({o.gpus} GPUs)" for o in offers)
+            fix = "" if offers else "no type of this resource is offered now; see its provider's documentation"
+            yield Check(name=name, found=said or "nothing", fix=fix)
+        for finding in providers[resource.provider].check(resource, datetime.now(UTC)):
+            yield Check(name=f"{resource.name}: {finding.name}", found=finding.found, fix=finding.fix)
 
 
 def _agent() -> Check:

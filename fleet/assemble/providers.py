@@ -35,5 +35,6 @@ def providers_of(config: Config, state: StateDir) -> dict[str, Provider]:
             raise ConfigError(
                 f"provider {name} needs {error.name}; install it with: pip install 'fleet[{name}]'"
             ) from error
-        made[name] = factory(Surroundings(cluster=config.cluster, directory=state.directory / name))
+        mine = tuple(r for r in config.resources if r.provider == name)
+        made[name] = factory(Surroundings(cluster=config.cluster, directory=state.directory / name, resources=mine))
     return made

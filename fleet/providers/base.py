@@ -1,7 +1,8 @@
-"""The contract of a cloud: offers, launch, list, terminate. A new cloud is one file that keeps it, named by an
-entry point in the group `fleet.providers`.
+"""The contract of a cloud: offers, launch, list, terminate, check. A new cloud is one file that keeps it, named by an
+entry point in the group `fleet.providers` (docs/providers.md); `tests/providers/contract.py` holds it to all of this.
 
-What the dispatcher does next is said at each verb, because a provider is written against that.
+What the dispatcher does next is said at each verb, because a provider is written against that; what it does about each class
+of error is said at the class (`fleet.errors`). No verb may hang: a call to a cloud has a time limit (`TIME_LIMIT_S`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import Protocol
 from fleet.errors import ProviderError
 from fleet.model import Offer, Resource
 
+# The dispatcher's one thread waits for a provider: whatever does not answer by then is an UnknownProviderFault.
+TIME_LIMIT_S = 30.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstBoot:
@@ -22,6 +26,9 @@ class FirstBoot:
 
     centre_url: str
     join_token: str = field(repr=False)
+    certificate_sha256: str | None = (
+        None  # of the centre's certificate, in hex; None: whoever the machine's own CAs trust
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,16 @@ class Surroundings:
 
     cluster: str
     directory: Path  # its own place for state and logs; may not exist yet
+    resources: tuple[Resource, ...] = ()  # those of this provider, as the fleet file has them: where `list` must look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that `fleet doctor` looked at. `fix` is empty when it is fine."""
+
+    name: str  # "credentials", "image", "quota": what was looked at, in a word or two
+    found: str
+    fix: str = ""
 
 
 class Provider(Protocol):
@@ -110,5 +127,13 @@ class Provider(Protocol):
 
         Raises:
             ProviderError: repeat at the next pass.
+        """
+        ...
+
+    def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
+        """What `fleet doctor` should say of this resource beside its offers: credentials, permissions, image, network, quota.
+
+        Only a person asks for it: it may take seconds. It changes nothing in the account and starts nothing. What cannot be
+        looked at is a finding with its fix, not an exception.
         """
         ...

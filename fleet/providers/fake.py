@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from fleet.errors import ProviderError
 from fleet.model import Market, Offer, Resource
-from fleet.providers.base import Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
+from fleet.providers.base import Finding, Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
 
 
 @dataclass(slots=True)
@@ -82,6 +82,9 @@ class FakeCloud:
         _raise_next(self.next_terminate_faults)
         for cloud_id in cloud_ids:
             self.end(cloud_id)
+
+    def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
+        return [Finding(name="account", found="in memory; nothing is launched and nothing is paid")]
 
     def end(self, cloud_id: str) -> None:
         """The machine is no more, whoever ended it."""

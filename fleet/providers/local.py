@@ -26,7 +26,7 @@ from pathlib import Path
 from agent_hooks import gpus as gpu_sense
 from fleet.errors import BadRequest, ProviderError, UnknownProviderFault
 from fleet.model import Market, Offer, Resource
-from fleet.providers.base import Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
+from fleet.providers.base import Finding, Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
 
 STARTING_S = 5.0  # a Python process is there within a second, also on a busy machine
 SIMULATED_MODEL = "Simulated GPU"
@@ -77,6 +77,14 @@ class LocalProvider:
             if is_running(place) and (pid := _pid_of(place)):
                 # Its first process passes this on, waits a little, then ends all that is left.
                 os.kill(pid, signal.SIGTERM)
+
+    def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
+        if resource.settings.get("gpus") != "real":
+            return []
+        found = gpu_sense.NvmlGpus().read()
+        if found:
+            return [Finding(name="GPUs", found=", ".join(f"{g.index}: {g.model}" for g in found))]
+        return [Finding(name="GPUs", found="none answers to NVML: CPU only")]
 
     def _launch_one(self, order: LaunchOrder) -> Launched | LaunchFailed:
         place = self.directory / order.instance

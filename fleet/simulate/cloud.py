@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fleet.errors import NoCapacity, NotAuthorised, ProviderError, QuotaExceeded, UnknownProviderFault
 from fleet.model import Offer, Resource
-from fleet.providers.base import Launched, LaunchFailed, LaunchOrder, Machine
+from fleet.providers.base import Finding, Launched, LaunchFailed, LaunchOrder, Machine
 from fleet.providers.fake import FakeCloud
 from fleet.simulate.agenda import Agenda
 from fleet.simulate.faults import Faults
@@ -74,6 +74,9 @@ class SimulatedCloud:
                 self.end(machine.machine.instance)
                 self._on_end(machine.machine.instance)
         self._lose_answer(call)
+
+    def check(self, resource: Resource, at: object) -> Sequence[Finding]:
+        return []
 
     # --- the world
 

@@ -13,7 +13,7 @@ import requests
 
 from fleet.errors import UnknownProviderFault
 from fleet.model import Market, Offer, Resource
-from fleet.providers.base import Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
+from fleet.providers.base import Finding, Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
 
 URL = "FLEET_BOX_URL"  # in the environment: where the cloud's API is
 
@@ -60,6 +60,9 @@ class Box:
 
     def terminate(self, cloud_ids: Sequence[str]) -> None:
         self._call("terminate", ids=list(cloud_ids))
+
+    def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
+        return [Finding(name="box", found=f"{self._url} lists {len(self._call('list'))} machines")]
 
     def _launch_one(self, order: LaunchOrder) -> Launched:
         tags = {"cluster": order.cluster, "instance": order.instance, "resource": order.resource.name}
