@@ -86,6 +86,7 @@ agent:
 resources:
   r: {{provider: local, {STRANGE}: 1}}
   m: {{provider: local, market: {{policy: spot, {STRANGE}: 1}}}}
+  p: {{provider: local, prices: {{x: {{{STRANGE}: 1}}}}}}
   k: {{provider: local, keep_awake: {{{STRANGE}: 1}}}}
   s: {{provider: local, schedule: [{{cron: 0 8 * * *, for: 1h, max_instances: 1, {STRANGE}: 1}}]}}
 queues:
@@ -118,6 +119,7 @@ HEADINGS = {  # of docs/configuration.md -> the path in EVERYWHERE
     "agent.storage.azure": "agent.storage.azure",
     "agent.storage.azure.containers": "agent.storage.azure.containers[0]",
     "resources.*.market": "resources.m.market",
+    "resources.*.prices": "resources.p.prices.x",
     "resources.*.keep_awake": "resources.k.keep_awake",
     "resources.*.schedule": "resources.s.schedule[0]",
     "queues": "queues.train",

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from fleet.assemble.access import access_of
 from fleet.assemble.listening import Listener
+from fleet.assemble.prices import refuse_unpriced
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
 from fleet.config import Config, Embedded
@@ -34,8 +35,9 @@ def check_runnable(config: Config) -> None:
     """That a dispatcher would start with this fleet file.
 
     Raises:
-        ConfigError: it asks for a provider that is not here.
+        ConfigError: it asks for a provider that is not here, or for money limits on a type without a price.
     """
+    refuse_unpriced(config)
     providers = providers_of(config, state_of(config))
     for resource in config.resources:
         if resource.provider == "local":  # the others would ask a cloud

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fleet.assemble.access import access_of
 from fleet.assemble.centre import Centre, machines_of
+from fleet.assemble.prices import refuse_unpriced
 from fleet.assemble.workstation import workstation
 from fleet.config import Config, Embedded, default_path
 from fleet.config import load as load_file
@@ -36,6 +37,7 @@ def load_or_workstation(config: Path | None = None) -> Config:
 
 def run_dispatch(config: Config, say: Say) -> None:
     """Until SIGTERM or Ctrl-C. Machines go on, and are found again by the next start."""
+    refuse_unpriced(config)
     centre = Centre(config)
     _run(centre, say, lambda _: None)
 

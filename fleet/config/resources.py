@@ -6,6 +6,7 @@ import functools
 from dataclasses import replace
 from datetime import timedelta
 
+from fleet.config.prices import read_prices
 from fleet.config.quantities import duration, memory_gib, money, number
 from fleet.config.schedule import check_windows, read_schedule
 from fleet.config.section import Section
@@ -136,6 +137,7 @@ def read_resource(name: str, part: Section) -> Resource:
         resource,
         fallback_after=market_times.get("fallback_after", resource.fallback_after),
         blackout=market_times.get("blackout", resource.blackout),
+        prices=read_prices(part, resource.instance_types),
     )
     if resource.max_instances is not None and resource.min_instances > resource.max_instances:
         part.wrong("min_instances", f"{resource.min_instances} is more than max_instances, {resource.max_instances}")

@@ -52,6 +52,8 @@ class Resource:
         int, ...
     ] = ()  # places in `schedule` of those whose values hold now (`fleet.schedule.in_force`)
     opens_at: datetime | None = None  # when the next one opens that allows more instances
+    # US dollars an hour by type and market, where the fleet file says them: before what the cloud or a list says
+    prices: Mapping[str, Mapping[Market, float]] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)  # keys of this provider alone, checked by it
 
 

@@ -1,0 +1,142 @@
+"""`fleet prices`, and a budget in dollars that meets a type whose price nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from fleet.assemble import prices as rooms_prices
+from fleet.assemble import providers as rooms_providers
+from fleet.assemble.prices import known_prices, refresh, refuse_unpriced
+from fleet.config import Config, parse
+from fleet.errors import ConfigError, ProviderError, Throttled
+from fleet.model import Market, Resource
+from fleet.providers.base import Surroundings
+from fleet.providers.fake import FakeCloud
+from fleet.providers.prices import Price, refreshed
+
+
+def fleet(place: Path, budget: str = "{usd_per_hour: 10}", resource: str = "") -> Config:
+    return parse(
+        f"""
+        cluster: lab
+        state_dir: {place}
+        advertise_url: https://fleet.example.org
+        budget: {budget}
+        resources: {{gpu: {{provider: aws, instance_types: [g5.xlarge], {resource}}}}}
+        queues: {{train: {{resources: [gpu]}}}}
+        """,
+        "fleet.yaml",
+        environment={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "resource"),
+    [
+        ("{max_instances: 3}", "region: eu-west-1"),
+        ("{usd_per_hour: 10}", "region: us-east-1"),
+        ("{usd_per_hour: 10}", "zones: [us-east-1a, us-east-1b]"),
+        ("{usd_per_hour: 10}", "region: us-east-1, market: spot"),
+        ("{usd_per_hour: 10}", ""),
+        ("{usd_per_hour: 10}", "region: eu-west-1, prices: {g5.xlarge: 1.12}"),
+    ],
+)
+def test_a_price_that_somebody_knows_is_enough(budget: str, resource: str, tmp_path: Path) -> None:
+    refuse_unpriced(fleet(tmp_path, budget, resource))
+
+
+@pytest.mark.parametrize(
+    "budget", ["{usd_per_hour: 10}", "{per_user: {usd_per_day: 3}}", "{users: {ann: {usd_per_day: 3}}}"]
+)
+def test_a_budget_in_dollars_refuses_a_type_without_a_price(budget: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        refuse_unpriced(fleet(tmp_path, budget, "region: eu-west-1"))
+    assert str(refused.value) == (
+        "fleet.yaml: resources.gpu.instance_types: nobody knows what g5.xlarge costs in eu-west-1, and a budget in dollars must; "
+        "say it with prices: {g5.xlarge: DOLLARS_AN_HOUR} there, or ask the cloud with: fleet prices refresh"
+    )
+
+
+def test_prices_list_says_who_knows(tmp_path: Path) -> None:
+    config = fleet(
+        tmp_path, resource="region: us-east-1, market: spot_then_on_demand, prices: {g5.xlarge: {spot: 0.4}}"
+    )
+    spot, on_demand = known_prices(config)
+    assert (spot.usd_per_hour, spot.source) == (0.4, "fleet file")
+    assert on_demand.usd_per_hour == 1.006
+    assert on_demand.source.startswith("AWS Price List")
+
+
+class TellingCloud(FakeCloud):
+    """A cloud with a price API."""
+
+    said: tuple[float, ...] = ()
+    fault: ProviderError | None = None
+
+    def prices(self, resource: Resource, at: datetime) -> Sequence[Price]:
+        if self.fault:
+            raise self.fault
+        return [
+            Price(
+                provider="aws",
+                type=kind,
+                region="eu-west-1",
+                market=Market.ON_DEMAND,
+                usd_per_hour=usd,
+                seen_on=at.date(),
+                source="AWS Price List Query API",
+            )
+            for kind, usd in zip(resource.instance_types, self.said, strict=False)
+        ]
+
+
+def make(surroundings: Surroundings) -> TellingCloud:
+    return TellingCloud(now=lambda: datetime.now(UTC))
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> type[TellingCloud]:
+    point = EntryPoint("aws", f"{__name__}:make", rooms_providers.GROUP)
+    monkeypatch.setattr(rooms_providers, "entry_points", lambda group: [point])
+    monkeypatch.setattr(TellingCloud, "said", (1.12,))
+    monkeypatch.setattr(TellingCloud, "fault", None)
+    assert rooms_prices.CLOUDS[0] == "aws"
+    return TellingCloud
+
+
+def test_a_refresh_is_kept_and_makes_the_type_affordable(aws: type[TellingCloud], tmp_path: Path) -> None:
+    config = fleet(tmp_path, resource="region: eu-west-1")
+    (done,) = refresh(config)
+    assert (done.provider, done.used, done.said) == ("aws", 1, ())
+    refuse_unpriced(config)
+    (known,) = known_prices(config)
+    assert (known.usd_per_hour, known.source.split(",")[0]) == (1.12, "AWS Price List Query API")
+
+
+def test_what_cannot_be_believed_leaves_what_was_known(aws: type[TellingCloud], tmp_path: Path) -> None:
+    config = fleet(tmp_path, resource="region: eu-west-1")
+    list(refresh(config))
+    aws.said = (11.2,)
+    (done,) = refresh(config)
+    assert done.used == 0
+    assert "more than 5 times away from $1.12" in done.said[0]
+    assert [p.usd_per_hour for p in refreshed(tmp_path / "aws")] == [1.12]
+
+
+def test_a_cloud_that_does_not_answer_is_a_line(aws: type[TellingCloud], tmp_path: Path) -> None:
+    aws.fault = Throttled("pricing: too many calls; try again in a minute")
+    (done,) = refresh(fleet(tmp_path))
+    assert (done.used, done.said) == (0, ("resource gpu: pricing: too many calls; try again in a minute",))
+
+
+def test_a_damaged_file_is_replaced_by_a_refresh(aws: type[TellingCloud], tmp_path: Path) -> None:
+    (tmp_path / "aws").mkdir()
+    (tmp_path / "aws" / "prices.json").write_text("{")
+    (done,) = refresh(fleet(tmp_path, resource="region: eu-west-1"))
+    assert done.used == 1
+    assert len(refreshed(tmp_path / "aws")) == 1
