@@ -2,6 +2,7 @@
 
     edge -> centre   POST /edge/v1/enroll      Enroll    -> Enrolled
     edge -> centre   POST /edge/v1/heartbeat   Heartbeat -> Orders
+    edge -> centre   GET  /edge/v1/certificate               the authority's certificate, before all: see fleet.pinned
     edge -> centre   GET  /edge/v1/hint?after=N&wait_s=25 -> {"seq": M}   a hint that work may wait; never the truth
 
 The VM always calls; nothing calls the VM. Facts go up, decisions come down. Both are levels: a lost message is

@@ -17,6 +17,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
     "fleet/wire": ["fleet.errors", "fleet.model"],
     "fleet/config": ["fleet.config", "fleet.errors", "fleet.model", "fleet.schedule"],
     "fleet/database": ["fleet.errors"],  # engines and migrations, for the two rooms that keep tables
+    "fleet/pinned": ["fleet.errors"],  # trust by fingerprint, for machines that boot and for commands
     "fleet/schedule": ["fleet.model"],  # cron, for those who read the fleet file and those who keep it
     "fleet/planner/": ["fleet.model", "fleet.planner"],
     "fleet/providers/": ["agent_hooks", "fleet.errors", "fleet.model", "fleet.providers"],
@@ -42,6 +43,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.errors",
         "fleet.model",
         "fleet.wire",
+        "fleet.pinned",
         "fleet.planner.fairness",  # one order for what is planned and what is claimed
         "fleet.queues",
         "fleet.supervisor",
@@ -82,6 +84,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.dispatcher",
         "fleet.errors",
         "fleet.model",
+        "fleet.pinned",
         "fleet.providers",
         "fleet.queues",
         "fleet.schedule",
@@ -106,6 +109,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.config",
         "fleet.errors",
         "fleet.model",
+        "fleet.pinned",
         "fleet.queues",
         "fleet.simulate",
         "fleet.supervisor",

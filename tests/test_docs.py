@@ -69,6 +69,7 @@ EVERYWHERE = f"""\
 cluster: x
 {STRANGE}: 1
 server: {{url: embedded, {STRANGE}: 1}}
+tls: {{certificate: /c, key: /k, {STRANGE}: 1}}
 budget:
   {STRANGE}: 1
   per_user: {{{STRANGE}: 1}}
@@ -105,6 +106,7 @@ queues: {{train: {{resources: [r]}}}}
 HEADINGS = {  # of docs/configuration.md -> the path in EVERYWHERE
     "Top level": "",
     "server: embedded": "server",
+    "tls": "tls",
     "budget": "budget",
     "budget.per_user": "budget.per_user",
     "queues.*.budget": "queues.train.budget",
@@ -280,7 +282,7 @@ def test_every_endpoint_has_its_row_and_says_whether_it_writes() -> None:
 
 
 def test_every_environment_variable_has_its_row() -> None:
-    read = {name for text in texts() for name in re.findall(r"FLEET_[A-Z][A-Z_]*", text)}
+    read = {name for text in texts() for name in re.findall(r"FLEET_[A-Z][A-Z0-9_]*", text)}
     assert set(OPERATIONS.rows("Environment variables")) == read
 
 

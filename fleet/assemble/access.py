@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from fleet.assemble.encrypted import authority_of
 from fleet.assemble.state import access_from, state_of
 from fleet.config import Config, Embedded, default_path, load
 from fleet.config.resources import gpus_of
@@ -89,4 +90,6 @@ def access_of(config: Config, who: str) -> ServerAccess:
             "`fleet dispatch` or `fleet server`"
         )
     running = state.read_json(state.centre_file)
-    return access_from(pairs, running["server_url"] if running else config.advertise_url, who)
+    url = running["server_url"] if running else config.advertise_url
+    is_here = config.server.advertise_url == config.advertise_url
+    return access_from(pairs, url, who, authority_of(config) if is_here else None)

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fleet.assemble.encrypted import Given, Renewing, said_of, tls_of
 from fleet.assemble.listening import Listener
 from fleet.assemble.memory import database_url, open_database, schema_of
 from fleet.assemble.providers import providers_of
@@ -68,7 +69,8 @@ class Centre:
         self.server = (
             _embedded_server(config, self.state, self._on_work) if isinstance(config.server, Embedded) else None
         )
-        self.access = _access(config, self.server, self.state)
+        self.tls = tls_of(config, self.state)
+        self.access = _access(config, self.server, self.state, self.tls)
         self.store = ChronicledStore(SqlStore(open_database(config, "fleet"), on_change=self._on_change))
         self.loop = Loop(self._dispatcher()) if with_dispatcher else None
         self._loop_thread: threading.Thread | None = None
@@ -82,9 +84,11 @@ class Centre:
         """Answer, and begin to dispatch."""
         if self.server:
             self.server.start()
-        self.listener.start(_route(self._web(), self.server.app if self.server else None))
+        app = _route(self._web(), self.server.app if self.server else None)
+        self.listener.start(app, self.tls.context() if self.tls else None)
         token = None if self.config.listen.is_loopback else self.state.operator_token()
         said = {"url": self.url, "server_url": self.access.api_url, "pid": os.getpid(), "token": token}
+        said |= said_of(self.tls, self.state)
         said["origin"] = str(Path(self.config.origin).absolute())
         write_private(self.state.centre_file, json.dumps(said))
         if self.loop:
@@ -144,6 +148,7 @@ class Centre:
             poll_interval=config.poll_interval,
             fairness=config.fairness,
             starvation_after=config.starvation_after,
+            certificate_sha256=self.tls.certificate.sha256 if self.tls else None,
         )
         parts = Parts(
             store=self.store,
@@ -165,6 +170,7 @@ class Centre:
             server_url=self.access.api_url,
             server_kind="embedded" if self.server else "clearml",
             operator_token=token,
+            authority=self.tls.certificate.authority if self.tls else None,
         )
         return create_web(self.store, settings, self.hints, self._edge_policy)
 
@@ -222,7 +228,7 @@ def _embedded_server(config: Config, state: StateDir, on_enqueue: Any) -> Server
     return create_server(settings, on_enqueue)
 
 
-def _access(config: Config, server: Server | None, state: StateDir) -> ServerAccess:
+def _access(config: Config, server: Server | None, state: StateDir, tls: Given | Renewing | None) -> ServerAccess:
     """Fleet's own key pair; made with the first user's at the first start of the embedded server."""
     if server is None:
         assert isinstance(config.server, ServerAccess)
@@ -236,7 +242,9 @@ def _access(config: Config, server: Server | None, state: StateDir) -> ServerAcc
         made = {who: credentials.create(server.database, who, label) for who, label in CREDENTIALS.items()}
         pairs = {who: {"access_key": key, "secret_key": secret} for who, (key, secret) in made.items()}
         write_private(state.credentials_file, json.dumps(pairs))
-    return access_from(pairs, server.settings.public_url, "fleet")
+    is_here = server.settings.public_url == config.advertise_url  # else a proxy of its own stands before it
+    authority = tls.certificate.authority if tls and is_here else None
+    return access_from(pairs, server.settings.public_url, "fleet", authority)
 
 
 CREDENTIALS = {"fleet": "dispatcher and supervisors", "user": "made at the first start"}

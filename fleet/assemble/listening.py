@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import ssl
 import threading
 import time
 from typing import Any
@@ -42,8 +43,8 @@ class Listener:
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self, app: Any) -> None:
-        """Answer with `app`."""
+    def start(self, app: Any, tls: ssl.SSLContext | None = None) -> None:
+        """Answer with `app`, in TLS or (None) without."""
         settings = uvicorn.Config(
             app,
             log_config=None,
@@ -54,6 +55,8 @@ class Listener:
             timeout_graceful_shutdown=GRACEFUL_S,
             timeout_keep_alive=120,  # longer than any client pauses between two calls (30 s): see fleet/server/serve.py
         )
+        settings.load()
+        settings.ssl = tls  # uvicorn would make one from files; ours renews its certificate
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="listener", daemon=True

@@ -13,6 +13,7 @@ from pathlib import Path
 from fleet.assemble.access import access_of
 from fleet.assemble.centre import Centre, machines_of
 from fleet.assemble.prices import refuse_unpriced
+from fleet.assemble.state import authority_file, state_of
 from fleet.assemble.workstation import workstation
 from fleet.config import Config, Embedded, default_path
 from fleet.config import load as load_file
@@ -89,7 +90,7 @@ def clearml_conf(config: Config, new_user: str | None) -> str:
         database = open_database(config, "server")
         access_key, secret_key = credentials.create(database, new_user, "fleet server credentials")
         access = replace(access, access_key=access_key, secret_key=secret_key)
-    return render_clearml_conf(access)
+    return render_clearml_conf(access, str(authority_file(state_of(config))) if access.authority else None)
 
 
 def configure_logging(is_verbose: bool) -> None:
@@ -139,6 +140,8 @@ def _show_conf(centre: Centre, say: Say) -> None:
 def _greet(centre: Centre, say: Say) -> None:
     config = centre.config
     say(f"fleet runs: cluster {config.cluster}, dashboard and API at {centre.url}")
+    if centre.tls and centre.tls.certificate.sha256:
+        say(f"certificate: SHA-256 of its authority {centre.tls.certificate.sha256}")
     if centre.server:
         say(f"ClearML API at {centre.access.api_url}; a user's clearml.conf: fleet server credentials")
     if centre.loop:

@@ -137,7 +137,12 @@ def state_of(config: Config) -> StateDir:
     return StateDir(config.state_dir)
 
 
-def access_from(data: dict[str, Any], api_url: str, who: str) -> ServerAccess:
+def authority_file(state: StateDir) -> Path:
+    """The certificate by which a centre of this directory is known; for the commands and the SDK of the same user."""
+    return state.directory / "authority.pem"
+
+
+def access_from(data: dict[str, Any], api_url: str, who: str, authority: str | None = None) -> ServerAccess:
     """One of the key pairs of `credentials_file`."""
     pair = data[who]
     return ServerAccess(
@@ -146,6 +151,7 @@ def access_from(data: dict[str, Any], api_url: str, who: str) -> ServerAccess:
         web_url=api_url,
         access_key=pair["access_key"],
         secret_key=pair["secret_key"],
+        authority=authority,
     )
 
 

@@ -7,14 +7,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from fleet.errors import CentreRefused, CentreUnreachable, ConfigError
 
+if TYPE_CHECKING:
+    import ssl  # 20 ms that a dispatcher without TLS does not cost
+
 DEFAULT_URL = "http://127.0.0.1:8765"
 TIMEOUT_S = 10.0
 MOST_BYTES = 256 * 1024 * 1024  # of an answer; a stranger's could go on for ever
+PIN = "FLEET_CENTRE_CERT_SHA256"
 TOKEN_FILE = "<state directory>/operator_token"
 
 
@@ -24,6 +28,8 @@ class Centre:
 
     url: str
     token: str | None = None
+    authority: str | None = None  # a file (PEM): who vouches for it; None: those that this machine trusts
+    sha256: str | None = None  # or the fingerprint of that
 
     def get(self, path: str, has: str, **query: object) -> dict[str, Any]:
         """The JSON object that a GET below /api/v1 answers. `has`: a key of it, by which a dispatcher is known.
@@ -44,9 +50,13 @@ class Centre:
         parts = urlsplit(self.url)
         asked = urlencode({k: str(v) for k, v in query.items() if v is not None})
         where = quote(f"{parts.path}/api/v1/{path}") + (f"?{asked}" if asked else "")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         wait_s = float(str(query.get("wait_s") or 0))
-        connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S + wait_s)
+        timeout_s, host = TIMEOUT_S + wait_s, parts.hostname or ""
+        connection = (
+            http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=self._trusted())
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+        )
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
             connection.request(method, where, headers=headers)
@@ -60,6 +70,20 @@ class Centre:
         finally:
             connection.close()
         return self._read(answer.status, body, has)
+
+    def _trusted(self) -> ssl.SSLContext:
+        """Who may answer for this address.
+
+        Raises:
+            CentreUnreachable: somebody answers who has another certificate.
+        """
+        import ssl
+
+        if self.sha256:
+            from fleet.pinned import authority
+
+            return ssl.create_default_context(cadata=authority(self.url, self.sha256))
+        return ssl.create_default_context(cafile=self.authority)
 
     def _read(self, status: int, body: bytes, has: str) -> dict[str, Any]:
         try:
@@ -92,16 +116,28 @@ def find_centre(url: str | None, config: Path | None) -> Centre:
     Raises:
         ConfigError: the fleet file or the address cannot be read.
     """
-    token = os.environ.get("FLEET_TOKEN")
+    token, sha256 = os.environ.get("FLEET_TOKEN"), _pin()
     chosen = url or os.environ.get("FLEET_URL")
     if chosen is None:
         said = _of_fleet_file(config) or _only_running() or {"url": DEFAULT_URL}
-        return Centre(url=said["url"].rstrip("/"), token=token or said.get("token"))
+        url = said["url"].rstrip("/")
+        return Centre(url=url, token=token or said.get("token"), authority=said.get("authority"), sha256=sha256)
     whole = chosen if "://" in chosen else f"http://{chosen}"
     if not _is_url(whole):
         raise ConfigError(f"{chosen!r} is not the address of a dispatcher; give one like {DEFAULT_URL}")
     here = _of_url(whole.rstrip("/"))
-    return Centre(url=whole.rstrip("/"), token=token or here.get("token"))
+    whole = whole.rstrip("/")
+    return Centre(url=whole, token=token or here.get("token"), authority=here.get("authority"), sha256=sha256)
+
+
+def _pin() -> str | None:
+    """The fingerprint that the dispatcher's authority must have, where the environment says one."""
+    said = os.environ.get(PIN)
+    if not said:
+        return None
+    from fleet.pinned import read_fingerprint
+
+    return read_fingerprint(said, PIN)
 
 
 def home() -> Path:
@@ -143,7 +179,9 @@ def _of_fleet_file(config: Path | None) -> dict[str, Any] | None:
     from fleet.config import peek
 
     front = peek(path)
-    return _said(front.state_dir / "centre.json") or {"url": front.advertise_url}
+    file = front.state_dir / "authority.pem"
+    elsewhere = {"url": front.advertise_url} | ({"authority": str(file)} if front.tls.is_on and file.exists() else {})
+    return _said(front.state_dir / "centre.json") or elsewhere
 
 
 def _only_running() -> dict[str, Any] | None:
@@ -185,6 +223,8 @@ def _cause(error: Exception) -> str:
     """In few words: sockets say "[Errno 111] Connection refused", http.client a class without a text."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"its certificate is not trusted; set {PIN} to the fingerprint that `fleet dispatch` prints"
     if "WRONG_VERSION_NUMBER" in str(error):
         return "it does not speak https; try http"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -17,6 +17,7 @@ from fleet.config.schedule import read_schedule
 from fleet.config.section import Section
 from fleet.config.settings import Address, Config, Embedded, Front
 from fleet.config.text import MAX_CHARS, plain
+from fleet.config.tls import check_tls, read_tls
 from fleet.errors import ConfigError
 from fleet.model import Fairness, GpuNeed, Preference, Queue, Resource, ServerAccess, read_gpu_type
 
@@ -113,6 +114,7 @@ def _config(top: Section, origin: str) -> Config:
         queues=queues,
         fairness=top.choice("fairness", Fairness, Fairness.PRIORITY),
         starvation_after=top.read("starvation_after", _starvation_after, STARVATION_AFTER),
+        tls=front.tls,
     )
     top.no_more()
     _check_names(top, config)
@@ -127,12 +129,15 @@ def _front(top: Section) -> Front:
     if cluster and not CLUSTER.fullmatch(cluster):
         top.wrong("cluster", "a name of 1 to 40 small letters, digits and -, as research")
     listen = top.read("listen", _address, LISTEN)
+    tls = read_tls(top, listen)
+    listen = replace(listen, is_tls=tls.is_on)
     raw_url = top.value("advertise_url", None)
     return Front(
         cluster=cluster,
         listen=listen,
         advertise_url=_url(top, "advertise_url", raw_url) or listen.url,
         state_dir=Path(top.text("state_dir", f"{_home()}/{cluster or 'fleet'}")).expanduser(),
+        tls=tls,
     )
 
 
@@ -249,7 +254,8 @@ def _no_resource(name: str, known: Sequence[str]) -> str:
 
 
 def _check_reach(top: Section, config: Config) -> None:
-    """A machine in a cloud cannot call a loopback address of ours."""
+    """A machine in a cloud cannot call a loopback address of ours, and none can call a port of TLS without it."""
+    check_tls(top, config.tls, config.listen, config.advertise_url)
     far = [f"{r.name} ({r.provider})" for r in config.resources if r.provider in OWN_KEYS and r.provider != "local"]
     if not far:
         return

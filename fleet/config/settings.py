@@ -16,6 +16,7 @@ class Address:
 
     host: str
     port: int  # 0 = any free one
+    is_tls: bool = False
 
     @property
     def is_loopback(self) -> bool:
@@ -29,10 +30,25 @@ class Address:
     def url(self) -> str:
         """How this machine itself reaches it."""
         host = "127.0.0.1" if self.is_any else self.host
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        scheme = "https" if self.is_tls else "http"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Whose certificate the centre shows: its own, the one in these files, or (neither) none."""
+
+    is_own: bool = False
+    certificate: Path | None = None  # with its chain
+    key: Path | None = None
+    authority: Path | None = None  # for machines that do not trust it already
+
+    @property
+    def is_on(self) -> bool:
+        return self.is_own or self.certificate is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +66,7 @@ class Front:
     listen: Address
     advertise_url: str
     state_dir: Path
+    tls: Tls = field(default_factory=Tls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +87,7 @@ class Config:
     queues: tuple[Queue, ...]  # in the order of the file
     fairness: Fairness = Fairness.PRIORITY
     starvation_after: timedelta | None = timedelta(minutes=30)  # None: never
+    tls: Tls = field(default_factory=Tls)
     agents: Mapping[str, AgentSettings] = field(
         default_factory=dict
     )  # of resources that want it otherwise than `agent`

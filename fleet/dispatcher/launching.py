@@ -67,7 +67,7 @@ def _ask(intents: Sequence[Instance], parts: Parts, policy: Policy, backoffs: Ba
         token = join_token(parts.join_secret, intent.id)
         expires = parts.now() + resource.boot_timeout
         parts.store.expect(intent.id, hashlib.sha256(token.encode()).hexdigest(), expires)
-        boot = FirstBoot(centre_url=policy.centre_url, join_token=token)
+        boot = FirstBoot(centre_url=policy.centre_url, join_token=token, certificate_sha256=policy.certificate_sha256)
         order = LaunchOrder(
             instance=intent.id, cluster=policy.cluster, resource=resource, offer=intent.offer, first_boot=boot
         )

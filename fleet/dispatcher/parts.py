@@ -28,6 +28,7 @@ class Policy:
     max_attempts: int = 3
     fairness: Fairness = Fairness.PRIORITY
     starvation_after: timedelta | None = timedelta(minutes=30)
+    certificate_sha256: str | None = None  # see `FirstBoot`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

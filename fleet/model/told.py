@@ -59,3 +59,5 @@ class ServerAccess:
     web_url: str
     access_key: str
     secret_key: str = field(repr=False)
+    # Certificate (PEM) of whoever vouches for it, where no public authority does.
+    authority: str | None = field(default=None, repr=False)

@@ -26,9 +26,7 @@ class FirstBoot:
 
     centre_url: str
     join_token: str = field(repr=False)
-    certificate_sha256: str | None = (
-        None  # of the centre's certificate, in hex; None: whoever the machine's own CAs trust
-    )
+    certificate_sha256: str | None = None  # of the authority that vouches for the centre; None: a public one does
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,6 +196,8 @@ def _supervisor_environment(order: LaunchOrder, place: Path) -> dict[str, str]:
         "FLEET_JOIN_TOKEN": order.first_boot.join_token,
         "FLEET_DIR": str(place / "work"),
     }
+    if order.first_boot.certificate_sha256:
+        environment["FLEET_CENTRE_CERT_SHA256"] = order.first_boot.certificate_sha256
     if order.resource.settings.get("gpus") != "real":
         environment["FLEET_SIM_GPUS"] = json.dumps(
             [

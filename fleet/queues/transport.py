@@ -54,7 +54,7 @@ class Transport:
         self._login = threading.Lock()
         self._token: Token | None = None
         try:
-            self._pool = _pool(self._url)
+            self._pool = _pool(self._url, access.authority)
         except (LocationParseError, ValueError) as error:
             raise ServerRefused(f"{self._url}: not a server's address ({error}); use http(s)://host:port") from error
 
@@ -238,10 +238,14 @@ def _last_words(error: BaseException) -> str:
     return " ".join(str(text).split())[:200]
 
 
-def _pool(url: str) -> urllib3.PoolManager:
-    """Connections as the environment wants them: proxies and certificates by the names that requests and curl know."""
+def _pool(url: str, authority: str | None) -> urllib3.PoolManager:
+    """Connections as the environment wants them: proxies and certificates by the names that requests and curl know.
+
+    With an `authority` (PEM), only what it vouches for is trusted.
+    """
     ca_certs = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or _ca_certs_of_last_resort()
-    options: dict[str, Any] = {"num_pools": 2, "maxsize": THREADS, "ca_certs": ca_certs}
+    trusted = {"ca_cert_data": authority} if authority else {"ca_certs": ca_certs}
+    options: dict[str, Any] = {"num_pools": 2, "maxsize": THREADS, **trusted}
     parts = urllib3.util.parse_url(url)
     if parts.scheme not in ("http", "https") or not parts.host:
         raise ValueError("no http:// or https:// and a host")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 
 import urllib3
@@ -11,6 +12,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 
 from fleet import __version__
 from fleet.errors import CentreRefused, CentreUnreachable, WireError
+from fleet.pinned import authority
 from fleet.wire import Enroll, Enrolled, Heartbeat, Orders, from_data, to_data
 
 CONNECT_TIMEOUT_S = 5.0
@@ -22,7 +24,13 @@ NOT_NOW = (408, 425, 429)
 class Centre:
     """Safe to share between the heartbeat's thread and the hints'."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, certificate_sha256: str | None = None) -> None:
+        """`certificate_sha256`: of the authority that vouches for it; None: those that this machine trusts.
+
+        Raises:
+            CentreRefused: `url` is no address, or has a fingerprint and no https.
+        """
+        self._sha256 = certificate_sha256
         self._url = url.rstrip("/")
         self._token = ""
         try:
@@ -31,8 +39,10 @@ class Centre:
             raise CentreRefused(f"{url}: not an address; FLEET_CENTRE_URL must be http(s)://host:port") from error
         if parts.scheme not in ("http", "https") or not parts.host:
             raise CentreRefused(f"{url}: not an address; FLEET_CENTRE_URL must be http(s)://host:port")
-        ca_certs = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-        self._pool = urllib3.PoolManager(num_pools=1, maxsize=2, ca_certs=ca_certs)
+        if certificate_sha256 and parts.scheme != "https":
+            raise CentreRefused(f"{url}: FLEET_CENTRE_CERT_SHA256 is set, so it must be https; nothing was sent to it")
+        self._pool_: urllib3.PoolManager | None = None
+        self._opening = threading.Lock()
 
     def enroll(self, enroll: Enroll) -> Enrolled:
         """Present this machine; later calls carry the token that it is given.
@@ -60,7 +70,24 @@ class Centre:
         return seq
 
     def close(self) -> None:
-        self._pool.clear()
+        if self._pool_:
+            self._pool_.clear()
+
+    def _pool(self) -> urllib3.PoolManager:
+        """Connections to the one that was meant, and to nobody else.
+
+        Raises:
+            CentreUnreachable: it has another certificate, or does not answer.
+        """
+        with self._opening:
+            if self._pool_ is None:
+                if self._sha256:
+                    trusted = {"ca_cert_data": authority(self._url, self._sha256)}
+                else:
+                    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
+                    trusted = {"ca_certs": bundle} if bundle else {}
+                self._pool_ = urllib3.PoolManager(num_pools=1, maxsize=2, **trusted)  # type: ignore[arg-type]
+            return self._pool_
 
     def _call(
         self, method: str, path: str, body: object, read_timeout_s: float = READ_TIMEOUT_S
@@ -70,7 +97,7 @@ class Centre:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
-            response = self._pool.request(
+            response = self._pool().request(
                 method,
                 where,
                 body=None if body is None else json.dumps(body).encode(),

@@ -31,6 +31,7 @@ from fleet.supervisor.images import Images
 from fleet.supervisor.runner import NO_DEVICE, conf, told
 from fleet.supervisor.successor import Successor
 from fleet.supervisor.vault import Vault
+from fleet.supervisor.vouched import NAME, VARIABLE, bundle
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +189,7 @@ class Containers:
         options = self._options(wish)
         self._have(wish.image or self._default, order.mark)
         files = bootstrap.files(self._environment(order, options), self._conf(), wish.setup_script)
+        files |= {NAME: vouched} if (vouched := bundle(self._access)) else {}
         try:
             place = self._vault.put(order.mark, files)
             container = self._create(order, wish, options, place)
@@ -352,6 +354,7 @@ class Containers:
             **dict(options.environment),
             **told(self._settings, self._access, order, {}),
             "CLEARML_CONFIG_FILE": f"{bootstrap.MOUNT}/clearml.conf",
+            **({VARIABLE: f"{bootstrap.MOUNT}/{NAME}"} if self._access.authority else {}),
         }
 
     def _conf(self) -> str:

@@ -25,6 +25,7 @@ from fleet.supervisor import shares
 from fleet.supervisor.agents import Agent, Found, Order, Outcome
 from fleet.supervisor.private import write_private
 from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, mark_of, signal_group
+from fleet.supervisor.vouched import NAME, VARIABLE, bundle
 
 # Of the environment that we were started in, the agents get all but what would speak for another identity or device.
 FOREIGN = ("FLEET_", "CLEARML_", "TRAINS_")
@@ -77,6 +78,7 @@ class Runner:
         self._directory = directory
         self._guard = guard
         self._conf = (private or directory) / "clearml.conf"
+        self._vouched = bundle(access, {**os.environ, **settings.environment})
 
     def prepare(self) -> None:
         """What all agents share, once, so that nothing but directories is made when a task has come.
@@ -87,7 +89,7 @@ class Runner:
         check(self._settings)
         shutil.rmtree(self._directory, ignore_errors=True)  # of a supervisor before us
         self._directory.mkdir(parents=True, mode=0o700)
-        write_private(self._conf, conf(self._settings))
+        self._write_shared()
 
     def place(self, mark: str) -> Path:
         """The directory of one allocation. Short, because sockets are made in it, and their paths may have 107 bytes."""
@@ -102,7 +104,7 @@ class Runner:
         """
         if not self._conf.exists():  # what is in memory may go with its user's last session
             self._conf.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_private(self._conf, conf(self._settings))
+            self._write_shared()
         place = self.place(order.mark)
         for part in ("tmp", "venvs"):
             (place / part).mkdir(parents=True, exist_ok=True)
@@ -125,6 +127,11 @@ class Runner:
             os.close(write_end)
         self._guard.add(process.pid)
         return Process(mark=order.mark, process=process, output=read_end)
+
+    def _write_shared(self) -> None:
+        write_private(self._conf, conf(self._settings))
+        if self._vouched:
+            write_private(self._conf.with_name(NAME), self._vouched)
 
     def sweep(self) -> None:
         """Nothing of an earlier supervisor is left: see `found`."""
@@ -201,6 +208,7 @@ def environment(
         **_python(settings),
         **told(settings, access, order, kept),
         "CLEARML_CONFIG_FILE": str(conf_file),
+        **({VARIABLE: str(conf_file.with_name(NAME))} if access.authority else {}),
         # Agents that share this directory destroy each other's environments.
         "CLEARML_AGENT__AGENT__VENVS_DIR": json.dumps(str(place / "venvs")),
         "TMPDIR": str(place / "tmp"),

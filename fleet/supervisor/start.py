@@ -23,6 +23,7 @@ from agent_hooks.signs import Signs, signs_of
 from fleet import __version__
 from fleet.errors import AgentUnusable, CentreRefused, CentreUnreachable, ConfigError, FleetError
 from fleet.model import Reason
+from fleet.pinned import read_fingerprint
 from fleet.queues.client import ClearMLServer
 from fleet.supervisor.agents import Agents
 from fleet.supervisor.calls import worker_base
@@ -43,6 +44,7 @@ from fleet.wire import Enroll, Enrolled, Heartbeat
 
 log = logging.getLogger("fleet.supervisor")
 
+PIN = "FLEET_CENTRE_CERT_SHA256"
 ENROLL_WITHIN_S = 600.0  # a machine that does not find its dispatcher so long has no purpose
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 M_ARENA_MAX = -8
@@ -62,6 +64,7 @@ class Settings:
     metrics_file: Path | None
     power: Power
     signs: Signs
+    certificate_sha256: str | None = None
 
 
 def main() -> int:
@@ -97,6 +100,7 @@ def settings(environ: MutableMapping[str, str]) -> Settings:
         metrics_file=Path(file) if (file := environ.get("FLEET_METRICS_FILE")) else None,
         power=_power(environ.get("FLEET_POWER", "exit")),
         signs=signs_of(environ),
+        certificate_sha256=read_fingerprint(pin, PIN) if (pin := environ.get(PIN)) else None,
     )
 
 
@@ -105,7 +109,7 @@ def _run(settings: Settings) -> int:
     directory = settings.directory.absolute()
     private = _made_ours(directory, settings.instance)
     identity = Identity(private)
-    centre = Centre(settings.centre_url)
+    centre = Centre(settings.centre_url, settings.certificate_sha256)
     try:
         enrolled = identity.enrolled() or _enroll(centre, settings, gpus)
     except CentreUnreachable as error:

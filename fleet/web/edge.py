@@ -31,9 +31,12 @@ log = logging.getLogger(__name__)
 
 
 class EdgeApi:
-    """The three calls of a supervisor."""
+    """The three calls of a supervisor, and the certificate that it asks for before them."""
 
-    def __init__(self, store: Store, hints: Hints, policy: PolicyOf, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, hints: Hints, policy: PolicyOf, clock: Clock, authority: str | None = None
+    ) -> None:
+        self._authority = authority
         self._store = store
         self._hints = hints
         self._policy = policy
@@ -43,6 +46,7 @@ class EdgeApi:
             Route("/edge/v1/enroll", self.enroll, methods=["POST"]),
             Route("/edge/v1/heartbeat", self.heartbeat, methods=["POST"]),
             Route("/edge/v1/hint", self.hint, methods=["GET"]),
+            Route("/edge/v1/certificate", self.certificate, methods=["GET"]),
         )
 
     async def enroll(self, request: Request) -> Response:
@@ -55,6 +59,14 @@ class EdgeApi:
         await run_in_threadpool(self._who, bearer(request))
         after, wait_s = int(number(request, "after", 0, 2**53)), number(request, "wait_s", 25, MAX_WAIT_S)
         return Json({"seq": await self._hints.wait(after, wait_s)})
+
+    async def certificate(self, _request: Request) -> Response:
+        """For whoever knows its fingerprint (`fleet.pinned`); it is no secret."""
+        if self._authority is None:
+            raise HTTPException(
+                404, "this dispatcher has no certificate of its own; a public authority vouches for it, or nobody"
+            )
+        return Response(self._authority, media_type="application/x-pem-file")
 
     def _enroll(self, body: bytes) -> object:
         message = from_data(Enroll, parse_json(body))

@@ -22,6 +22,7 @@ class WebSettings:
     server_kind: str = "clearml"  # or "embedded"
     # Wanted by the operator API and /metrics. None: whoever reaches the port is the operator, so listen on loopback only.
     operator_token: str | None = field(default=None, repr=False)
+    authority: str | None = None  # certificate (PEM) that machines know by its fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ import psutil
 from fleet.assemble.memory import open_database
 from fleet.assemble.state import access_from
 from fleet.config import load
-from fleet.model import Instance, Run
+from fleet.model import Instance, Run, ServerAccess
 from fleet.queues.base import Script, TaskState, TaskStatus
 from fleet.queues.client import ClearMLServer
 from fleet.store.sql import SqlStore
@@ -32,7 +32,6 @@ FLEET_FILE = """\
 cluster: ring
 state_dir: {state}
 listen: {host}:{port}
-advertise_url: http://127.0.0.1:{port}
 store: {memory}
 poll_interval: 1s
 agent: {{mode: interpreter}}
@@ -98,10 +97,16 @@ class Ring:
         wait_for(lambda: self._centre().get("pid") == pid or self.process.poll() is not None, what="the centre starts")
         assert self.process.poll() is None, (self.place / "dispatch.log").read_text()
         pairs = json.loads((self.state / "credentials.json").read_text())
-        self.server = ClearMLServer(access_from(pairs, self._centre()["server_url"], "user"))
+        self.server = ClearMLServer(self._access(pairs))
         self.store = SqlStore(open_database(load(self.place / "fleet.yaml"), "fleet"))
         wait_for(lambda: self.store.view() is not None, what="the first pass")
         return self
+
+    def _access(self, pairs: dict[str, dict[str, str]]) -> ServerAccess:
+        """As the centre says of itself where it is, and who vouches for it."""
+        said = self._centre()
+        authority = Path(str(said["authority"])).read_text() if "authority" in said else None
+        return access_from(pairs, str(said["server_url"]), "user", authority)
 
     def kill(self) -> None:
         """kill -9 of the centre: nothing of it gets a chance to tidy up."""

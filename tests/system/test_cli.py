@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.pinned import fingerprint
 from tests.system.ring import ROOT, MakeRing, Ring
 from tests.waiting import is_alive, wait_for
 
@@ -39,6 +40,8 @@ def test_an_address_that_others_reach_wants_the_token(make_ring: MakeRing, tmp_p
     ring = make_ring(gpus=1, host="0.0.0.0").start()
     assert ring.fleet("status").returncode == 0  # its own user has the token in the state directory
     url = json.loads((ring.state / "centre.json").read_text())["url"]
+    pem = (ring.state / "authority.pem").read_text()
+    ring.environment["FLEET_CENTRE_CERT_SHA256"] = fingerprint(pem)
     ring.environment["FLEET_HOME"] = str(tmp_path / "of-somebody-else")
     refused = ring.fleet("status", "--url", url, check=False)
     assert refused.returncode == 1

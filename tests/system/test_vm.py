@@ -30,7 +30,6 @@ FLEET_FILE = """\
 cluster: ring
 state_dir: {state}
 listen: {host}:PORT
-advertise_url: http://{host}:PORT
 store: {memory}
 poll_interval: 1s
 agent: AGENT

@@ -85,6 +85,8 @@ def user_data(order: LaunchOrder) -> str:
         "FLEET_INSTANCE": order.instance,
         "FLEET_JOIN_TOKEN": order.first_boot.join_token,
     }
+    if order.first_boot.certificate_sha256:
+        environment["FLEET_CENTRE_CERT_SHA256"] = order.first_boot.certificate_sha256
     if order.offer.gpus:
         simulated = {"count": order.offer.gpus, "model": order.offer.gpu_model, "memory_gib": 16.0}
         environment["FLEET_SIM_GPUS"] = f"'{json.dumps(simulated)}'"
