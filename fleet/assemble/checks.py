@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fleet.assemble.access import access_of
+from fleet.assemble.check import Check
+from fleet.assemble.cloud_checks import clouds
 from fleet.assemble.listening import Listener
 from fleet.assemble.prices import refuse_unpriced
 from fleet.assemble.providers import providers_of
@@ -16,19 +17,6 @@ from fleet.assemble.state import state_of
 from fleet.config import Config, Embedded
 from fleet.errors import ConfigError, FleetError
 from fleet.queues.client import ClearMLServer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One line of the table. `fix` is empty when it is fine."""
-
-    name: str
-    found: str
-    fix: str = ""
-
-    @property
-    def is_fine(self) -> bool:
-        return not self.fix
 
 
 def check_runnable(config: Config) -> None:
@@ -55,6 +43,7 @@ def examine(load: Callable[[], Config]) -> Iterator[Check]:
         name="fleet file", found=f"{config.origin}: {len(config.resources)} resources, {len(config.queues)} queues"
     )
     yield _state(config)
+    yield from clouds(config)
     yield from _resources(config)
     yield _agent()
     yield _git()

@@ -1,4 +1,4 @@
-"""`fleet init`, `fleet config check`, `fleet config import`: the fleet file."""
+"""`fleet config check`, `fleet config import`: the fleet file."""
 
 from __future__ import annotations
 
@@ -15,22 +15,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Check or import a fleet fil
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(init)
     app.add_typer(config_app, name="config")
-
-
-def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("fleet.yaml"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")] = False,
-) -> None:
-    """Write a commented fleet file to start from."""
-    from fleet.config import starter
-
-    if path.exists() and (path.is_dir() or not force):
-        hint = "" if path.is_dir() else ", or --force to replace it"
-        raise ConfigError(f"{path} exists; choose another name{hint}")
-    write_whole(path, starter("local"))
-    typer.echo(f"{path} written; check it with: fleet config check -c {path}")
 
 
 @config_app.command()

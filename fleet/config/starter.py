@@ -1,4 +1,4 @@
-"""The fleet file that `fleet init` writes. Each passes its own check; comments say what else there is."""
+"""The fleet files that `fleet init` writes. Each passes its own check; comments say what else there is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from fleet.errors import ConfigError
 
-KINDS = ("local",)
+KINDS = ("local", "aws", "gcp", "genesis")
 
 
 def starter(kind: str = "local") -> str:
-    """A commented fleet file to begin with.
+    """A commented fleet file to begin with; that of a cloud holds `@region@` and the like, which its user answers.
 
     Raises:
         ConfigError: there is no starter of this kind; the text lists those that exist.
