@@ -93,6 +93,8 @@ class Orders:
     above_gpus: Mapping[str, float] = field(default_factory=dict)
     # Whose turn it is, without what this machine holds itself. None: a dispatcher that does not know, so by priority alone.
     turns: Turns | None = None
+    # With `drain`: so long from now on its tasks may run; then what is left is put back. None: until they end by themselves.
+    drain_within: timedelta | None = None
 
 
 T = TypeVar("T")

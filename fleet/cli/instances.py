@@ -22,12 +22,24 @@ def add_to(app: typer.Typer) -> None:
 
 
 def drain(
-    which: WhichArgument = None, everything: AllOption = False, config: ConfigOption = None, url: UrlOption = None
+    which: WhichArgument = None,
+    everything: AllOption = False,
+    within: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Put back what still runs after this time, as 10m or 2h."),
+    ] = None,
+    config: ConfigOption = None,
+    url: UrlOption = None,
 ) -> None:
-    """Let instances finish what they run, pull no more, and end."""
+    """Let instances finish what they run, pull no more, and end.
+
+    With --within, what is left near its end is asked to save itself, and goes to the head of its queue to go on elsewhere.
+    """
+    within_s = None if within is None else _seconds(within)
     centre = find_centre(url, config)
     ids = _chosen(which, everything, centre)
-    _order("drain", "drains: it finishes its tasks, pulls no more, and ends", ids, centre)
+    said = "finishes its tasks" if within is None else f"has {within} for its tasks"
+    _order("drain", f"drains: it {said}, pulls no more, and ends", ids, centre, within_s=within_s)
 
 
 def terminate(
@@ -70,7 +82,16 @@ def _running(ids: list[str], centre: Centre) -> int:
     return sum(len(i["tasks"]) for i in there if i["id"] in ids)
 
 
-def _order(verb: str, said: str, ids: list[str], centre: Centre) -> None:
+def _seconds(text: str) -> float:
+    from fleet.config.quantities import duration
+
+    try:
+        return duration(text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--within") from None
+
+
+def _order(verb: str, said: str, ids: list[str], centre: Centre, **more: object) -> None:
     for instance in ids:
-        state = centre.post(f"instances/{instance}/{verb}", "instance").get("state")
+        state = centre.post(f"instances/{instance}/{verb}", "instance", **more).get("state")
         typer.echo(f"{instance} {'is gone already' if state == 'gone' else said}")

@@ -40,11 +40,13 @@ class Centre:
         """
         return self._ask("GET", path, has, query)
 
-    def post(self, path: str, has: str) -> dict[str, Any]:
-        """As `get`, for a verb that changes something."""
-        return self._ask("POST", path, has, {})
+    def post(self, path: str, has: str, **said: object) -> dict[str, Any]:
+        """As `get`, for a verb that changes something; `said`: the body, None left out."""
+        return self._ask("POST", path, has, {}, {k: v for k, v in said.items() if v is not None})
 
-    def _ask(self, method: str, path: str, has: str, query: Mapping[str, object]) -> dict[str, Any]:
+    def _ask(
+        self, method: str, path: str, has: str, query: Mapping[str, object], said: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
         import http.client  # with all of email and ssl; `fleet --help` must not wait for it
 
         parts = urlsplit(self.url)
@@ -59,7 +61,7 @@ class Centre:
         )
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         try:
-            connection.request(method, where, headers=headers)
+            connection.request(method, where, json.dumps(said) if said else None, headers)
             answer = connection.getresponse()
             body = answer.read(MOST_BYTES)
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -96,6 +96,8 @@ class Instance:
     gpus: tuple[Gpu, ...] = ()
     allocations: tuple[Allocation, ...] = ()
     standing: Standing = Standing()
+    kept_awake: Reason | None = None  # what keeps it though it holds no task, as its supervisor saw last
+    drain_by: datetime | None = None  # with an order to drain: what runs then is put back
 
     @property
     def resource(self) -> str:

@@ -37,8 +37,11 @@ class DispatcherStore(Protocol):
         """The cloud confirmed. The first confirmation stays."""
         ...
 
-    def request_drain(self, instance: str, reason: Reason, at: datetime) -> None:
-        """Level: stays until the instance is gone. Also sets `end_reason` unless there is one. Known ones keep their first."""
+    def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
+        """Level: stays until the instance is gone. Also sets `end_reason` unless there is one. Known ones keep their first.
+
+        `by`: its tasks may run until then; the last one that was given counts.
+        """
         ...
 
     def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
@@ -109,7 +112,7 @@ class EdgeStore(Protocol):
         runs: Sequence[Run],
         gpus: Sequence[Gpu],
     ) -> Instance:
-        """Store a heartbeat's facts: sets heartbeat_at, idle_since, allocations, gpus; the first time that it does not pull
+        """Store a heartbeat's facts: sets heartbeat_at, idle_since, allocations, gpus, kept_awake; the first time that it does not pull
         stopped_pulling_at, the first time that it is ending goodbye_at, with `reason` as end_reason unless there is one.
         One that pulls (again) and is not ending clears stopped_pulling_at, and end_reason unless a drain is ordered.
 

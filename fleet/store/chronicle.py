@@ -36,11 +36,12 @@ class ChronicledStore:
         if before and before.launched_at is None:
             self._tell("instance.launched", before, at, f"the cloud calls it {cloud_id}", before.reason)
 
-    def request_drain(self, instance: str, reason: Reason, at: datetime) -> None:
+    def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
         before = self._store.instance(instance)
-        self._store.request_drain(instance, reason, at)
-        if before and before.drain_requested_at is None:
-            self._tell("instance.draining", before, at, f"asked to drain: {reason}", reason)
+        self._store.request_drain(instance, reason, at, by)
+        if before and (before.drain_requested_at is None or by not in (None, before.drain_by)):
+            until = f" by {by:%Y-%m-%d %H:%M:%S} UTC" if by else ""
+            self._tell("instance.draining", before, at, f"asked to drain{until}: {reason}", reason)
 
     def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
         before = self._store.instance(instance)

@@ -36,9 +36,13 @@ def launched(instance: Instance, cloud_id: str, at: datetime) -> Instance:
     return replace(instance, cloud_id=cloud_id, launched_at=at)
 
 
-def draining(instance: Instance, reason: Reason, at: datetime) -> Instance:
+def draining(instance: Instance, reason: Reason, at: datetime, by: datetime | None = None) -> Instance:
     """The centre asks it to pull no more."""
-    if instance.gone_at or instance.drain_requested_at:
+    if instance.gone_at:
+        return instance
+    if by and by != instance.drain_by:
+        instance = replace(instance, drain_by=by)
+    if instance.drain_requested_at:
         return instance
     return replace(instance, drain_requested_at=at, end_reason=instance.end_reason or reason)
 
@@ -48,7 +52,7 @@ def undrained(instance: Instance) -> Instance:
     is_ending = instance.state in (InstanceState.GONE, InstanceState.TERMINATING)
     if is_ending or not instance.drain_requested_at:
         return instance
-    return replace(instance, drain_requested_at=None, end_reason=None)
+    return replace(instance, drain_requested_at=None, drain_by=None, end_reason=None)
 
 
 def standing(instance: Instance, wanted: Standing) -> Instance:
@@ -110,6 +114,7 @@ def heard(
         stopped_pulling_at=instance.stopped_pulling_at or (at if not is_pulling else None),
         goodbye_at=instance.goodbye_at or (at if is_ending else None),
         end_reason=_why_it_ends(instance.end_reason, reason if stops else None),
+        kept_awake=None if stops else reason,
     )
 
 

@@ -71,8 +71,8 @@ class MemoryStore:
     def note_launched(self, instance: str, cloud_id: str, at: datetime) -> None:
         self._change(instance, lambda i: life.launched(i, cloud_id, at))
 
-    def request_drain(self, instance: str, reason: Reason, at: datetime) -> None:
-        self._order(instance, lambda i: life.draining(i, reason, at))
+    def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
+        self._order(instance, lambda i: life.draining(i, reason, at, by))
 
     def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
         self._order(instance, life.undrained)

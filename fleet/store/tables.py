@@ -83,6 +83,8 @@ INSTANCE = sa.Table(
     sa.Column("gpus", Json(tuple[Gpu, ...]), nullable=False),
     sa.Column("allocations", Json(tuple[Allocation, ...]), nullable=False),
     sa.Column("standing", Json(Standing, remember=1024), nullable=False, server_default="{}"),
+    sa.Column("kept_awake", Json(Reason, remember=1024)),
+    sa.Column("drain_by", Time),
     # Not part of the noun:
     sa.Column("price_usd_per_hour", sa.Double),  # the offer's, which never changes; here so that SQL can sum money
     sa.Column("joined_by", sa.Text),  # SHA-256 of the join token that enrolled it

@@ -107,6 +107,7 @@ class State:
     server_seen_at: datetime  # last answer of the ClearML server
     centre_seen_at: datetime  # last answer of the dispatcher
     drain: Reason | None = None  # ordered: pull no more, end when empty
+    drain_by: datetime | None = None  # and what runs then is put back
     end: Reason | None = None  # ordered: end now
     stopped_pulling: Reason | None = None
     is_stopped_for_good: bool = True  # False: an order to drain did it, which may be taken back
@@ -207,8 +208,7 @@ def next_deadline(state: State, policy: Policy) -> datetime | None:
         idle = _idle_from(state.idle_since, state) + policy.idle_timeout
         deadlines += [idle, idle + LAST_LOOK]
     deadlines += [_retry_at(failed) for failed in state.failed_starts.values()]
-    if state.notice and (stop_at := under_notice.stop_at(state.notice, policy.on_rebalance)):
-        deadlines.append(stop_at)
+    deadlines += under_notice.times(state.notice, policy.on_rebalance, state.drain_by if state.drain else None)
     for held in state.held:
         if held.sighting and held.sighting.is_stop_asked:
             deadlines.append(_abort_deadline(held.sighting, state.at))
@@ -308,15 +308,17 @@ def _has_told_all(state: State, policy: Policy) -> bool:
 
 
 def _stops(state: State, end: Reason | None, leaves: Reason | None, policy: Policy) -> list[StopTask]:
-    kill_at = under_notice.kill_at(state.notice, policy.on_rebalance, state.at) if leaves and not end else None
+    by_notice = under_notice.kill_at(state.notice, policy.on_rebalance, state.at) if leaves else None
+    by_drain = under_notice.kill_by(state.drain_by, state.at) if state.drain else None
+    kill_at, reason = (by_notice, leaves) if by_notice else (by_drain, state.drain)
     stops = []
     for held in state.held:
         if held.is_stopping:
             continue
         stop = _stop_of(held, end, state.at, state.sick)
         is_leaving = held.sighting is None or not held.sighting.is_stop_asked  # else it ends as its user wants it
-        if stop is None and leaves and kill_at and is_leaving:
-            stop = StopTask(task=held.task.id, reason=leaves, then=RunResult.REQUEUED, kill_at=kill_at)
+        if stop is None and kill_at and reason and is_leaving:  # with an `end` there is a stop already
+            stop = StopTask(task=held.task.id, reason=reason, then=RunResult.REQUEUED, kill_at=kill_at)
         if stop:
             stops.append(stop)
     return stops

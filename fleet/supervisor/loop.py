@@ -81,6 +81,7 @@ class Supervisor:
         self._idle_since: datetime | None = before.idle_since or now
         self._has_started_up = False
         self._drain: Reason | None = None  # as the centre orders it now
+        self._drain_by: datetime | None = None
         self._own_drain: Reason | None = None
         self._end: Reason | None = None
         self._stopped_pulling: Reason | None = None
@@ -168,6 +169,7 @@ class Supervisor:
             server_seen_at=self._contact.server_at,
             centre_seen_at=self._contact.centre_at,
             drain=self._own_drain or self._drain,
+            drain_by=self._drain_by,
             end=self._end,
             stopped_pulling=self._stopped_pulling,
             is_stopped_for_good=self._is_stopped_for_good,
@@ -325,6 +327,7 @@ class Supervisor:
     def _obey(self, orders: Orders, to: Heartbeat) -> None:
         """Orders are levels: each answer says all that is wanted now."""
         self._drain = orders.drain
+        self._drain_by = to.at + orders.drain_within if orders.drain and orders.drain_within is not None else None
         self._end = self._end or orders.end
         before, self._policy = self._policy, policy_under(orders, self._policy)
         if before.queues != self._policy.queues:

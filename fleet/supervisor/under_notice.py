@@ -55,12 +55,27 @@ def stop_at(notice: Notice, on_rebalance: OnRebalance) -> datetime | None:
     return None
 
 
+def times(notice: Notice | None, on_rebalance: OnRebalance, drain_by: datetime | None) -> list[datetime]:
+    """When tasks are asked, by the notice and by the order."""
+    by_notice = stop_at(notice, on_rebalance) if notice else None
+    return [*([by_notice] if by_notice else []), *([drain_by - BEFORE_MAINTENANCE] if drain_by else [])]
+
+
 def kill_at(notice: Notice | None, on_rebalance: OnRebalance, at: datetime) -> datetime | None:
     """Until when tasks that are asked now may save themselves; None: they are not asked now."""
     asked_at = stop_at(notice, on_rebalance) if notice else None
     if notice is None or asked_at is None or at < asked_at:
         return None
-    if notice.deadline is None:
-        return at + WITHOUT_DEADLINE
-    left = max(notice.deadline - at, timedelta(0))
+    return at + WITHOUT_DEADLINE if notice.deadline is None else _kill_before(notice.deadline, at)
+
+
+def kill_by(drain_by: datetime | None, at: datetime) -> datetime | None:
+    """The same under an order to drain by then, which is as maintenance at that time; None: they are not asked now."""
+    if drain_by is None or at < drain_by - BEFORE_MAINTENANCE:
+        return None
+    return _kill_before(drain_by, at)
+
+
+def _kill_before(deadline: datetime, at: datetime) -> datetime:
+    left = max(deadline - at, timedelta(0))
     return at + max(left - LEFT_FOR_PUTTING_BACK, SHARE_FOR_TASKS * left)

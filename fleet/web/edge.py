@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from datetime import datetime, timedelta
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -107,7 +108,7 @@ class EdgeApi:
         self._noticed.take(message, self._clock())
         # As the pass saw it, which counted what this machine had told before this message.
         turns = turns_for(self._store.turns(), known)
-        return to_data(_orders(instance, message, self._policy(instance), self._hints.seq, turns))
+        return to_data(_orders(instance, message, self._policy(instance), self._hints.seq, turns, self._clock()))
 
     def _who(self, token: str) -> Instance:
         instance = self._store.who(sha256(token)) if token else None
@@ -148,7 +149,9 @@ def _enrolled(instance: Instance, token: str, policy: Policy, turns: Turns) -> E
     )
 
 
-def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int, turns: Turns) -> Orders:
+def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int, turns: Turns, at: datetime) -> Orders:
+    # As a duration: the clock of a machine may be wrong.
+    within = max(instance.drain_by - at, timedelta(0)) if instance.drain_by else None
     return Orders(
         drain=instance.end_reason if instance.drain_requested_at else None,
         end=instance.end_reason if instance.terminate_requested_at else None,
@@ -158,4 +161,5 @@ def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int, t
         hint=hint,
         above_gpus=dict(instance.standing.above_gpus),
         turns=turns,
+        drain_within=within,
     )

@@ -30,6 +30,7 @@ MAX_EVENTS = 10_000
 MAX_WAIT_S = 50.0
 MOST_IDS = 10  # enough to say that a prefix means several
 GONE_LATELY = timedelta(days=7)
+LONGEST_DRAIN_S = 30 * 86400
 # Events have no wake-up of their own: whoever follows them sees them this much later at most.
 FOLLOW_EVERY_S = 0.25
 
@@ -93,7 +94,14 @@ class OperatorApi:
     # --- what they order
 
     async def drain(self, request: Request) -> Response:
-        return await self._order(request, self._store.request_drain)
+        body = await read_body(request)
+        text, by = _reason_text(body), _until(body, self._clock())
+        return await run_in_threadpool(
+            self._write_order,
+            request.path_params["instance"],
+            text,
+            functools.partial(self._store.request_drain, by=by),
+        )
 
     async def terminate(self, request: Request) -> Response:
         return await self._order(request, self._store.request_terminate)
@@ -249,6 +257,21 @@ def _since(text: str, at: datetime) -> datetime:
     if since is None or since.tzinfo is None:
         raise HTTPException(400, f"{text!r} is neither a duration (90s, 10m, 24h, 7d) nor a time with its offset")
     return since
+
+
+def _until(body: bytes, at: datetime) -> datetime | None:
+    """Until when tasks may run, by the body's `within_s`; None: until they end by themselves.
+
+    Raises:
+        HTTPException: 400, it is not a number of seconds.
+    """
+    data = parse_json(body) if body.strip() else {}
+    within_s = data.get("within_s") if isinstance(data, dict) else None
+    if within_s is None:
+        return None
+    if isinstance(within_s, bool) or not isinstance(within_s, int | float) or not 0 <= within_s <= LONGEST_DRAIN_S:
+        raise HTTPException(400, f"within_s is a number of seconds, 0 to {LONGEST_DRAIN_S}")
+    return at + timedelta(seconds=within_s)
 
 
 def _reason_text(body: bytes) -> str:

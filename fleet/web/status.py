@@ -56,12 +56,12 @@ def status_data(
             "when_spent": budget.when_spent.value,
         },
         "alerts": [*alerts(view, at), *ailments(instances)],
-        "notes": [note.text for note in view.notes] if view else [],
+        "notes": [*([note.text for note in view.notes] if view else []), *remarks(instances)],
     }
 
 
 def instance_data(instance: Instance, at: datetime) -> dict[str, Any]:
-    """One machine. `reason` says why it is ending, or else why it was launched."""
+    """One machine. `reason` says why it is ending, or else what keeps it though it is idle, or else why it was launched."""
     offer = instance.offer
     tasks: Mapping[str, list[str]] = _tasks_by_gpu(instance)
     end = instance.gone_at or at
@@ -74,7 +74,7 @@ def instance_data(instance: Instance, at: datetime) -> dict[str, Any]:
         "zone": offer.zone,
         "market": offer.market.value,
         "state": instance.state.value,
-        "reason": (instance.end_reason or instance.reason).text,
+        "reason": (instance.end_reason or instance.kept_awake or instance.reason).text,
         "age_s": _seconds(instance.requested_at, end),
         "idle_s": None if instance.idle_since is None else _seconds(instance.idle_since, end),
         "gpus": [
@@ -111,6 +111,18 @@ def ailments(instances: Sequence[Instance]) -> list[str]:
     found = [(i, gpu) for i in instances if i.state is not InstanceState.GONE for gpu in i.gpus]
     sick = [f"GPU {gpu.index} of instance {i.id} is out of service: {gpu.sick}" for i, gpu in found if gpu.sick]
     return sick + [f"GPU {gpu.index} of instance {i.id}: {gpu.warning}" for i, gpu in found if gpu.warning]
+
+
+def remarks(instances: Sequence[Instance]) -> list[str]:
+    """Why machines are there that one would not expect, one sentence for each."""
+    live = [i for i in instances if i.state is not InstanceState.GONE]
+    awake = [f"instance {i.id} is {i.kept_awake.text}" for i in live if i.kept_awake]
+    leaving = [i for i in live if i.state is InstanceState.DRAINING and i.allocations]
+    return awake + [
+        f"instance {i.id} drains: what runs there at {i.drain_by:%Y-%m-%d %H:%M:%S} UTC goes back to its queue"
+        for i in leaving
+        if i.drain_by
+    ]
 
 
 def usd_per_hour(instances: Sequence[Instance]) -> float:

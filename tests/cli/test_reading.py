@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,10 @@ def test_an_instance_is_known_by_the_beginning_of_its_id(busy: Web, shell: Shell
     assert busy.store.instance("5e2f-0").drain_requested_at is None  # type: ignore[union-attr]
     assert shell.fleet("drain", "5e2", "--url", busy.url).stdout.startswith("5e2f-0 drains")
     assert busy.store.instance("5e2f-0").drain_requested_at  # type: ignore[union-attr]
+    assert "has 10m for its tasks" in shell.fleet("drain", "5e2", "--within", "10m", "--url", busy.url).stdout
+    instance = busy.store.instance("5e2f-0")
+    assert instance
+    assert instance.drain_by == busy.now + timedelta(minutes=10)
 
 
 def test_terminate_asks_before_it_ends_what_runs(busy: Web, shell: Shell) -> None:

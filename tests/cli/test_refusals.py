@@ -157,6 +157,7 @@ def test_a_port_that_is_taken(shell: Shell) -> None:
         (["submit", "train"], "SCRIPT"),
         (["drain"], "name instances, or give --all"),
         (["drain", "--all", "x"], "name instances, or give --all"),
+        (["drain", "x", "--within", "soon"], "a duration has a unit"),
         (["statsu"], "status"),
         (["events", "--limit", "0"], "--limit"),
     ],

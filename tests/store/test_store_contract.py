@@ -120,6 +120,32 @@ def test_the_first_order_to_drain_and_its_reason_stay(store: Store) -> None:
     assert store.instance("i1") == replace(an_instance(), drain_requested_at=at(1), end_reason=IDLE)
 
 
+def test_the_last_time_that_was_given_for_a_drain_counts_until_the_drain_is_taken_back(store: Store) -> None:
+    with_instance(store)
+    store.request_drain("i1", IDLE, at(1))
+    store.request_drain("i1", LATE, at(2), by=at(600))
+    store.request_drain("i1", LATE, at(3))
+    assert store.instance("i1") == replace(
+        an_instance(), drain_requested_at=at(1), drain_by=at(600), end_reason=IDLE
+    ), "an order without a time leaves the time that was given"
+    store.request_drain("i1", LATE, at(4), by=at(300))
+    instance = store.instance("i1")
+    assert instance
+    assert instance.drain_by == at(300)
+    store.cancel_drain("i1", DEMAND, at(5))
+    assert store.instance("i1") == an_instance()
+
+
+def test_what_keeps_a_machine_awake_is_known_as_long_as_it_says_so(store: Store) -> None:
+    with_enrolled(store)
+    awake = Reason(code="kept_awake", text="idle, but kept awake: somebody is logged in")
+    assert beat(store, when=at(61), reason=awake, idle_since=at(60)).kept_awake == awake
+    assert beat(store, when=at(62), idle_since=at(60)).kept_awake is None
+    beat(store, when=at(63), reason=awake, idle_since=at(60))
+    stopped = beat(store, when=at(64), is_pulling=False, reason=IDLE)
+    assert (stopped.kept_awake, stopped.end_reason) == (None, IDLE)
+
+
 def test_an_order_to_terminate_keeps_the_reason_of_the_drain_before_it(store: Store) -> None:
     with_instance(store)
     store.request_drain("i1", IDLE, at(1))

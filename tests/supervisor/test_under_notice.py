@@ -99,3 +99,20 @@ def test_a_notice_of_a_kind_that_is_not_known_changes_nothing():
 def test_an_order_to_end_leaves_a_task_the_usual_grace_under_a_notice_too():
     decided = decide(a_state(held=(held("a", 0),), notice=preemption(), end=WHY), POLICY)
     assert decided[0] == StopTask(task="a", reason=WHY, then=RunResult.REQUEUED)
+
+
+def test_a_machine_that_drains_by_a_time_asks_its_tasks_two_minutes_before_it_and_puts_them_back():
+    drains = {"held": (held("a", 0),), "drain": WHY, "drain_by": at(600), "stopped_pulling": WHY}
+    early = a_state(**drains, is_stopped_for_good=False)
+    assert decide(early, POLICY) == ()
+    assert next_deadline(early, POLICY) == at(310), "of contact, before that of the drain"
+    assert next_deadline(a_state(**drains, at=at(400)), POLICY) == at(480)
+    late = a_state(**drains, is_stopped_for_good=False, at=at(480))
+    assert decide(late, POLICY) == (back("a", WHY, 590),)
+    assert decide(replace(late, drain_by=None), POLICY) == ()
+    assert decide(replace(late, at=at(700), server_seen_at=at(700)), POLICY) == (back("a", WHY, 700),)
+
+
+def test_a_preemption_comes_before_the_time_of_a_drain():
+    state = a_state(held=(held("a", 0),), drain=WHY, drain_by=at(20), stopped_pulling=PREEMPTED, notice=preemption(60))
+    assert decide(state, POLICY) == (back("a", PREEMPTED, 60),)

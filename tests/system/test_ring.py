@@ -194,6 +194,26 @@ def test_a_drained_machine_finishes_its_task_and_takes_no_other(make_ring: MakeR
     assert ring.runs(later)[0].instance != first.id
 
 
+def test_what_runs_when_a_drain_is_over_saves_itself_and_goes_on_elsewhere(make_ring: MakeRing) -> None:
+    ring = make_ring(gpus=1, max_instances=2, idle="10m").start()
+    task = ring.bash(
+        'trap "echo saved; exit 0" TERM; echo "resumes $FLEET_RESUMES"; '
+        'while [ "$FLEET_RESUMES" = 0 ]; do sleep 0.2; done; echo done'
+    )
+    wait_for(lambda: "resumes 0" in ring.console(task), what="the task runs")
+    (first,) = ring.instances()
+    ring.fleet("drain", first.id, "--within", "20s")
+    assert ring.ends(task) == ["completed"]
+    assert [run.result for run in ring.runs(task)] == [RunResult.REQUEUED, RunResult.COMPLETED]
+    assert ring.runs(task)[1].instance != first.id
+    said = ring.console(task)
+    assert [word in said for word in ("saved", "resumes 1", "done")] == [True, True, True]
+    drained = ring.store.instance(first.id)
+    assert drained
+    assert drained.end_reason
+    assert drained.end_reason.code == "operator"
+
+
 def test_tasks_that_no_machine_can_run_do_not_hide_those_behind_them(make_ring: MakeRing) -> None:
     ring = make_ring(gpus=1).start()
     too_large = [ring.bash("true", tags=["gpus:8"]) for _ in range(25)]

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import requests
@@ -108,6 +109,16 @@ def test_orders_are_repeated_with_each_heartbeat(web: Web) -> None:
     assert beat(web).end is None
     web.store.request_terminate("i1", Reason(code="operator", text="now"), at(2))
     assert beat(web).end == IDLE, "the first reason stays"
+
+
+def test_what_is_left_of_a_drain_is_told_as_a_duration(web: Web) -> None:
+    enrolled(web)
+    web.store.request_drain("i1", IDLE, at(1))
+    assert beat(web).drain_within is None
+    web.store.request_drain("i1", IDLE, at(1), by=at(600))
+    assert beat(web).drain_within == timedelta(seconds=600)
+    web.now = at(700)
+    assert beat(web).drain_within == timedelta(0)
 
 
 def test_a_run_that_ended_is_acknowledged_once_it_is_in_the_ledger(web: Web) -> None:

@@ -151,6 +151,9 @@ def test_an_order_for_nobody_is_refused(busy: Web) -> None:
         assert (code, repr(name) in text) == (404, True)
     assert error(busy.post("/api/v1/instances/i1/drain", {"reason": 1}))[0] == 400
     assert error(busy.post("/api/v1/instances/i1/drain", ["x"]))[0] == 400
+    for nonsense in ("10m", -1, True, 1e9):
+        code, text = error(busy.post("/api/v1/instances/i1/drain", {"within_s": nonsense}))
+        assert (code, text) == (400, "within_s is a number of seconds, 0 to 2592000")
     assert error(busy.get("/api/v1/instances/i1/drain"))[0] == 405
     assert error(busy.get("/api/v1/nothing"))[0] == 404
 

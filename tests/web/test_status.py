@@ -150,3 +150,17 @@ def test_a_task_that_was_taken_since_the_last_pass_is_not_queued_any_more() -> N
     view = replace(a_view(), waiting=(Waiting(task=ALLOCATION.task, queue=ALLOCATION.queue, reason=DEMAND),))
     (queue,) = status(busy, view=view)["queues"]
     assert (queue["queued"], queue["oldest_wait_s"], queue["running"]) == (0, None, 1)
+
+
+def test_what_keeps_an_idle_machine_is_its_reason_and_a_note() -> None:
+    awake = Reason(code="kept_awake", text="idle, but kept awake: somebody is logged in")
+    data = status(replace(BUSY, allocations=(), idle_since=at(50), kept_awake=awake))
+    assert data["instances"][0]["reason"] == awake.text
+    assert data["notes"] == ["instance i1 is idle, but kept awake: somebody is logged in"]
+
+
+def test_the_time_by_which_a_machine_drains_is_a_note_as_long_as_something_runs_there() -> None:
+    drains = replace(BUSY, drain_requested_at=at(100), drain_by=at(600), end_reason=IDLE)
+    said = "instance i1 drains: what runs there at 2026-03-01 12:10:00 UTC goes back to its queue"
+    assert status(drains)["notes"] == [said]
+    assert status(replace(drains, allocations=()))["notes"] == []
