@@ -22,7 +22,19 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from fleet.errors import WireError
-from fleet.model import AgentSettings, Allocation, Gpu, KeepAwake, Notice, Queue, Reason, Run, ServerAccess, Turns
+from fleet.model import (
+    AgentSettings,
+    Allocation,
+    Gpu,
+    KeepAwake,
+    Notice,
+    Queue,
+    Reason,
+    Run,
+    ServerAccess,
+    Turns,
+    Vitals,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +86,7 @@ class Heartbeat:
     allocations: tuple[Allocation, ...]
     runs: tuple[Run, ...]  # current ones, and ended ones until Orders.runs_seen names them
     gpus: tuple[Gpu, ...]
-    cpu_percent: float | None = None
-    memory_used_gib: float | None = None
+    vitals: Vitals | None = None  # of the machine itself; None until it has read them
     notice: Notice | None = None  # the cloud's, that stands now
 
 

@@ -30,6 +30,7 @@ from fleet.server.api import ENDPOINTS, LOGIN
 from fleet.store.memory import MemoryStore
 from fleet.web.app import create_web
 from fleet.web.hints import Hints
+from fleet.web.machine_metrics import GPU_LABELS, MACHINE_LABELS, OF_GPU, OF_MACHINE
 from fleet.web.settings import WebSettings
 from tests.markdown import Page, names
 
@@ -251,6 +252,8 @@ def test_codes_in_the_tables_of_symptoms_exist() -> None:
 def test_every_metric_has_its_row_with_its_labels_and_its_help() -> None:
     calls = [n for _, n in nodes(ast.Call, [ROOT / "fleet/web/metrics.py"]) if ast.unparse(n.func) == "_gauge"]  # type: ignore[attr-defined]
     gauges = {tuple(map(ast.literal_eval, n.args[:3])) for n in calls}  # type: ignore[attr-defined]
+    for labels, metrics in ((MACHINE_LABELS, OF_MACHINE), (GPU_LABELS, OF_GPU)):
+        gauges |= {(name, text, labels) for name, (text, _) in metrics.items()}
     rows = OPERATIONS.rows("Metrics")
     assert {(name, row[2], tuple(names(row[1]))) for name, row in rows.items()} == gauges
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.breakers import Breakers
+from fleet.dispatcher.forgotten import Forgotten
 from fleet.dispatcher.history import History
 from fleet.dispatcher.launching import launch, resume
 from fleet.dispatcher.learning import Learner
@@ -70,12 +71,14 @@ class Dispatcher:
     is_standby: bool = False  # another dispatcher leads
     reconciler: Reconciler = field(init=False)
     sweeper: Sweeper = field(init=False)
+    forgotten: Forgotten = field(init=False)
     learner: Learner = field(init=False)
     history: History = field(init=False)
     breakers: Breakers = field(init=False)
 
     def __post_init__(self) -> None:
         self.sweeper = Sweeper(self.parts, self.policy)
+        self.forgotten = Forgotten(self.parts, self.policy)
         self.learner = Learner(self.parts.store, self.policy.cluster)
         self.reconciler = Reconciler(self.parts, self.policy, self.backoffs)
         self.history = History(self.parts.store, self.policy.cluster)
@@ -232,6 +235,7 @@ class Dispatcher:
             if is_sweep_due:
                 self.parts.demand.ensure_queues([q.name for q in self.policy.queues])
                 self.sweeper.sweep()
+                self.forgotten.sweep()
                 self.swept_at = at
             tasks = self.parts.demand.waiting(self.policy.queues)
         except ServerUnreachable as error:

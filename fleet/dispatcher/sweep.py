@@ -51,7 +51,7 @@ class Sweeper:
             if at - since >= LOST_AFTER and (queue := _queue_name(lost[task], self.parts, self.policy)):
                 why = "it was claimed, but never started"
                 self.parts.demand.put_back(task, queue, why)
-                _tell(self.parts, task, queue, Reason(code="lost_claim", text=why))
+                tell(self.parts, task, queue, Reason(code="lost_claim", text=why))
 
 
 def _put_back_runs_of_the_gone(parts: Parts, policy: Policy, gone_since: datetime) -> None:
@@ -94,7 +94,7 @@ def _settle(run: Run, state: TaskState | None, why: str, parts: Parts, policy: P
     now = parts.demand.states([run.task]).get(run.task)
     if now is None or now.status in (TaskStatus.STOPPED, TaskStatus.CREATED):
         return RunResult.STOPPED
-    _tell(parts, run.task, run.queue, reason)
+    tell(parts, run.task, run.queue, reason)
     return RunResult.REQUEUED
 
 
@@ -122,7 +122,8 @@ def _queue_name(state: TaskState, parts: Parts, policy: Policy) -> str | None:
     return next((name for name, queue_id in ids.items() if queue_id == state.queue_id), None)
 
 
-def _tell(parts: Parts, task: str, queue: str, reason: Reason) -> None:
+def tell(parts: Parts, task: str, queue: str, reason: Reason) -> None:
+    """In the log and among the events: a task went back."""
     log.info("task put back", extra={"task": task, "queue": queue, "reason": reason.text})
     text = f"back at the head of queue {queue}: {reason.text}"
     parts.store.append_events(

@@ -35,7 +35,7 @@ from fleet.model.plans import (
 )
 from fleet.model.reason import Reason
 from fleet.model.remembered import Event, QueueView, Run, RunResult, View
-from fleet.model.there import TAKING_TASKS, Allocation, Gpu, Instance, InstanceState, Standing
+from fleet.model.there import TAKING_TASKS, Allocation, Gpu, Instance, InstanceState, Standing, Vitals
 from fleet.model.told import AgentSettings, ContainerSettings, KeepAwake, ServerAccess
 from fleet.model.wanted import (
     MOST_GPUS,
@@ -100,6 +100,7 @@ __all__ = [
     "Turns",
     "Use",
     "View",
+    "Vitals",
     "Waiting",
     "WhenSpent",
     "Window",

@@ -33,6 +33,20 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vitals:
+    """How a machine itself does, as it last said. Rates are averages of about half a minute."""
+
+    cpu_percent: float  # 0..100, of all processors together
+    memory_used_gib: float
+    memory_free_gib: float  # what programs can still get
+    disk_free_percent: float  # where its user's home is
+    disk_read_mib_per_s: float
+    disk_write_mib_per_s: float
+    network_rx_mib_per_s: float
+    network_tx_mib_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
     """The GPUs that one task holds on one instance."""
 
@@ -98,6 +112,9 @@ class Instance:
     standing: Standing = Standing()
     kept_awake: Reason | None = None  # what keeps it though it holds no task, as its supervisor saw last
     drain_by: datetime | None = None  # with an order to drain: what runs then is put back
+    vitals: Vitals | None = None
+    # Tasks that hold nothing here any more, and whose end the ClearML server does not know yet, as its supervisor says.
+    unsettled: tuple[str, ...] = ()
 
     @property
     def resource(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
 
 
 class DispatcherStore(Protocol):
@@ -111,9 +111,11 @@ class EdgeStore(Protocol):
         allocations: Sequence[Allocation],
         runs: Sequence[Run],
         gpus: Sequence[Gpu],
+        vitals: Vitals | None = None,
+        unsettled: Sequence[str] = (),
     ) -> Instance:
-        """Store a heartbeat's facts: sets heartbeat_at, idle_since, allocations, gpus, kept_awake; the first time that it does not pull
-        stopped_pulling_at, the first time that it is ending goodbye_at, with `reason` as end_reason unless there is one.
+        """Store a heartbeat's facts: sets heartbeat_at, idle_since, allocations, gpus, kept_awake, vitals, unsettled; the first time
+        that it does not pull stopped_pulling_at, the first time that it is ending goodbye_at, with `reason` as end_reason unless there is one.
         One that pulls (again) and is not ending clears stopped_pulling_at, and end_reason unless a drain is ordered.
 
         Runs are upserted by (task, instance, claimed_at). Returns the instance as it is now, orders included.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Spent, Standing, Turns, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Spent, Standing, Turns, View, Vitals
 from fleet.store.base import Store
 
 
@@ -84,6 +84,8 @@ class ChronicledStore:
         allocations: Sequence[Allocation],
         runs: Sequence[Run],
         gpus: Sequence[Gpu],
+        vitals: Vitals | None = None,
+        unsettled: Sequence[str] = (),
     ) -> Instance:
         # Only these are news. The ordinary heartbeat, of thousands of machines, shall not read its row twice.
         is_news = is_ending or not is_pulling or any(gpu.sick for gpu in gpus)
@@ -99,6 +101,8 @@ class ChronicledStore:
             allocations=allocations,
             runs=runs,
             gpus=gpus,
+            vitals=vitals,
+            unsettled=unsettled,
         )
         events = [e for run in runs for e in _run_events(known.get(_key(run)), run, at)]
         events += [_fell_sick(after, gpu, at) for gpu in _newly_sick(before, gpus)] if before else []

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run, Standing, Turns
+from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run, Standing, Turns, Vitals
 
 # Clouds bill by the second, but never less than this.
 LEAST_BILLED = timedelta(seconds=60)
@@ -96,6 +96,8 @@ def heard(
     idle_since: datetime | None,
     allocations: Sequence[Allocation],
     gpus: Sequence[Gpu],
+    vitals: Vitals | None = None,
+    unsettled: Sequence[str] = (),
 ) -> Instance:
     """A heartbeat's facts came in."""
     if instance.gone_at:
@@ -111,6 +113,8 @@ def heard(
         idle_since=idle_since,
         allocations=tuple(allocations),
         gpus=tuple(gpus),
+        vitals=vitals,
+        unsettled=tuple(unsettled),
         stopped_pulling_at=instance.stopped_pulling_at or (at if not is_pulling else None),
         goodbye_at=instance.goodbye_at or (at if is_ending else None),
         end_reason=_why_it_ends(instance.end_reason, reason if stops else None),

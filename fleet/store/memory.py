@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
 from fleet.store import life
 
 RunKey = tuple[str, str, datetime]
@@ -153,6 +153,8 @@ class MemoryStore:
         allocations: Sequence[Allocation],
         runs: Sequence[Run],
         gpus: Sequence[Gpu],
+        vitals: Vitals | None = None,
+        unsettled: Sequence[str] = (),
     ) -> Instance:
         with self._lock:
             before = self._known(instance)
@@ -165,6 +167,8 @@ class MemoryStore:
                 idle_since=idle_since,
                 allocations=allocations,
                 gpus=gpus,
+                vitals=vitals,
+                unsettled=unsettled,
             )
             self._replace(before, after)
             has_ended = not after.gone_at and self._keep_runs(runs)

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fleet.database import Database
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View
+from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
 from fleet.store import life
 from fleet.store.tables import (
     EVENT,
@@ -179,6 +179,8 @@ class SqlStore:
         allocations: Sequence[Allocation],
         runs: Sequence[Run],
         gpus: Sequence[Gpu],
+        vitals: Vitals | None = None,
+        unsettled: Sequence[str] = (),
     ) -> Instance:
         with self._database.write() as connection:
             before = self._locked(connection, instance)
@@ -191,6 +193,8 @@ class SqlStore:
                 idle_since=idle_since,
                 allocations=allocations,
                 gpus=gpus,
+                vitals=vitals,
+                unsettled=unsettled,
             )
             _write_changes(connection, before, after)
             has_ended = not after.gone_at and self._keep_runs(connection, runs)

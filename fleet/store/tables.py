@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, RunResult, Standing, Turns, View
+from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, RunResult, Standing, Turns, View, Vitals
 
 
 class Time(sa.TypeDecorator[datetime]):
@@ -85,6 +85,8 @@ INSTANCE = sa.Table(
     sa.Column("standing", Json(Standing, remember=1024), nullable=False, server_default="{}"),
     sa.Column("kept_awake", Json(Reason, remember=1024)),
     sa.Column("drain_by", Time),
+    sa.Column("vitals", Json(Vitals)),
+    sa.Column("unsettled", Json(tuple[str, ...], remember=64), nullable=False, server_default="[]"),
     # Not part of the noun:
     sa.Column("price_usd_per_hour", sa.Double),  # the offer's, which never changes; here so that SQL can sum money
     sa.Column("joined_by", sa.Text),  # SHA-256 of the join token that enrolled it

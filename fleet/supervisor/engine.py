@@ -16,6 +16,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import quote
 
+from fleet.supervisor import sdk
 from fleet.supervisor.arguments import Options
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -78,12 +79,10 @@ class Engine:
         url = url or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
         if not url.startswith("unix://"):
             raise EngineFault(f"{url} is not the engine of this machine; unset DOCKER_HOST or set it to unix:///...")
-        import docker
-
         self._path = url.removeprefix("unix://")
-        self._docker = docker
+        self._docker = sdk.load()
         with self._asking("connect"):
-            self._api = docker.APIClient(base_url=url, version="auto", timeout=ANSWERS_WITHIN_S)
+            self._api = self._docker.APIClient(base_url=url, version="auto", timeout=ANSWERS_WITHIN_S)
 
     def close(self) -> None:
         self._api.close()

@@ -42,6 +42,7 @@ from fleet.supervisor.levels import first_policy, must_look_again, policy_under
 from fleet.supervisor.memory import Remembered
 from fleet.supervisor.parts import Parts
 from fleet.supervisor.processes import reap_orphans
+from fleet.supervisor.stats import vitals_of
 from fleet.supervisor.timetable import Timetable
 from fleet.supervisor.vigil import vigil_every
 from fleet.supervisor.wiring import wire
@@ -234,8 +235,7 @@ class Supervisor:
             allocations=tuple(job.allocation for job in self._work.jobs.values() if job.is_ours),
             runs=self._work.runs(),
             gpus=self._vacancies.marked(self._gpus),
-            cpu_percent=self._host.cpu_percent if self._host else None,
-            memory_used_gib=self._host.memory_used_mib / 1024 if self._host else None,
+            vitals=vitals_of(self._host) if self._host else None,
             notice=self._listening.standing,
         )
 

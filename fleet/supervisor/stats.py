@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agent_hooks.gpus import GpuReading
 from agent_hooks.host import HostReading
-from fleet.model import Gpu
+from fleet.model import Gpu, Vitals
 
 MIB_PER_GIB = 1024
 
@@ -25,6 +25,20 @@ def gpus_of(readings: Sequence[GpuReading]) -> tuple[Gpu, ...]:
             power_w=r.power_w,
         )
         for r in readings
+    )
+
+
+def vitals_of(host: HostReading) -> Vitals:
+    """The machine itself, for the dispatcher."""
+    return Vitals(
+        cpu_percent=host.cpu_percent,
+        memory_used_gib=host.memory_used_mib / MIB_PER_GIB,
+        memory_free_gib=host.memory_free_mib / MIB_PER_GIB,
+        disk_free_percent=host.disk_free_home_percent,
+        disk_read_mib_per_s=host.disk_read_mib_per_s,
+        disk_write_mib_per_s=host.disk_write_mib_per_s,
+        network_rx_mib_per_s=host.network_rx_mib_per_s,
+        network_tx_mib_per_s=host.network_tx_mib_per_s,
     )
 
 

@@ -102,6 +102,8 @@ class EdgeApi:
             allocations=message.allocations,
             runs=message.runs,
             gpus=message.gpus,
+            vitals=message.vitals,
+            unsettled=_unsettled(message),
         )
         if instance.gone_at:  # since we asked who it is; nothing of this message was kept
             raise _unknown_token()
@@ -115,6 +117,11 @@ class EdgeApi:
         if instance is None:
             raise _unknown_token()
         return instance
+
+
+def _unsettled(message: Heartbeat) -> tuple[str, ...]:
+    held = {allocation.task for allocation in message.allocations}
+    return tuple(run.task for run in message.runs if run.ended_at is None and run.task not in held)
 
 
 def sha256(token: str) -> str:

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fleet.model import Budget, Instance, InstanceState, View
+from fleet.web.machine_metrics import of_machines
 from fleet.web.status import usd_per_hour
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -29,7 +30,7 @@ def metrics_text(
     """The text format. `instances` are those that are not gone."""
     registry = CollectorRegistry()
     money = [*_of_money(instances, usd_today, usd_month), *_of_budget(budget)]
-    registry.register(_Facts([*_of_instances(instances, at), *_of_view(view, at), *money]))
+    registry.register(_Facts([*_of_instances(instances, at), *of_machines(instances), *_of_view(view, at), *money]))
     return generate_latest(registry)
 
 

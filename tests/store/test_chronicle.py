@@ -1,5 +1,7 @@
 """Every change of an instance or a run is told once, with its reason, whoever made it."""
 
+from dataclasses import replace
+
 import pytest
 
 from fleet.model import Instance, Run, RunResult
@@ -55,6 +57,28 @@ def test_the_life_of_an_instance_is_told_in_order(store: ChronicledStore) -> Non
         "instance.ending: ends itself: idle for 10 min",
         "instance.gone: gone: idle for 10 min",
     ]
+
+
+def test_a_gpu_that_falls_sick_is_told_once_with_what_is_wrong(store: ChronicledStore) -> None:
+    a_ready_one(store)
+    for sick in (None, "Xid 79: off the bus", "Xid 79: off the bus; and hot", None, "Xid 48"):
+        store.beat(
+            "i1",
+            at=at(50),
+            is_pulling=True,
+            is_ending=False,
+            reason=None,
+            idle_since=None,
+            allocations=(),
+            runs=(),
+            gpus=(replace(GPU0, sick=sick),),
+        )
+    events = store.events(kind="instance.gpu_sick")
+    assert [(e.instance, e.text) for e in events] == [
+        ("i1", "GPU 0 is out of service: Xid 79: off the bus"),
+        ("i1", "GPU 0 is out of service: Xid 48"),
+    ]
+    assert {e.reason.code for e in events if e.reason} == {"gpu_sick"}
 
 
 def test_a_repeated_fact_is_told_once(store: ChronicledStore) -> None:

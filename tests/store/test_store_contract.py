@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from fleet.errors import StoreError
-from fleet.model import Fairness, Hold, InstanceState, Reason, RunResult, Turns, Use
+from fleet.model import Fairness, Hold, InstanceState, Reason, RunResult, Turns, Use, Vitals
 from fleet.store.base import Store
 from tests.store.nouns import (
     ALLOCATION,
@@ -359,6 +359,25 @@ def test_a_heartbeat_replaces_the_facts_of_its_machine(store: Store) -> None:
     idle = beat(store, when=at(64), idle_since=at(63), gpus=[replace(GPU0, util=0.0)])
     assert (idle.state, idle.idle_since, idle.allocations) == (InstanceState.READY, at(63), ())
     assert idle.gpus == (replace(GPU0, util=0.0),)
+
+
+def test_a_heartbeat_tells_how_its_machine_does_and_what_it_has_still_to_tell_the_server(store: Store) -> None:
+    with_enrolled(store)
+    vitals = Vitals(
+        cpu_percent=12.5,
+        memory_used_gib=3.0,
+        memory_free_gib=5.0,
+        disk_free_percent=40.0,
+        disk_read_mib_per_s=0.0,
+        disk_write_mib_per_s=1.5,
+        network_rx_mib_per_s=2.0,
+        network_tx_mib_per_s=0.25,
+    )
+    said = beat(store, when=at(61), vitals=vitals, unsettled=["t1"])
+    assert (said.vitals, said.unsettled) == (vitals, ("t1",))
+    assert store.instance("i1") == said
+    later = beat(store, when=at(62))
+    assert (later.vitals, later.unsettled) == (None, ())
 
 
 def test_a_heartbeat_answers_with_the_orders_that_stand(store: Store) -> None:

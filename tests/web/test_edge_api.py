@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 from fleet.errors import StoreError
-from fleet.model import Instance, InstanceState, Notice, Reason, RunResult, Standing
+from fleet.model import Instance, InstanceState, Notice, Reason, RunResult, Standing, Vitals
 from fleet.store.memory import MemoryStore
 from fleet.wire import Enrolled, Orders, from_data
 from tests.web.nouns import (
@@ -100,6 +100,18 @@ def test_a_heartbeat_is_kept_and_answered_with_orders(web: Web) -> None:
     assert instance
     assert (instance.heartbeat_at, instance.allocations) == (at(5), (ALLOCATION,)), "by our clock"
     assert web.store.runs() == (a_run(),)
+
+
+def test_a_heartbeat_tells_how_the_machine_does_and_what_it_has_still_to_settle(web: Web) -> None:
+    enrolled(web)
+    readings = ("cpu_percent", "memory_used_gib", "memory_free_gib", "disk_free_percent")
+    rates = (f"{what}_mib_per_s" for what in ("disk_read", "disk_write", "network_rx", "network_tx"))
+    vitals = Vitals(**{name: float(n) for n, name in enumerate((*readings, *rates))})
+    over = a_run("t3", ended_at=at(4), result=RunResult.COMPLETED, exit_code=0)
+    beat(web, allocations=(ALLOCATION,), runs=(a_run(), a_run("t2"), over), vitals=vitals)
+    instance = web.store.instance("i1")
+    assert instance
+    assert (instance.vitals, instance.unsettled) == (vitals, ("t2",))
 
 
 def test_orders_are_repeated_with_each_heartbeat(web: Web) -> None:
