@@ -1,0 +1,38 @@
+"""EC2 keeps the contract of providers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from fleet.model import Resource
+from fleet.providers.aws.provider import AwsProvider
+from tests.providers.aws.conftest import PATIENCE_S
+from tests.providers.aws.ec2 import Answer, Ec2, Fault, refusal
+from tests.providers.contract import Ground, ProviderContract
+
+pytestmark = pytest.mark.xdist_group("aws")
+
+
+@dataclass
+class Trouble:
+    ec2: Ec2
+
+    def hang(self) -> None:
+        self.ec2.always = Fault(hangs=True)
+
+    def throttle(self) -> None:
+        self.ec2.always = Fault(instead=refusal("RequestLimitExceeded", "Request limit exceeded.", 503))
+
+    def refuse_credentials(self) -> None:
+        self.ec2.always = Fault(instead=refusal("AuthFailure", "AWS was not able to validate the credentials", 401))
+
+    def garble(self) -> None:
+        self.ec2.always = Fault(instead=Answer(body=b"<RunInstancesResponse><instancesSet><item><instanceId>i-"))
+
+
+class TestAws(ProviderContract):
+    @pytest.fixture
+    def ground(self, ec2: Ec2, provider: AwsProvider, resource: Resource) -> Ground:
+        return Ground(provider=provider, resource=resource, trouble=Trouble(ec2), patience_s=PATIENCE_S, many=5)
