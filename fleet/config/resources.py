@@ -72,6 +72,13 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
         "provisioning_model",
         "min_cpu_platform",
         "endpoint_url",
+        "regions",
+        "template",
+        "image_family",
+        "image_project",
+        "disk_snapshot",
+        "shielded",
+        "launch_spec",
     ),
     "genesis": (
         "token",
