@@ -28,15 +28,24 @@ def watches(
     environ: Mapping[str, str], *, has_gpus: bool = False, now: Now = utc_now, dmi: Path = DMI
 ) -> tuple[Watch, ...]:
     """What to ask on this machine, each by a thread of its own; nothing where it is in no cloud that gives notices."""
+    provider, url = cloud_of(environ, dmi) or ("", "")
+    if provider == "aws":
+        return (Ec2Watch(url, now=now),)
+    if provider == "gcp":
+        return notices_gce.watches(url, has_gpus=has_gpus, now=now)
+    return ()
+
+
+def cloud_of(environ: Mapping[str, str], dmi: Path = DMI) -> tuple[str, str] | None:
+    """The cloud that this machine is in, `aws` or `gcp`, and the address of its metadata server; None: neither."""
     provider = environ.get("FLEET_PROVIDER") or provider_of(dmi)
     ours = environ.get("FLEET_METADATA_URL", "")
     if provider == "aws":
-        return (Ec2Watch(ours or environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "") or EC2, now=now),)
+        return provider, ours or environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "") or EC2
     if provider == "gcp":
         host = environ.get("GCE_METADATA_HOST", "")
-        url = ours or (f"http://{host}" if host else GCE)
-        return notices_gce.watches(url, has_gpus=has_gpus, now=now)
-    return ()
+        return provider, ours or (f"http://{host}" if host else GCE)
+    return None
 
 
 def provider_of(dmi: Path = DMI, hypervisor: Path = HYPERVISOR) -> str | None:

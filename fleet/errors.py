@@ -10,6 +10,8 @@
     ├── CentreError             the dispatcher's own API, as seen by a supervisor or the command line
     │   ├── CentreUnreachable   try again later; the edge goes on without it until its deadline
     │   └── CentreRefused       it answered no; for a supervisor: this machine has no purpose, end it
+    ├── IdentityError           a machine that is not the one that was launched: do not let it in
+    │   └── IdentityUnknown     who it is cannot be told now: let it come again
     ├── ProviderError           a cloud
     │   ├── NoCapacity          this offer is sold out now: back off this offer, try the next
     │   ├── QuotaExceeded       the account may not have more: skip the family until an operator acts
@@ -42,6 +44,14 @@ class ConfigError(FleetError):
 
 class WireError(FleetError):
     """A message between edge and centre cannot be read. Refuse it; the sender is of another version or broken."""
+
+
+class IdentityError(FleetError):
+    """A machine is not the one that it says, or cannot prove it. Do not let it in; the text says what the cloud says of it."""
+
+
+class IdentityUnknown(IdentityError):
+    """Whether it is the one cannot be told now. Let it come again."""
 
 
 class ServerError(FleetError):

@@ -38,6 +38,14 @@ from fleet.model import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What a cloud says of one of its machines, signed by the cloud."""
+
+    kind: str  # ec2: an instance identity document in its RSA-2048 signature; gce: an identity token
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Enroll:
     """A new machine presents itself. The join token works once, and only for the instance it was made for."""
 
@@ -48,6 +56,7 @@ class Enroll:
     memory_gib: float
     gpus: tuple[Gpu, ...]
     fleet_version: str
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
     "fleet/pinned": ["fleet.errors"],  # trust by fingerprint, for machines that boot and for commands
     "fleet/schedule": ["fleet.model"],  # cron, for those who read the fleet file and those who keep it
     "fleet/planner/": ["fleet.model", "fleet.planner"],
+    "fleet/identity/": ["fleet.errors", "fleet.identity", "fleet.model", "fleet.wire"],
     "fleet/providers/": ["agent_hooks", "fleet.errors", "fleet.model", "fleet.providers"],
     "fleet/queues/": ["fleet.errors", "fleet.model", "fleet.queues"],
     "fleet/store/": ["fleet.database", "fleet.errors", "fleet.model", "fleet.store"],
@@ -83,6 +84,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.config",
         "fleet.dispatcher",
         "fleet.errors",
+        "fleet.identity",
         "fleet.model",
         "fleet.pinned",
         "fleet.providers",
@@ -92,6 +94,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.store",
         "fleet.supervisor",
         "fleet.web",
+        "fleet.wire",
     ],
     "fleet/demo/": [
         "fleet.assemble",

@@ -73,6 +73,7 @@ cluster: x
 {STRANGE}: 1
 server: {{url: embedded, {STRANGE}: 1}}
 tls: {{certificate: /c, key: /k, {STRANGE}: 1}}
+identity: {{{STRANGE}: 1}}
 budget:
   {STRANGE}: 1
   per_user: {{{STRANGE}: 1}}
@@ -110,6 +111,7 @@ HEADINGS = {  # of docs/configuration.md -> the path in EVERYWHERE
     "Top level": "",
     "server: embedded": "server",
     "tls": "tls",
+    "identity": "identity",
     "budget": "budget",
     "budget.per_user": "budget.per_user",
     "queues.*.budget": "queues.train.budget",

@@ -22,6 +22,7 @@ from typing import Any
 from fleet.assemble.encrypted import Given, Renewing, said_of, tls_of
 from fleet.assemble.listening import Listener
 from fleet.assemble.memory import database_url, open_database, schema_of
+from fleet.assemble.proofs import proofs_of
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import StateDir, access_from, state_of, write_private
 from fleet.config import Config, Embedded
@@ -70,6 +71,7 @@ class Centre:
             _embedded_server(config, self.state, self._on_work) if isinstance(config.server, Embedded) else None
         )
         self.tls = tls_of(config, self.state)
+        self._prove = proofs_of(config)
         self.access = _access(config, self.server, self.state, self.tls)
         self.store = ChronicledStore(SqlStore(open_database(config, "fleet"), on_change=self._on_change))
         self.loop = Loop(self._dispatcher()) if with_dispatcher else None
@@ -170,6 +172,7 @@ class Centre:
             server_url=self.access.api_url,
             server_kind="embedded" if self.server else "clearml",
             operator_token=token,
+            prove=self._prove,
             authority=self.tls.certificate.authority if self.tls else None,
         )
         return create_web(self.store, settings, self.hints, self._edge_policy)

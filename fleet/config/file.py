@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fleet.config.agent import read_agent
 from fleet.config.budget import check_budgets, read_budget, read_limits
+from fleet.config.identity import read_identity
 from fleet.config.quantities import address, duration, memory_gib, number, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.schedule import read_schedule
@@ -115,6 +116,7 @@ def _config(top: Section, origin: str) -> Config:
         fairness=top.choice("fairness", Fairness, Fairness.PRIORITY),
         starvation_after=top.read("starvation_after", _starvation_after, STARVATION_AFTER),
         tls=front.tls,
+        identity=read_identity(top.section("identity")),
     )
     top.no_more()
     _check_names(top, config)

@@ -52,6 +52,16 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """How machines prove who they are, where their cloud can say so."""
+
+    is_required: bool = True
+    aws_certificates: Path | None = None  # PEM, Amazon's published ones; None: documents of EC2 are not checked
+    aws_account: str | None = None  # None: any
+    google_keys: str | None = None  # a URL; None: Google's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
     """The server that fleet brings. It answers on the fleet's own address (docs/adr/0001)."""
 
@@ -88,6 +98,7 @@ class Config:
     fairness: Fairness = Fairness.PRIORITY
     starvation_after: timedelta | None = timedelta(minutes=30)  # None: never
     tls: Tls = field(default_factory=Tls)
+    identity: Identity = field(default_factory=Identity)
     agents: Mapping[str, AgentSettings] = field(
         default_factory=dict
     )  # of resources that want it otherwise than `agent`

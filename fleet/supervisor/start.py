@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent_hooks import gpus as sensed
@@ -18,6 +18,8 @@ from agent_hooks import host, notices
 from agent_hooks.acceptance import try_gpus
 from agent_hooks.health import Health, NoHealth, NvmlHealth
 from agent_hooks.hooks import Hooks
+from agent_hooks.identity import statement
+from agent_hooks.metadata import NoAnswer
 from agent_hooks.power import ExitProcess, Power, power_of
 from agent_hooks.signs import Signs, signs_of
 from fleet import __version__
@@ -40,7 +42,7 @@ from fleet.supervisor.runner import Runner
 from fleet.supervisor.senses import Senses
 from fleet.supervisor.stats import gpus_of
 from fleet.supervisor.takeover import take_over
-from fleet.wire import Enroll, Enrolled, Heartbeat
+from fleet.wire import Enroll, Enrolled, Heartbeat, Proof
 
 log = logging.getLogger("fleet.supervisor")
 
@@ -235,7 +237,7 @@ def _enroll(centre: Centre, settings: Settings, gpus: sensed.Gpus) -> Enrolled:
     pause_s = FIRST_PAUSE_S
     while True:
         try:
-            enrolled = centre.enroll(enroll)
+            enrolled = centre.enroll(replace(enroll, proof=_proof(settings.centre_url)))
         except CentreUnreachable as error:
             if time.monotonic() + pause_s > deadline:
                 raise
@@ -245,6 +247,16 @@ def _enroll(centre: Centre, settings: Settings, gpus: sensed.Gpus) -> Enrolled:
         else:
             log.info("enrolled", extra={"instance": enrolled.instance, "gpus": len(enroll.gpus)})
             return enrolled
+
+
+def _proof(audience: str) -> Proof | None:
+    """What the cloud says of this machine. Where that cannot be had, the dispatcher says whether it is needed."""
+    try:
+        said = statement(os.environ, audience)
+    except NoAnswer as error:
+        log.warning("no proof of who this machine is", extra={"why": str(error)})
+        return None
+    return Proof(kind=said.kind, text=said.text) if said else None
 
 
 def _say_unusable(centre: Centre, enrolled: Enrolled, why: str) -> None:

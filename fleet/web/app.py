@@ -28,7 +28,7 @@ def create_web(
 
     Before its server is stopped, call `hints.close()`: those who listen for hints are answered at once.
     """
-    edge = EdgeApi(store, hints, policy, clock, settings.authority)
+    edge = EdgeApi(store, settings, hints, policy, clock)
     operator = OperatorApi(store, settings, hints, clock)
     return Starlette(
         routes=[*edge.routes, *operator.routes, *dashboard_routes()],

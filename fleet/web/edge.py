@@ -16,13 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fleet.errors import IdentityError, IdentityUnknown
 from fleet.model import Instance, Turns
 from fleet.planner.fairness import turns_for
 from fleet.store.base import Store
 from fleet.web.hints import Hints
 from fleet.web.http import Json, bearer, number, parse_json, read_body
 from fleet.web.noticed import Noticed
-from fleet.web.settings import Clock, Policy, PolicyOf
+from fleet.web.settings import Clock, Policy, PolicyOf, WebSettings
 from fleet.wire import Enroll, Enrolled, Heartbeat, Orders, from_data, to_data
 
 # Proxies and NAT tables forget a connection that is silent for longer than about a minute.
@@ -34,10 +35,8 @@ log = logging.getLogger(__name__)
 class EdgeApi:
     """The three calls of a supervisor, and the certificate that it asks for before them."""
 
-    def __init__(
-        self, store: Store, hints: Hints, policy: PolicyOf, clock: Clock, authority: str | None = None
-    ) -> None:
-        self._authority = authority
+    def __init__(self, store: Store, settings: WebSettings, hints: Hints, policy: PolicyOf, clock: Clock) -> None:
+        self._settings = settings
         self._store = store
         self._hints = hints
         self._policy = policy
@@ -63,14 +62,15 @@ class EdgeApi:
 
     async def certificate(self, _request: Request) -> Response:
         """For whoever knows its fingerprint (`fleet.pinned`); it is no secret."""
-        if self._authority is None:
+        if self._settings.authority is None:
             raise HTTPException(
                 404, "this dispatcher has no certificate of its own; a public authority vouches for it, or nobody"
             )
-        return Response(self._authority, media_type="application/x-pem-file")
+        return Response(self._settings.authority, media_type="application/x-pem-file")
 
     def _enroll(self, body: bytes) -> object:
         message = from_data(Enroll, parse_json(body))
+        self._prove(message)
         token = secrets.token_urlsafe(32)
         instance = self._store.enroll(
             message.instance,
@@ -84,6 +84,26 @@ class EdgeApi:
             log.warning("enrolment refused", extra={"instance": message.instance, "host": message.hostname})
             raise HTTPException(403, f"instance {message.instance!r} may not enrol: its token is unknown, used or late")
         return to_data(_enrolled(instance, token, self._policy(instance), self._store.turns()))
+
+    def _prove(self, message: Enroll) -> None:
+        """Before the token is used up: a machine that is not ours must not use up the one of a machine that is.
+
+        Raises:
+            HTTPException: 403, it is another; 503, it shall come again.
+        """
+        known = self._store.instance(message.instance)
+        if known is None or self._settings.prove is None:
+            return
+        try:
+            self._settings.prove(known, message.proof, self._clock())
+        except IdentityUnknown as error:
+            raise HTTPException(503, str(error), headers={"Retry-After": "3"}) from error
+        except IdentityError as error:
+            log.warning(
+                "enrolment refused: not proven",
+                extra={"instance": known.id, "host": message.hostname, "why": str(error)},
+            )
+            raise HTTPException(403, f"instance {known.id!r} may not enrol: {error}") from error
 
     def _heartbeat(self, token: str, body: bytes) -> object:
         known = self._who(token)

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from fleet.model import AgentSettings, Budget, Instance, KeepAwake, Queue, ServerAccess
+from fleet.wire import Proof
 
+# Raises IdentityError, or IdentityUnknown.
+Prove = Callable[[Instance, Proof | None, datetime], None]
 Clock = Callable[[], datetime]  # aware, UTC
 
 
@@ -22,6 +25,8 @@ class WebSettings:
     server_kind: str = "clearml"  # or "embedded"
     # Wanted by the operator API and /metrics. None: whoever reaches the port is the operator, so listen on loopback only.
     operator_token: str | None = field(default=None, repr=False)
+    # Whether a machine that enrols is the one that was launched; None: its token is enough.
+    prove: Prove | None = None
     authority: str | None = None  # certificate (PEM) that machines know by its fingerprint
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
@@ -83,6 +84,7 @@ class Ec2(Cloud):
     def __init__(self, *, first_only: bool = False) -> None:
         super().__init__()
         self.items: dict[str, str] = {}  # path below meta-data -> its text
+        self.rsa2048: str | None = None  # the signed instance identity document
         self.tokens: list[str] = []
         self.said_at: float | None = None  # when a notice was first given, seconds since 1970
         self._first_only = first_only
@@ -116,6 +118,8 @@ class Ec2(Cloud):
         token = headers.get("X-aws-ec2-metadata-token")
         if token not in self.tokens:
             return 401, "", {}
+        if path == "/latest/dynamic/instance-identity/rsa2048" and self.rsa2048:
+            return 200, self.rsa2048, {"Content-Type": "text/plain"}
         text = self.items.get(path.removeprefix("/latest/meta-data/"))
         if text is None or (self._first_only and token != self.tokens[0]):
             return 404, "Not Found", {}
@@ -128,13 +132,15 @@ class Gce(Cloud):
 
     Compute Engine documentation: "View and query VM metadata" (Metadata-Flavor both ways, 403 without; `wait_for_change`, `last_etag`,
     `timeout_sec`; ETag with every answer), "Preemptible VM instances" (`instance/preempted`), "Query metadata server for maintenance
-    event notices" (`instance/maintenance-event`).
+    event notices" (`instance/maintenance-event`),
+    "Verify the identity of a VM" (`identity?audience=..&format=full`, 404 without a service account).
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._values = {"instance/preempted": "FALSE", "instance/maintenance-event": "NONE"}
         self._changed = threading.Condition()
+        self.token_for: Callable[[str], str] | None = None  # audience -> identity token; None: no service account
 
     def say(self, key: str, value: str) -> None:
         with self._changed:
@@ -152,6 +158,9 @@ class Gce(Cloud):
         key, asked = parts.path.removeprefix("/computeMetadata/v1/"), parse_qs(parts.query)
         if headers.get("Metadata-Flavor") != "Google":
             return 403, "Missing Metadata-Flavor:Google header.", {}
+        if key == "instance/service-accounts/default/identity" and self.token_for:
+            is_full = asked.get("format") == ["full"]
+            return 200, self.token_for(asked["audience"][0]) if is_full else "short", {"Metadata-Flavor": "Google"}
         if key not in self._values:
             return 404, "", {"Metadata-Flavor": "Google"}
         with self._changed:

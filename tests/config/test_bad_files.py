@@ -300,7 +300,7 @@ queues:
         "fleet.yaml: cluster: a name of 1 to 40 small letters, digits and -, as research",
         "fleet.yaml: resources.gpu.idle_timout: unknown key; did you mean idle_timeout?",
         "fleet.yaml: queues.q: a queue's name has at least 3 characters: the server refuses shorter ones",
-        "fleet.yaml: poll: unknown key; known are advertise_url, agent, budget, cluster, fairness, listen, "
+        "fleet.yaml: poll: unknown key; known are advertise_url, agent, budget, cluster, fairness, identity, listen, "
         "poll_interval, queues, resources, server, starvation_after, state_dir, store, tls",
         "fleet.yaml: queues.big: needs 8 GPUs; the largest of its resources (gpu) has 4",
         "fleet.yaml: queues.q.resources: no resource is called cpu; did you mean gpu?",

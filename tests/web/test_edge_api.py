@@ -3,15 +3,17 @@
 import hashlib
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
 
-from fleet.errors import StoreError
+from fleet.assemble.proofs import Proofs
+from fleet.errors import IdentityError, StoreError
+from fleet.identity.ec2 import Ec2
 from fleet.model import Instance, InstanceState, Notice, Reason, RunResult, Standing, Vitals
 from fleet.store.memory import MemoryStore
-from fleet.wire import Enrolled, Orders, from_data
+from fleet.wire import Enrolled, Orders, Proof, from_data
 from tests.web.nouns import (
     ALLOCATION,
     GPUS,
@@ -25,6 +27,7 @@ from tests.web.nouns import (
     an_instance,
     at,
     serving,
+    settings,
 )
 
 
@@ -276,3 +279,40 @@ def test_a_machine_that_knows_no_notices_is_understood(web: Web) -> None:
     enrolled(web)
     older = {key: value for key, value in a_heartbeat().items() if key != "notice"}
     assert web.post("/edge/v1/heartbeat", older).status_code == 200
+
+
+# --- who a machine is
+
+
+def test_a_machine_that_cannot_prove_who_it_is_is_refused_and_its_token_is_not_used_up() -> None:
+    def prove(instance: Instance, proof: Proof | None, _at: datetime) -> None:
+        if proof is None or proof.text != instance.id:
+            raise IdentityError("its cloud says that it is another")
+
+    with serving(Web(settings=settings(prove=prove))) as web:
+        expect(web)
+        assert refusal(web.post("/edge/v1/enroll", an_enrolment())) == (
+            403,
+            "instance 'i1' may not enrol: its cloud says that it is another",
+        )
+        for said in ({"kind": "ec2", "text": "i2"}, {"kind": "ec2", "text": ""}):
+            assert refusal(web.post("/edge/v1/enroll", an_enrolment() | {"proof": said}))[0] == 403
+        assert web.post("/edge/v1/enroll", an_enrolment() | {"proof": {"kind": "ec2", "text": "i1"}}).status_code == 200
+
+
+def test_a_machine_that_is_faster_than_its_cloud_s_answer_is_asked_to_come_again() -> None:
+    proofs = Proofs({"gpu": Ec2(signers=(), account=None)})
+    with serving(Web(settings=settings(prove=proofs))) as web:
+        expect(web)
+        proven = an_enrolment() | {"proof": {"kind": "ec2", "text": ""}}
+        answer = web.post("/edge/v1/enroll", proven)
+        assert refusal(answer) == (503, "its cloud has not said yet what it is called; come again")
+        assert answer.headers["Retry-After"] == "3"
+        web.store.note_launched("i1", "i-1", at(1))
+        assert refusal(web.post("/edge/v1/enroll", proven))[0] == 403
+
+
+def test_the_certificate_is_shown_to_all_and_where_there_is_none_that_is_said(web: Web) -> None:
+    assert refusal(web.get("/edge/v1/certificate"))[0] == 404
+    with serving(Web(settings=settings(authority="-----BEGIN CERTIFICATE-----"))) as ours:
+        assert ours.get("/edge/v1/certificate").text == "-----BEGIN CERTIFICATE-----"
