@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fleet.assemble.access import access_of
 from fleet.assemble.centre import Centre, machines_of
+from fleet.assemble.closing import close
 from fleet.assemble.prices import refuse_unpriced
 from fleet.assemble.state import authority_file, state_of
 from fleet.assemble.workstation import workstation
@@ -37,10 +38,17 @@ def load_or_workstation(config: Path | None = None) -> Config:
 
 
 def run_dispatch(config: Config, say: Say) -> None:
-    """Until SIGTERM or Ctrl-C. Machines go on, and are found again by the next start."""
+    """Until SIGTERM or Ctrl-C. Then machines go on, and are found again by the next start, unless `on_shutdown` says otherwise."""
     refuse_unpriced(config)
     centre = Centre(config)
-    _run(centre, say, lambda _: None)
+
+    def at_end(hurry: threading.Event) -> None:
+        if left := close(centre, hurry):
+            say(
+                f"{machines_of(left)} did not hear of on_shutdown in time and will go on; `fleet dispatch` finds them again"
+            )
+
+    _run(centre, say, at_end)
 
 
 def run_up(config: Config, say: Say) -> None:

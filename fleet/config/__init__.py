@@ -1,7 +1,7 @@
 """fleet.yaml: the text at the door becomes a `Config`, or a list of everything that is wrong with it."""
 
 from fleet.config.file import default_path, load, parse, peek
-from fleet.config.settings import Address, Config, Embedded, Front
+from fleet.config.settings import Address, Config, Embedded, Front, OnShutdown
 from fleet.config.starter import starter
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "Config",
     "Embedded",
     "Front",
+    "OnShutdown",
     "default_path",
     "import_aws_autoscaler",
     "load",

@@ -16,7 +16,7 @@ from fleet.config.quantities import address, duration, memory_gib, number, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.schedule import read_schedule
 from fleet.config.section import Section
-from fleet.config.settings import Address, Config, Embedded, Front
+from fleet.config.settings import Address, Config, Embedded, Front, OnShutdown
 from fleet.config.text import MAX_CHARS, plain
 from fleet.config.tls import check_tls, read_tls
 from fleet.errors import ConfigError
@@ -114,6 +114,7 @@ def _config(top: Section, origin: str) -> Config:
         resources=resources,
         queues=queues,
         fairness=top.choice("fairness", Fairness, Fairness.PRIORITY),
+        on_shutdown=top.choice("on_shutdown", OnShutdown, OnShutdown.NOTHING),
         starvation_after=top.read("starvation_after", _starvation_after, STARVATION_AFTER),
         tls=front.tls,
         identity=read_identity(top.section("identity")),

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 
 from fleet.model import AgentSettings, Budget, Fairness, Queue, Resource, ServerAccess
+
+
+class OnShutdown(StrEnum):
+    """What becomes of the machines when `fleet dispatch` is told to end."""
+
+    NOTHING = "nothing"  # they go on, and the next dispatcher finds them
+    IDLE = "idle"  # those without a task end
+    ALL = "all"  # all end; what ran goes back to its queue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,7 @@ class Config:
     queues: tuple[Queue, ...]  # in the order of the file
     fairness: Fairness = Fairness.PRIORITY
     starvation_after: timedelta | None = timedelta(minutes=30)  # None: never
+    on_shutdown: OnShutdown = OnShutdown.NOTHING
     tls: Tls = field(default_factory=Tls)
     identity: Identity = field(default_factory=Identity)
     agents: Mapping[str, AgentSettings] = field(

@@ -55,7 +55,7 @@ def status_data(
             "max_usd_per_month": budget.usd_per_month,
             "when_spent": budget.when_spent.value,
         },
-        "alerts": [*alerts(view, at), *ailments(instances)],
+        "alerts": [*alerts(view, at), *ailments(instances), *twice(instances)],
         "notes": [*([note.text for note in view.notes] if view else []), *remarks(instances)],
     }
 
@@ -123,6 +123,17 @@ def remarks(instances: Sequence[Instance]) -> list[str]:
         for i in leaving
         if i.drain_by
     ]
+
+
+def twice(instances: Sequence[Instance]) -> list[str]:
+    """Tasks that two machines say they run: it cannot be (claims are atomic), so a person should look. A gang runs one on each."""
+    where = defaultdict(list)
+    for instance in instances:
+        if instance.state is not InstanceState.GONE:
+            for allocation in instance.allocations:
+                if allocation.gang is None:
+                    where[allocation.task].append(instance.id)
+    return [f"task {task} runs on {' and '.join(ids)} at once" for task, ids in where.items() if len(ids) > 1]
 
 
 def usd_per_hour(instances: Sequence[Instance]) -> float:

@@ -164,3 +164,12 @@ def test_the_time_by_which_a_machine_drains_is_a_note_as_long_as_something_runs_
     said = "instance i1 drains: what runs there at 2026-03-01 12:10:00 UTC goes back to its queue"
     assert status(drains)["notes"] == [said]
     assert status(replace(drains, allocations=()))["notes"] == []
+
+
+def test_a_task_that_two_machines_say_they_run_is_an_alert_but_a_gang_is_none() -> None:
+    other = replace(BUSY, id="i-2", cloud_id="c-2")
+    assert status(BUSY)["alerts"] == []
+    assert status(BUSY, other)["alerts"] == [f"task {ALLOCATION.task} runs on {BUSY.id} and i-2 at once"]
+    assert status(BUSY, replace(other, gone_at=at(100)))["alerts"] == []
+    gang = replace(ALLOCATION, gang="g")
+    assert status(replace(BUSY, allocations=(gang,)), replace(other, allocations=(gang,)))["alerts"] == []
