@@ -67,8 +67,8 @@ class Vacancies:
                 if not is_fresh.issuperset(keys):
                     unseen |= dict(keys)
                     continue
-                for key in keys:  # what is seen once is good for one claim
-                    del self._free_at[key]
+                for key in keys:  # what is seen once is good for one turn, in which several may take parts of a GPU
+                    self._free_at.pop(key, None)
             yield instruction
         self._look({**{uuid: aside.is_part for uuid, aside in self._due(now)}, **unseen})
 

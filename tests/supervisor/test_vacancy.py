@@ -75,6 +75,14 @@ def a_claim(*gpus: str, size: float = 1) -> Claim:
     return Claim(task=a_task(gpus=size), gpus=gpus)
 
 
+def test_two_tasks_take_parts_of_one_gpu_after_one_look() -> None:
+    here, halves = Here(SaidByTheDriver()), (a_claim("g0", size=0.5), a_claim("g0", size=0.5))
+    assert here.admitted(*halves) == []
+    here.looks()
+    assert here.admitted(*halves) == [*halves]
+    assert here.admitted(halves[0]) == []
+
+
 def test_a_claim_waits_until_its_gpus_were_seen_to_be_free_and_each_look_is_good_for_one() -> None:
     here = Here(SaidByTheDriver())
     assert here.admitted(a_claim("g0"), ResumePulling(), a_claim()) == [ResumePulling(), a_claim()]

@@ -68,7 +68,7 @@ def test_a_task_that_takes_more_memory_than_its_part_of_a_gpu_is_ended_and_its_n
     assert "I may have 12288" in clearml.log(greedy)
     why = "it uses 13.6 GiB of GPU memory; its share of the GPU, 0.5, is 12.0 GiB"
     assert why in clearml.log(greedy)
-    assert why in records(clearml.client._transport, [greedy])[greedy].status_reason
+    assert why in records(clearml.client._transport, [greedy])[greedy].state.status_reason
     assert clearml.status(modest) == TaskStatus.IN_PROGRESS
     gate.touch()
     assert clearml.ended(modest) == TaskStatus.COMPLETED
