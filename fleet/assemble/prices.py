@@ -90,13 +90,20 @@ def unpriced(config: Config) -> Iterator[str]:
     for resource in config.resources:
         if resource.provider not in CLOUDS:
             continue
-        for kind in resource.instance_types:
+        for kind in (*resource.instance_types, *_attached(resource)):
             if not _is_priced(config, resource, kind):
                 where = f" in {', '.join(regions)}" if (regions := regions_of(resource)) else ""
                 yield (
                     f"resources.{resource.name}.instance_types: nobody knows what {kind} costs{where}, and a budget in dollars must; "
                     f"say it with prices: {{{kind}: DOLLARS_AN_HOUR}} there, or ask the cloud with: fleet prices refresh"
                 )
+
+
+def _attached(resource: Resource) -> tuple[str, ...]:
+    """GPUs of Google Cloud that are attached to a machine cost an hour of their own."""
+    gpu = resource.settings.get("gpu_type")
+    is_n1 = any(kind.startswith("n1-") for kind in resource.instance_types)
+    return (gpu,) if resource.provider == "gcp" and is_n1 and isinstance(gpu, str) else ()
 
 
 def _is_priced(config: Config, resource: Resource, kind: str) -> bool:

@@ -7,12 +7,14 @@ from fleet.config.section import Section
 from fleet.model import Market
 
 
-def read_prices(part: Section, types: tuple[str, ...]) -> dict[str, dict[Market, float]]:
-    """`{g5.xlarge: 1.006}` is on demand; `{g5.xlarge: {on_demand: 1.006, spot: 0.4}}` says both. Of types of this resource alone."""
+def read_prices(part: Section, types: tuple[str, ...], gpu_type: object = None) -> dict[str, dict[Market, float]]:
+    """`{g5.xlarge: 1.006}` is on demand; `{g5.xlarge: {on_demand: 1.006, spot: 0.4}}` says both. Of types of this resource
+    alone, and of the GPU that is attached to them (`gpu_type`).
+    """
     table = part.section("prices")
     found: dict[str, dict[Market, float]] = {}
     for kind, value in table.items():
-        if types and kind not in types:
+        if types and kind not in types and kind != gpu_type:
             table.wrong(kind, f"is not among instance_types: {', '.join(types)}")
         found[kind] = _of_one(table, kind, value)
     return found

@@ -149,7 +149,7 @@ def read_resource(name: str, part: Section) -> Resource:
         resource,
         fallback_after=market_times.get("fallback_after", resource.fallback_after),
         blackout=market_times.get("blackout", resource.blackout),
-        prices=read_prices(part, resource.instance_types),
+        prices=read_prices(part, resource.instance_types, resource.settings.get("gpu_type")),
     )
     if resource.max_instances is not None and resource.min_instances > resource.max_instances:
         part.wrong("min_instances", f"{resource.min_instances} is more than max_instances, {resource.max_instances}")

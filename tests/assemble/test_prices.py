@@ -11,7 +11,7 @@ import pytest
 
 from fleet.assemble import prices as rooms_prices
 from fleet.assemble import providers as rooms_providers
-from fleet.assemble.prices import known_prices, refresh, refuse_unpriced
+from fleet.assemble.prices import known_prices, refresh, refuse_unpriced, unpriced
 from fleet.config import Config, parse
 from fleet.errors import ConfigError, ProviderError, Throttled
 from fleet.model import Market, Resource
@@ -140,3 +140,28 @@ def test_a_damaged_file_is_replaced_by_a_refresh(aws: type[TellingCloud], tmp_pa
     (done,) = refresh(fleet(tmp_path, resource="region: eu-west-1"))
     assert done.used == 1
     assert len(refreshed(tmp_path / "aws")) == 1
+
+
+@pytest.mark.parametrize(
+    ("gpu", "is_refused"),
+    [
+        ("nvidia-tesla-t4", False),
+        ("nvidia-tesla-k80", True),
+        ("nvidia-tesla-k80, prices: {nvidia-tesla-k80: 0.45, n1-standard-4: 0.19}", False),
+    ],
+)
+def test_a_gpu_that_is_attached_to_a_machine_needs_a_price_too(gpu: str, is_refused: bool, tmp_path: Path) -> None:
+    config = parse(
+        f"""
+        cluster: lab
+        state_dir: {tmp_path}
+        advertise_url: https://fleet.example.org
+        budget: {{usd_per_day: 100}}
+        resources:
+          t4: {{provider: gcp, zones: [us-central1-a], instance_types: [n1-standard-4], gpu_type: {gpu}, gpus: 1}}
+        queues: {{train: {{resources: [t4]}}}}
+        """,
+        "fleet.yaml",
+        environment={},
+    )
+    assert [f"nobody knows what {gpu} costs in us-central1" in line for line in unpriced(config)] == [True] * is_refused
