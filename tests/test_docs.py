@@ -32,6 +32,7 @@ from fleet.store.memory import MemoryStore
 from fleet.web.app import create_web
 from fleet.web.hints import Hints
 from fleet.web.machine_metrics import GPU_LABELS, MACHINE_LABELS, OF_GPU, OF_MACHINE
+from fleet.web.roles import LEAST
 from fleet.web.settings import WebSettings
 from tests.markdown import Page, names
 
@@ -280,6 +281,8 @@ def test_every_route_has_its_row() -> None:
     web = create_web(MemoryStore(), settings, Hints(), nobody, lambda: datetime.now(UTC))  # type: ignore[arg-type]
     routes = {route.path: min(route.methods - {"HEAD"}) for route in web.routes}  # type: ignore[attr-defined]
     said = {path: row[1] for path, row in OPERATIONS.rows("Operator API").items()}
+    least = {path: row[2].strip("`") for path, row in OPERATIONS.rows("Operator API").items()}
+    assert least == {path: str(role) for path, role in LEAST.items()}
     beside = {path: method for path, method in routes.items() if path not in said}
     assert said == {path: method for path, method in routes.items() if path not in beside}
     assert all(path == "/" or path.startswith("/edge/v1/") for path in beside)

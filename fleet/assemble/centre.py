@@ -25,6 +25,7 @@ from fleet.assemble.memory import database_url, open_database, schema_of
 from fleet.assemble.proofs import proofs_of
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import StateDir, access_from, state_of, write_private
+from fleet.assemble.tokens import Tokens
 from fleet.config import Config, Embedded
 from fleet.dispatcher.loop import Loop
 from fleet.dispatcher.parts import Parts, Policy
@@ -34,6 +35,7 @@ from fleet.planner.minimum import is_kept
 from fleet.queues.client import ClearMLServer
 from fleet.server import credentials
 from fleet.server.app import Server, ServerSettings, create_server
+from fleet.server.conf import render_clearml_conf
 from fleet.store.chronicle import ChronicledStore
 from fleet.store.sql import SqlStore
 from fleet.web.app import create_web
@@ -172,10 +174,18 @@ class Centre:
             server_url=self.access.api_url,
             server_kind="embedded" if self.server else "clearml",
             operator_token=token,
+            who_is=Tokens(self.state).who,
+            enlist=self._enlist if self.server else None,
             prove=self._prove,
             authority=self.tls.certificate.authority if self.tls else None,
         )
         return create_web(self.store, settings, self.hints, self._edge_policy)
+
+    def _enlist(self, user: str) -> str:
+        """A key pair of the embedded server; the clearml.conf of its user."""
+        assert self.server
+        access_key, secret_key = credentials.create(self.server.database, user, "asked for with an operator's token")
+        return render_clearml_conf(replace(self.access, access_key=access_key, secret_key=secret_key))
 
     def _idle_timeout(self, instance: Instance, resource: Resource | None) -> timedelta | None:
         """None: it does not end for idleness. Asked at every heartbeat, so the store is only read where it matters."""

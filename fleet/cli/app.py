@@ -27,6 +27,7 @@ from fleet.cli import (
     submit,
     supervise,
     tasks,
+    token,
 )
 from fleet.errors import FleetError
 
@@ -68,6 +69,7 @@ for room in (
     config,
     doctor,
     demo,
+    token,
 ):
     room.add_to(app)
 

@@ -105,6 +105,8 @@ class Centre:
         return data
 
     def _no_entry(self, text: str) -> str:
+        if "has the role" in text:
+            return text
         if self.token:
             return f"{self.url} does not take this token; set FLEET_TOKEN to what {TOKEN_FILE} holds on its host"
         if "token" not in text or "by its address" in text:

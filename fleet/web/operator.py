@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import hmac
 import ipaddress
 import re
@@ -23,6 +24,7 @@ from fleet.web.hints import Hints
 from fleet.web.http import Json, bearer, number, parse_json, read_body
 from fleet.web.ledger import cost_data, task_data
 from fleet.web.metrics import CONTENT_TYPE, metrics_text
+from fleet.web.roles import LEAST, Operator, Role
 from fleet.web.settings import Clock, WebSettings
 from fleet.web.status import instance_data, status_data
 
@@ -47,16 +49,17 @@ class OperatorApi:
         self._hints = hints
         self._clock = clock
         self.routes = (
-            Route("/api/v1/status", self._guarded(self.status)),
-            Route("/api/v1/events", self._guarded(self.events)),
-            Route("/api/v1/tasks/{task}", self._guarded(self.task)),
-            Route("/api/v1/ids", self._guarded(self.ids)),
-            Route("/api/v1/cost", self._guarded(self.cost)),
-            Route("/api/v1/instances", self._guarded(self.instances)),
-            Route("/api/v1/instances/{instance}/drain", self._guarded(self.drain), methods=["POST"]),
-            Route("/api/v1/instances/{instance}/terminate", self._guarded(self.terminate), methods=["POST"]),
-            Route("/api/v1/resources/{resource}/breaker/reset", self._guarded(self.reset_breaker), methods=["POST"]),
-            Route("/metrics", self._guarded(self.metrics)),
+            self._route("/api/v1/status", self.status),
+            self._route("/api/v1/events", self.events),
+            self._route("/api/v1/tasks/{task}", self.task),
+            self._route("/api/v1/ids", self.ids),
+            self._route("/api/v1/cost", self.cost),
+            self._route("/api/v1/instances", self.instances),
+            self._route("/api/v1/clearml-conf", self.clearml_conf, "POST"),
+            self._route("/api/v1/instances/{instance}/drain", self.drain, "POST"),
+            self._route("/api/v1/instances/{instance}/terminate", self.terminate, "POST"),
+            self._route("/api/v1/resources/{resource}/breaker/reset", self.reset_breaker, "POST"),
+            self._route("/metrics", self.metrics),
         )
 
     # --- what they read
@@ -91,11 +94,19 @@ class OperatorApi:
     async def instances(self, request: Request) -> Response:
         return await run_in_threadpool(self._instances, request.query_params.get("gone_since"))
 
+    async def clearml_conf(self, request: Request) -> Response:
+        """A new key pair of the embedded server, in the name of whoever asks."""
+        enlist = self._settings.enlist
+        if enlist is None:
+            raise HTTPException(404, "the ClearML server is not ours; get keys from its web page")
+        conf = await run_in_threadpool(enlist, request.state.operator.name or "operator")
+        return Json({"clearml_conf": conf, "authority": self._settings.authority})
+
     # --- what they order
 
     async def drain(self, request: Request) -> Response:
         body = await read_body(request)
-        text, by = _reason_text(body), _until(body, self._clock())
+        text, by = _reason_text(request, body), _until(body, self._clock())
         return await run_in_threadpool(
             self._write_order,
             request.path_params["instance"],
@@ -107,7 +118,7 @@ class OperatorApi:
         return await self._order(request, self._store.request_terminate)
 
     async def _order(self, request: Request, verb: Callable[[str, Reason, datetime], None]) -> Response:
-        text = _reason_text(await read_body(request))
+        text = _reason_text(request, await read_body(request))
         return await run_in_threadpool(self._write_order, request.path_params["instance"], text, verb)
 
     def _write_order(self, instance: str, text: str, verb: Callable[[str, Reason, datetime], None]) -> Response:
@@ -116,7 +127,7 @@ class OperatorApi:
         return Json({"instance": instance, "state": self._known(instance).state})
 
     async def reset_breaker(self, request: Request) -> Response:
-        text = _reason_text(await read_body(request))
+        text = _reason_text(request, await read_body(request))
         return await run_in_threadpool(self._reset_breaker, request.path_params["resource"], text)
 
     def _reset_breaker(self, resource: str, text: str) -> Response:
@@ -199,20 +210,37 @@ class OperatorApi:
 
     # --- who may ask
 
-    def _guarded(self, endpoint: Endpoint) -> Endpoint:
-        """`endpoint` for operators alone. (A class-based middleware would guard the edge's routes as well.)"""
-        expected = self._settings.operator_token
+    def _route(self, path: str, endpoint: Endpoint, method: str = "GET") -> Route:
+        """For operators with the least role of this path. (A class-based middleware would guard the edge's routes as well.)"""
+        least = LEAST[path]
 
         @functools.wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            if expected is None:
-                _refuse_strange_pages(request)
-            elif not hmac.compare_digest(bearer(request).encode(), expected.encode()):
-                text = "the operator API wants its token: Authorization: Bearer <token>"
-                raise HTTPException(401, text, headers={"WWW-Authenticate": "Bearer"})
+            operator = await run_in_threadpool(self._who, request)
+            if not operator.role.may(least):
+                raise HTTPException(403, f"{operator.name} has the role {operator.role}; this takes {least}")
+            request.state.operator = operator
             return await endpoint(request)
 
-        return guarded
+        return Route(path, guarded, methods=[method])
+
+    def _who(self, request: Request) -> Operator:
+        """Whoever calls.
+
+        Raises:
+            HTTPException: 401, nobody that is known; 403, a page in a browser that may not.
+        """
+        settings, token = self._settings, bearer(request)
+        if settings.operator_token is None:
+            _refuse_strange_pages(request)
+            return Operator(name="", role=Role.ADMIN)
+        if hmac.compare_digest(token.encode(), settings.operator_token.encode()):
+            return Operator(name="", role=Role.ADMIN)
+        known = settings.who_is(hashlib.sha256(token.encode()).hexdigest()) if token and settings.who_is else None
+        if known is None:
+            text = "the operator API wants its token: Authorization: Bearer <token>"
+            raise HTTPException(401, text, headers={"WWW-Authenticate": "Bearer"})
+        return known
 
 
 def _refuse_strange_pages(request: Request) -> None:
@@ -274,8 +302,8 @@ def _until(body: bytes, at: datetime) -> datetime | None:
     return at + timedelta(seconds=within_s)
 
 
-def _reason_text(body: bytes) -> str:
-    """What the operator says for it.
+def _reason_text(request: Request, body: bytes) -> str:
+    """What the operator says for it, and who it is, if he has a name.
 
     Raises:
         WireError: the body is neither empty nor {"reason": "..."}.
@@ -284,4 +312,5 @@ def _reason_text(body: bytes) -> str:
     text = data.get("reason", "asked by an operator") if isinstance(data, dict) else None
     if not isinstance(text, str) or not text.strip():
         raise HTTPException(400, 'the body may be empty, or {"reason": "one sentence"}')
-    return " ".join(text.split())[:500]
+    name = request.state.operator.name
+    return " ".join(text.split())[:500] + (f" ({name})" if name else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from fleet.model import AgentSettings, Budget, Instance, KeepAwake, Queue, ServerAccess
+from fleet.web.roles import WhoIs
 from fleet.wire import Proof
 
 # Raises IdentityError, or IdentityUnknown.
@@ -25,6 +26,9 @@ class WebSettings:
     server_kind: str = "clearml"  # or "embedded"
     # Wanted by the operator API and /metrics. None: whoever reaches the port is the operator, so listen on loopback only.
     operator_token: str | None = field(default=None, repr=False)
+    who_is: WhoIs | None = None  # holders of other tokens, where `operator_token` is wanted
+    # Makes a key pair of the embedded server for a user: the text of his clearml.conf. None: the server is not ours.
+    enlist: Callable[[str], str] | None = field(default=None, repr=False)
     # Whether a machine that enrols is the one that was launched; None: its token is enough.
     prove: Prove | None = None
     authority: str | None = None  # certificate (PEM) that machines know by its fingerprint

@@ -50,6 +50,16 @@ def test_an_address_that_others_reach_wants_the_token(make_ring: MakeRing, tmp_p
     ring.environment["FLEET_TOKEN"] = (ring.state / "operator_token").read_text().strip()
     assert "cluster ring" in ring.fleet("status", "--url", url).stdout
 
+    # A guest who may look, and nothing else.
+    made = ring.fleet("token", "create", "--name", "ann", "--role", "viewer")
+    ring.environment["FLEET_TOKEN"] = made.stdout.strip()
+    assert "cluster ring" in ring.fleet("status", "--url", url).stdout
+    refused = ring.fleet("breaker", "reset", "gpu", "--url", url, check=False)
+    assert (refused.returncode, refused.stderr) == (1, "fleet: ann has the role viewer; this takes admin\n")
+    assert "ann" in ring.fleet("token", "list").stdout
+    ring.fleet("token", "revoke", "ann")
+    assert ring.fleet("status", "--url", url, check=False).returncode == 1
+
 
 def test_a_fleet_that_runs_is_not_started_again(make_ring: MakeRing) -> None:
     ring = make_ring(gpus=1).start("up")
