@@ -7,6 +7,7 @@ polling finds the same a little later.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -22,6 +23,7 @@ from typing import Any
 from fleet.assemble.encrypted import Given, Renewing, said_of, tls_of
 from fleet.assemble.listening import Listener
 from fleet.assemble.memory import database_url, open_database, schema_of
+from fleet.assemble.package import package_file
 from fleet.assemble.proofs import proofs_of
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import StateDir, access_from, state_of, write_private
@@ -178,6 +180,7 @@ class Centre:
             enlist=self._enlist if self.server else None,
             prove=self._prove,
             authority=self.tls.certificate.authority if self.tls else None,
+            package=functools.cache(lambda: package_file(self.state.directory / "package")),
         )
         return create_web(self.store, settings, self.hints, self._edge_policy)
 

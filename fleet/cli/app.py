@@ -11,6 +11,7 @@ import typer
 import typer.core
 
 from fleet.cli import (
+    bake,
     breaker,
     centre,
     config,
@@ -68,6 +69,7 @@ for room in (
     init,
     config,
     doctor,
+    bake,
     demo,
     token,
 ):

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from signal import Signals
 
 from fleet.errors import AgentUnusable
 from fleet.model import AgentSettings, Gpu, ServerAccess, Task
 from fleet.supervisor import shares
+from fleet.supervisor.agent_home import agent_python, agent_version
 from fleet.supervisor.agents import Agent, Found, Order, Outcome
 from fleet.supervisor.private import write_private
 from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, mark_of, signal_group
@@ -178,24 +176,15 @@ def check(settings: AgentSettings) -> None:
         raise AgentUnusable("agent.package_manager conda is not on this machine; put conda in the image, or use pip")
     if settings.python and shutil.which(settings.python) is None:
         raise AgentUnusable(f"agent.python {settings.python} is not on this machine; put it in the image")
-    installed = _agent_version()
+    installed = agent_version()
     if installed is None:
-        raise AgentUnusable(f"clearml-agent is not installed for {sys.executable}; install fleet[agent]")
+        raise AgentUnusable(f"clearml-agent is not installed for {agent_python()}; install fleet[agent]")
     if settings.version not in (None, installed):
         raise AgentUnusable(f"agent.version {settings.version} is wanted, this machine has {installed}; bake it anew")
 
 
-def _agent_version() -> str | None:
-    """Of the clearml-agent beside us. Read, not imported: importing it takes 30 MB."""
-    spec = find_spec("clearml_agent")
-    if spec is None or spec.origin is None:
-        return None
-    found = re.search(r'__version__ = [\'"]([^\'"]+)', Path(spec.origin).with_name("version.py").read_text())
-    return found.group(1) if found else ""
-
-
 def command(task: str) -> list[str]:
-    return [sys.executable, "-m", "clearml_agent", "execute", "--disable-monitoring", "--id", task]
+    return [agent_python(), "-m", "clearml_agent", "execute", "--disable-monitoring", "--id", task]
 
 
 def environment(
@@ -256,7 +245,7 @@ def _python(settings: AgentSettings) -> dict[str, str]:
     if settings.mode != "interpreter":
         return {}
     skip = {"CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1"}
-    if settings.python in (None, sys.executable):
+    if settings.python in (None, agent_python()):
         return skip
     return {**skip, "CLEARML_AGENT_SKIP_PIP_VENV_INSTALL": str(shutil.which(str(settings.python)))}
 

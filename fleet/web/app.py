@@ -14,6 +14,7 @@ from fleet.web.edge import EdgeApi
 from fleet.web.hints import Hints
 from fleet.web.http import on_crash, on_fleet_error, on_http_error
 from fleet.web.operator import OperatorApi
+from fleet.web.package import package_routes
 from fleet.web.settings import Clock, PolicyOf, WebSettings
 
 
@@ -31,6 +32,6 @@ def create_web(
     edge = EdgeApi(store, settings, hints, policy, clock)
     operator = OperatorApi(store, settings, hints, clock)
     return Starlette(
-        routes=[*edge.routes, *operator.routes, *dashboard_routes()],
+        routes=[*edge.routes, *package_routes(settings.package), *operator.routes, *dashboard_routes()],
         exception_handlers={HTTPException: on_http_error, FleetError: on_fleet_error, Exception: on_crash},
     )

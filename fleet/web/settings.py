@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from fleet.model import AgentSettings, Budget, Instance, KeepAwake, Queue, ServerAccess
 from fleet.web.roles import WhoIs
@@ -32,6 +33,7 @@ class WebSettings:
     # Whether a machine that enrols is the one that was launched; None: its token is enough.
     prove: Prove | None = None
     authority: str | None = None  # certificate (PEM) that machines know by its fingerprint
+    package: Callable[[], Path] | None = None  # what a stock machine fetches; made at the first call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ def of(name: str) -> list[str]:
 def test_every_copied_file_exists() -> None:
     copied = [words for rest in of("COPY") if not (words := rest.split())[0].startswith("--from")]
     sources = [source for *several, _ in copied for source in several]
-    assert {"requirements.lock", "pyproject.toml", "fleet", "agent_hooks"} <= set(sources)
+    assert {"requirements.lock", "pyproject.toml", "fleet", "agent_hooks", "images"} <= set(sources)
     assert [source for source in sources if not (ROOT / source).exists()] == []
     assert str(PROJECT["readme"]) in sources
     assert set(PROJECT["license-files"]) <= set(sources)
@@ -44,7 +44,7 @@ def test_packages_come_from_the_lock_by_hash_and_from_nowhere_else() -> None:
 
 
 def test_the_extras_exist() -> None:
-    (extras,) = [rest.removeprefix("EXTRAS=") for rest in of("ARG")]
+    (extras,) = [rest.removeprefix("EXTRAS=") for rest in of("ARG") if rest.startswith("EXTRAS=")]
     assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
 
 
@@ -55,3 +55,11 @@ def test_it_runs_a_command_that_exists_as_somebody_who_is_not_root() -> None:
     assert json.loads(command)[0] in typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert of("USER") == ["fleet"]
     assert of("VOLUME") == ["/var/lib/fleet"]
+
+
+def test_the_server_alone_is_the_same_with_another_command() -> None:
+    text = (ROOT / "images" / "docker" / "Dockerfile.server").read_text()
+    command = re.search(r"^CMD (.*)$", text, re.MULTILINE)
+    assert command
+    assert json.loads(command[1])[0] in typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert "FROM ${BASE}" in text

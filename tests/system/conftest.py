@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fleet.queues.client import ClearMLServer
+from tests.system import docker_engine
+from tests.system.docker_engine import DockerEngine
 from tests.system.edge import QUEUES, Machine, MakeMachine, Person, Server
 from tests.system.real_clients import Home, RunningServer, a_free_port
 from tests.system.ring import MakeRing, Ring
@@ -76,3 +78,10 @@ def machine(server: Server, tmp_path: Path) -> Iterator[MakeMachine]:
     for each in machines:
         each.stop()
         sys.stdout.write(each.log.read_text())  # shown by pytest when the test fails
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerEngine]:
+    """A Docker engine; tests with it are in the group `docker`, so that there is one."""
+    with docker_engine.running() as engine:
+        yield engine

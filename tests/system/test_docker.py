@@ -31,12 +31,6 @@ pytestmark = [
 SECRET = "S3CR3T-of-a-bucket"
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[DockerEngine]:
-    with docker_engine.running() as engine:
-        yield engine
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server") / "state")

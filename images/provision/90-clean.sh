@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The end of a bake: nothing of the machine that baked may be in the image, above all no key, no identity, no first boot that was done.
+. "$(dirname "$0")/lib.sh"
+
+apt-get clean
+rm -rf /var/lib/apt/lists/* /tmp/fleet-package /root/.cache
+rm -f /etc/fleet/supervise.env /etc/fleet/first-boot-done
+rm -f /root/.bash_history /root/.ssh/authorized_keys /home/*/.bash_history /home/*/.ssh/authorized_keys
+rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub # made anew at the first boot, by cloud-init
+if command -v cloud-init >/dev/null; then cloud-init clean --logs >&2; fi
+: >/etc/machine-id
+if [ -f /var/lib/dbus/machine-id ] && [ ! -L /var/lib/dbus/machine-id ]; then rm -f /var/lib/dbus/machine-id; fi
+rm -f /var/lib/systemd/random-seed
+find /var/log -type f ! -name fleet-provision.log -exec truncate -s 0 {} +
