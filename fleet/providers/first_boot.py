@@ -6,6 +6,8 @@ The same order gives the same text, so that a repeated launch is the same reques
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from datetime import timedelta
@@ -38,13 +40,14 @@ def user_data(order: LaunchOrder) -> str:
         ("LIFETIME", f"[Timer]\nOnBootSec=\nOnBootSec={int(life.total_seconds())}s\n"),
         ("WATCH", f"[Service]\nEnvironment=FLEET_BOOT_S={boot_s + int(WATCH_GRACE.total_seconds())}\n"),
         ("UNIT", _template("fleet-first-boot.service").replace("@@BOOT_S@@", f"{boot_s}s")),
-        ("FIRST_BOOT", _template("first-boot.py")),
+        ("FIRST_BOOT", _packed(_template("first-boot.py"))),
     ):
         text = text.replace(f"@@{name}@@", json.dumps(value))  # a string of JSON is one of YAML
+    text = text.replace("@@INIT@@", _init_script(order))
     if len(text.encode()) > LARGEST:
         raise BadRequest(
             f"{order.resource.name}: the user-data would have {len(text.encode())} bytes, and clouds take {LARGEST}; "
-            "shorten advertise_url"
+            "shorten advertise_url or init_script"
         )
     return text
 
@@ -76,6 +79,21 @@ def _lines(values: dict[str, str]) -> str:
         if not re.fullmatch(r"[^\s'\"\\$`#]*", value):
             raise BadRequest(f"{name}: {value!r} has a space or a quote in it; it comes from the fleet file")
     return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def _init_script(order: LaunchOrder) -> str:
+    """The resource's own script, which runs before the supervisor starts."""
+    script = str(order.resource.settings.get("init_script") or "")
+    if not script:
+        return ""
+    script = script if script.startswith("#!") else f"#!/bin/bash\n{script}\n"
+    content = json.dumps(_packed(script))
+    return f'  - path: /etc/fleet/init.sh\n    permissions: "0700"\n    encoding: gzip+base64\n    content: {content}\n'
+
+
+def _packed(text: str) -> str:
+    """Without a date: the same text gives the same."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 @cache

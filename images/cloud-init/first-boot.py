@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The first boot of a machine of fleet, with what any Debian or Ubuntu has: Python's own library (3.9 or newer).
 
-A baked image has everything and is only started. A stock image fetches our package from the dispatcher, whose certificate
+A baked image has everything and is only started. A stock image fetches our package from the dispatcher, whose certificate authority
 is pinned by its fingerprint, and is provisioned by it. It goes on trying until its unit's deadline, which ends the machine.
 """
 
@@ -10,19 +10,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import io
 import os
 import pathlib
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
 import tarfile
 import time
 import urllib.parse
+from typing import IO
 
 PROVISIONED = pathlib.Path("/opt/fleet/.provisioned")
 PACKAGE = pathlib.Path("/opt/fleet-package")
+INIT = pathlib.Path("/etc/fleet/init.sh")  # the resource's own
 DONE = pathlib.Path("/etc/fleet/first-boot-done")
 PAUSE_S = 5
 LARGEST = 256 * 1024 * 1024
@@ -38,6 +40,8 @@ def main() -> None:
         while not fetched():
             time.sleep(PAUSE_S)
         subprocess.run(["bash", str(PACKAGE / "provision" / "run.sh"), "boot"], check=True)
+    if INIT.exists():
+        subprocess.run([str(INIT)], check=True)
     subprocess.run(["systemctl", "daemon-reload"], check=True)
     subprocess.run(["systemctl", "restart", "fleet-lifetime.timer", "fleet-watch.timer"], check=True)
     subprocess.run(["systemctl", "enable", "--now", "--no-block", "fleet-supervise.service"], check=True)
@@ -46,7 +50,7 @@ def main() -> None:
 
 def fetched() -> bool:
     """Whether our package is there, whole; else it is said why not."""
-    url = os.environ["FLEET_CENTRE_URL"].rstrip("/") + "/edge/v1/package"
+    url = os.environ["FLEET_CENTRE_URL"]
     part = PACKAGE.with_name("fleet-package.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
@@ -66,33 +70,52 @@ def fetched() -> bool:
 
 
 def fetch(url: str, fingerprint: str, target: pathlib.Path) -> None:
-    """Nothing is sent before the certificate is known to be the pinned one. Without a pin the machine's own CAs must trust it."""
+    """Nothing is asked for before the dispatcher is known: by the authority whose fingerprint is pinned, or by the machine's own."""
     where = urllib.parse.urlsplit(url)
+    if fingerprint and where.scheme != "https":
+        raise Refused("a certificate is pinned, but the address is not https")
+    context = ssl.create_default_context()
+    if fingerprint:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=authority(where, fingerprint))
+    with open(target, "wb") as file:
+        ask(where, context, "/edge/v1/package", file, LARGEST)
+
+
+def authority(where: urllib.parse.SplitResult, fingerprint: str) -> str:
+    """Anybody may give the certificate, because nobody can make another one with this fingerprint."""
+    unchecked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+    held = io.BytesIO()
+    ask(where, unchecked, "/edge/v1/certificate", held, 64 * 1024)
+    pem = held.getvalue().decode("ascii", "replace")
+    try:
+        seen = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest()
+    except ValueError as error:
+        raise Refused("it has no certificate to show") from error
+    if not hmac.compare_digest(seen, fingerprint.replace(":", "").lower()):
+        raise Refused(f"its certificate has the fingerprint {seen}, and {fingerprint} is pinned")
+    return pem
+
+
+def ask(where: urllib.parse.SplitResult, context: ssl.SSLContext, path: str, into: IO[bytes], most: int) -> None:
     host = where.hostname or ""
     link: http.client.HTTPConnection
     if where.scheme == "https":
-        context = ssl.create_default_context()
-        if fingerprint:
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         link = http.client.HTTPSConnection(host, where.port, timeout=30, context=context)
     else:
         link = http.client.HTTPConnection(host, where.port, timeout=30)
     try:
-        link.connect()
-        if fingerprint:
-            if not isinstance(link.sock, ssl.SSLSocket):
-                raise Refused("a certificate is pinned, but the address is not https")
-            shown = hashlib.sha256(link.sock.getpeercert(True) or b"").hexdigest()
-            if not hmac.compare_digest(shown, fingerprint.replace(":", "").lower()):
-                raise Refused(f"its certificate has the fingerprint {shown}, and {fingerprint} is pinned")
-        link.request("GET", where.path, headers={"Host": where.netloc, "User-Agent": "fleet-first-boot"})
+        link.request("GET", where.path.rstrip("/") + path, headers={"User-Agent": "fleet-first-boot"})
         answer = link.getresponse()
         if answer.status != 200:
             raise Refused(f"it answered {answer.status} {answer.reason}")
-        with open(target, "wb") as file:
-            shutil.copyfileobj(answer, file)
-        if target.stat().st_size > LARGEST or int(answer.headers.get("Content-Length", 0)) != target.stat().st_size:
-            raise Refused("the answer broke off")
+        length = int(answer.headers.get("Content-Length", -1))
+        if not 0 <= length <= most:
+            raise Refused("its answer is too long")
+        shutil.copyfileobj(answer, into)
+        if into.tell() != length:
+            raise Refused("its answer broke off")
     finally:
         link.close()
 
@@ -102,5 +125,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    socket.setdefaulttimeout(60)
     main()

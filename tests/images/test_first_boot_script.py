@@ -30,11 +30,11 @@ class Dispatcher:
         self.asked: list[str] = []
         self.body = body
         key, certificate = place / "key.pem", place / "certificate.pem"
-        asked = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=fleet"
+        asked = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=fleet -addext subjectAltName=IP:127.0.0.1"
         made = [*asked.split(), "-keyout", str(key), "-out", str(certificate)]
         subprocess.run(made, check=True, capture_output=True)
-        shown = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-        self.fingerprint = hashlib.sha256(shown).hexdigest()
+        self.certificate = certificate.read_text()
+        self.fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(self.certificate)).hexdigest()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
@@ -49,9 +49,11 @@ class Dispatcher:
             def do_GET(self) -> None:
                 dispatcher.asked.append(self.path)
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(dispatcher.body)))
+                is_certificate = self.path == "/edge/v1/certificate"
+                body = dispatcher.certificate.encode() if is_certificate else dispatcher.body
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(dispatcher.body)
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -95,17 +97,29 @@ def fetched(script: ModuleType, monkeypatch: pytest.MonkeyPatch, url: str, finge
 
 def test_the_package_of_the_pinned_dispatcher_is_taken_whole(script, monkeypatch, dispatcher):
     assert fetched(script, monkeypatch, dispatcher.url, dispatcher.fingerprint)
-    assert dispatcher.asked == ["/edge/v1/package"]
+    assert dispatcher.asked == ["/edge/v1/certificate", "/edge/v1/package"]
     got = {str(p.relative_to(script.PACKAGE)): p.read_bytes() for p in script.PACKAGE.rglob("*") if p.is_file()}
     assert {name: got[name] for name in contents()} == contents()
     assert (script.PACKAGE / "provision" / "run.sh").stat().st_mode & 0o111
 
 
-def test_whoever_has_another_certificate_is_asked_for_nothing(script, monkeypatch, dispatcher, capsys):
+def test_whoever_has_another_certificate_is_asked_for_nothing_else(script, monkeypatch, dispatcher, capsys):
     assert not fetched(script, monkeypatch, dispatcher.url, "0" * 64)
-    assert dispatcher.asked == []
+    assert dispatcher.asked == ["/edge/v1/certificate"]
     assert "fingerprint" in capsys.readouterr().err
     assert not script.PACKAGE.exists()
+
+
+def test_whoever_shows_the_pinned_certificate_but_has_not_its_key_is_asked_for_no_package(
+    script, monkeypatch, dispatcher, package, tmp_path, capsys
+):
+    (tmp_path / "another").mkdir()
+    another = Dispatcher(tmp_path / "another", package.read_bytes())
+    another.certificate = dispatcher.certificate
+    assert not fetched(script, monkeypatch, another.url, dispatcher.fingerprint)
+    another.close()
+    assert another.asked == ["/edge/v1/certificate"]
+    assert "certificate verify failed" in capsys.readouterr().err
 
 
 def test_without_a_pin_a_certificate_that_nobody_vouches_for_is_refused(script, monkeypatch, dispatcher, capsys):
