@@ -90,6 +90,10 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
         "cpu_only",
         "public_ip",
         "endpoint_url",
+        "regions",
+        "placement",
+        "reservation",
+        "launch_spec",
     ),
     "kubernetes": (
         "namespace",

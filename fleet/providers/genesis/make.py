@@ -1,0 +1,18 @@
+"""What the entry point names: the provider with its prices and the user-data of its machines."""
+
+from __future__ import annotations
+
+from fleet.model import Market, Resource
+from fleet.providers.base import Surroundings
+from fleet.providers.gcp.first_boot import user_data
+from fleet.providers.genesis.provider import GenesisProvider
+from fleet.providers.prices import price_of
+
+
+def make(surroundings: Surroundings) -> GenesisProvider:
+    """The API tells no prices: they are those of the fleet file."""
+
+    def price(resource: Resource, kind: str, region: str, market: Market) -> float | None:
+        return price_of("genesis", kind, region, market, resource=resource, directory=surroundings.directory)
+
+    return GenesisProvider(surroundings, price_of=price, user_data=user_data)
