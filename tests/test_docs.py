@@ -269,6 +269,13 @@ def test_every_metric_has_its_row_with_its_labels_and_its_help() -> None:
     assert {(name, row[2], tuple(names(row[1]))) for name, row in rows.items()} == gauges
 
 
+def test_every_test_that_the_page_on_security_names_exists() -> None:
+    named = {name for row in Page(ROOT / "docs" / "security.md").rows("Threats").values() for name in names(row[2])}
+    there = {node.name for _, node in nodes(ast.FunctionDef, list((ROOT / "tests").rglob("test_*.py")))}  # type: ignore[attr-defined]
+    assert len(named) > 20
+    assert named <= there, named - there
+
+
 def test_every_metric_of_the_textfile_has_its_row_with_its_help() -> None:
     assert {name: row[2] for name, row in OPERATIONS.rows("The textfile of a machine").items()} == METRICS
 
