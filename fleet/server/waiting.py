@@ -32,6 +32,7 @@ _EXPIRED = sa.select(CLAIM).where(CLAIM.c.until <= _NOW).order_by(CLAIM.c.claime
 _EXPIRED = _EXPIRED.with_for_update(skip_locked=True)
 _EXPIRED_OF_QUEUE = _EXPIRED.where(CLAIM.c.queue == _QUEUE)
 _WORKER_ON = sa.select(WORKER.c.id).where(WORKER.c.task == _TASK, WORKER.c.expires > _NOW).limit(1)
+_RENEW = sa.update(CLAIM).where(CLAIM.c.task == _TASK).values(until=sa.bindparam("lease_end"))
 _TAIL = sa.select(sa.func.coalesce(sa.func.max(ENTRY.c.rank), 0)).where(ENTRY.c.queue == _QUEUE)
 _HEAD = sa.select(sa.func.coalesce(sa.func.min(ENTRY.c.rank), 0)).where(ENTRY.c.queue == _QUEUE)
 _NAME = sa.select(QUEUE.c.name).where(QUEUE.c.id == _QUEUE)
@@ -71,6 +72,13 @@ def claim(call: Call, entry: sa.Row[Any]) -> bool:
     call.due.append(until)
     _touch(call, entry.queue)
     return True
+
+
+def renew(call: Call, task: str) -> None:
+    """Whoever claimed it says that it is still about to start it: the whole lease again."""
+    until = call.at + call.settings.lease
+    if call.connection.execute(_RENEW, {"task_id": task, "lease_end": iso(until)}).rowcount:
+        call.due.append(until)
 
 
 def restore_expired(call: Call, queue: str | None = None) -> int:

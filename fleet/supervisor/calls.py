@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fleet.errors import CentreRefused, FleetError, ServerRefused
 from fleet.model import Gpu, Queue, Reason
@@ -21,6 +22,7 @@ from fleet.wire import Enrolled, Heartbeat
 
 log = logging.getLogger(__name__)
 
+HOLD_EVERY = timedelta(seconds=15)  # a claim that does not start is taken back by fleet's own server after 45 s
 WORKER_TIMEOUT_S = 90  # three reports: a worker of a dead machine soon leaves the server's list
 
 
@@ -79,6 +81,21 @@ class Calls:
 
         if not self.server.has("watch"):
             self.server.ask(Urgency.WATCH, "watch", call)
+
+    def hold(self, jobs: Sequence[Job]) -> None:
+        """These are claimed, and what comes before their agents takes long: the server shall not take the claims back."""
+        tasks = [job.task.id for job in jobs]
+
+        def call() -> None:
+            for task in tasks:
+                asked_at = self._clock.now()
+                try:
+                    self._claims.ping(task)
+                except ServerRefused as error:  # it was deleted, say: the others are to be held all the same
+                    log.warning("server refused a sign of life", extra={"task": task, "error": str(error)})
+                self._contact.server_answered(asked_at)
+
+        self.server.ask(Urgency.CLAIM, "hold", call)
 
     def register(self, worker: Worker) -> None:
         """Announce a worker, and report what it does: from then on the server can pass its user's wish to stop on."""

@@ -82,7 +82,7 @@ class Engine:
         self._path = url.removeprefix("unix://")
         self._docker = sdk.load()
         with self._asking("connect"):
-            self._api = self._docker.APIClient(base_url=url, version="auto", timeout=ANSWERS_WITHIN_S)
+            self._api = self._docker.api.APIClient(base_url=url, version="auto", timeout=ANSWERS_WITHIN_S)
 
     def close(self) -> None:
         self._api.close()

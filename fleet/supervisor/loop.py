@@ -21,7 +21,7 @@ from agent_hooks.host import HostReading, cpus
 from fleet.errors import AgentUnusable
 from fleet.model import Reason, Task
 from fleet.supervisor import events
-from fleet.supervisor.calls import Worker, worker_base, worker_of
+from fleet.supervisor.calls import HOLD_EVERY, Worker, worker_base, worker_of
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.decide import (
     FIRST_LOOK,
@@ -88,7 +88,7 @@ class Supervisor:
         self._stopped_pulling: Reason | None = None
         self._is_stopped_for_good = False
         self._ending: Reason | None = None
-        self._timetable = Timetable(("peek", "watch", "report", "beat", "bury", "meter", "vigil"), now)
+        self._timetable = Timetable(("peek", "watch", "report", "beat", "bury", "meter", "vigil", "hold"), now)
 
     # --- from start to end
 
@@ -192,6 +192,8 @@ class Supervisor:
             return not self._calls.dispatcher.has("beat")
         if name == "meter":
             return any(job.has_share for job in self._work.jobs.values()) and not self._meter.is_busy
+        if name == "hold" and not self._work.starting:
+            return False
         if name == "vigil":
             return self._vigil.is_wanted and self._idle_since is not None and self._policy.idle_timeout is not None
         return name == "bury" or not self._calls.server.has(name)
@@ -215,6 +217,8 @@ class Supervisor:
             self._calls.beat(self._facts())
         if self._take("meter", now, METER_EVERY):
             self._meter.look([job.key for job in jobs if job.has_share])
+        if self._take("hold", now, HOLD_EVERY):
+            self._calls.hold(self._work.starting)
         if self._take("vigil", now, vigil_every(self._policy.idle_timeout)):
             self._vigil.look(now)
         if self._take("bury", now, BURY_EVERY) and not self._moments.is_busy:
@@ -286,6 +290,8 @@ class Supervisor:
             case events.Claimed():
                 self._waiting = tuple(t for t in self._waiting if t.id != self._work.jobs[event.key].task.id)
                 self._work.on_claimed(event)
+                if len(self._work.starting) == 1:
+                    self._timetable.put_off("hold", self._clock.now() + HOLD_EVERY)
                 if event.is_ours:
                     self._hurry("peek")  # more may wait than was shown
             case events.Prepared():

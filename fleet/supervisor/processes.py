@@ -14,6 +14,7 @@ import ctypes
 import os
 import signal
 import subprocess
+from collections.abc import Collection
 
 import psutil
 
@@ -49,10 +50,33 @@ def die_with_parent() -> None:
 
 
 class Guard:
-    """A shell of 1 MB that outlives us by a moment."""
+    """A shell of 1 MB that outlives us by a moment; there from the first group on."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def add(self, group: int) -> None:
+        if self._process is None:
+            self._process = self._started()
+        self._say(f"+{group}")
+
+    def remove(self, group: int) -> None:
+        self._say(f"-{group}")
+
+    def close(self) -> None:
+        """Kill the groups that are left, and end the guard."""
+        if self._process is None or self._process.stdin is None:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             ["/bin/sh", "-c", GUARD_SCRIPT],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -62,25 +86,9 @@ class Guard:
             cwd="/",
         )
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def add(self, group: int) -> None:
-        self._say(f"+{group}")
-
-    def remove(self, group: int) -> None:
-        self._say(f"-{group}")
-
-    def close(self) -> None:
-        """Kill the groups that are left, and end the guard."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.wait()
-
     def _say(self, line: str) -> None:
-        assert self._process.stdin is not None
+        if self._process is None or self._process.stdin is None:
+            return
         with contextlib.suppress(BrokenPipeError):  # somebody killed it; the other two nets are left
             os.write(self._process.stdin.fileno(), f"{line}\n".encode())
 
@@ -110,7 +118,7 @@ def mark_of(pid: int) -> str | None:
     return None
 
 
-def reap_orphans(ours: frozenset[int]) -> None:
+def reap_orphans(ours: Collection[int | None]) -> None:
     """Bury adopted children that have ended, but none of `ours`, whose exit codes are awaited elsewhere."""
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error, ChildProcessError):

@@ -18,6 +18,10 @@ class Timetable:
         soonest = max(now, self._taken.get(name, now - at_most_every) + at_most_every)
         self._due[name] = min(self._due[name], soonest)
 
+    def put_off(self, name: str, until: datetime) -> None:
+        """It is not due before then."""
+        self._due[name] = max(self._due[name], until)
+
     def take(self, name: str, now: datetime, every: timedelta) -> bool:
         """Is it due? Then it is done now, and due again after `every`."""
         if now < self._due[name]:

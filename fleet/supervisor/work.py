@@ -310,6 +310,11 @@ class Work:
         times = [at for job in self.jobs.values() for at in (job.term_at, job.kill_at, job.cut_at) if at]
         return min(times, default=None)
 
+    @property
+    def starting(self) -> list[Job]:
+        """Claimed by us, and the server has not heard that they run: hooks, or an image that is pulled, take their time."""
+        return [job for job in self.jobs.values() if job.is_ours and job.announced_at is None]
+
     def runs(self) -> tuple[Run, ...]:
         """Current ones, and ended ones that the centre has not seen."""
         current = [job.run(self._instance) for job in (*self.jobs.values(), *self.unsettled.values()) if job.is_ours]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import peers
+from tests.system import docker_engine
 
 ROOT = Path(__file__).parents[2]
 WHO = (
@@ -16,11 +17,13 @@ WHO = (
     *(f"{where}_idle_{minutes}min" for where in ("smallest", "own_width") for minutes in (5, 10)),
 )
 RAY = {f"schedulers.5_types_20_demands.ray_{v}" for v in ("v1", "v2")} if peers.python() else {"schedulers.ray"}
+DOCKER = {"idle_docker.engine"} if docker_engine.why_not() else {"idle_docker.rss", "idle_docker.cpu"}
 FIGURES = {
     "commands": {"commands.help", "commands.status"},
     "launch": {"launch.enqueue_to_launch_call"},
     "start": {"start.enqueue_to_agent"},
     "idle": {"idle.rss", "idle.cpu", "idle.calls"},
+    "idle_docker": DOCKER,
     "churn": {"churn.seconds_per_task", "churn.left"},
     "server": {f"server.{call}" for call in ("enqueue", "claim", "status_report", "log_1_line", "log_100_lines")},
     "planner": {f"planner.{t}_types_{n}_tasks" for t, n in ((50, 1000), *((400, 10**n) for n in (3, 4, 5)), (400, 0))},

@@ -57,6 +57,20 @@ def test_claims_whose_answer_was_lost_come_back_to_the_head_in_their_order(clien
     assert client.enqueued == ["train"]
 
 
+def test_whoever_claimed_a_task_and_is_long_about_to_start_it_keeps_it_by_signs_of_life(client: Client) -> None:
+    queue = client.queue()
+    slow, dead = client.queued(queue), client.queued(queue)
+    assert [client.pop(queue), client.pop(queue)] == [slow, dead]
+    for _ in range(5):
+        client.clock.pass_s(30)
+        client.call("tasks.ping", task=slow)
+        client.server.run_chores()
+    assert client.waiting(queue) == [dead]
+    client.clock.pass_s(46)
+    client.server.run_chores()
+    assert client.waiting(queue) == [slow, dead]
+
+
 def test_a_claim_finds_leases_that_ran_out_without_the_chores(client: Client) -> None:
     queue = client.queue()
     task = client.queued(queue)

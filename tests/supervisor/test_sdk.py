@@ -8,22 +8,22 @@ import sys
 from fleet.supervisor import sdk
 docker = sdk.load()
 print(*(name for name in sdk.GUESSERS if name in sys.modules), end="|")
-print(callable(docker.APIClient), docker.utils.parse_repository_tag("fleet:1"), end="|")
+print("docker.models" in sys.modules, docker.utils.parse_repository_tag("fleet:1"), end="|")
 from requests import Response
 answer = Response()
 answer._content = b'{"message": "not here"}'
 print(answer.text, answer.json()["message"], end="|")
-import charset_normalizer
-print(charset_normalizer.__name__, end="")
+import charset_normalizer, docker as whole
+print(charset_normalizer.__name__, callable(whole.from_env), sdk.load() is docker, end="")
 """
 
 
-def test_docker_mode_does_without_what_guesses_encodings_and_takes_it_from_nobody_who_asks_later() -> None:
+def test_docker_mode_loads_what_it_uses_of_the_sdk_and_takes_nothing_from_whoever_asks_for_more_later() -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", LOOK], capture_output=True, text=True, check=False)
     assert (done.stderr, done.returncode) == ("", 0)
     assert done.stdout.split("|") == [
         "",
-        "True ('fleet', '1')",
+        "False ('fleet', '1')",
         '{"message": "not here"} not here',
-        "charset_normalizer",
+        "charset_normalizer True True",
     ]

@@ -32,6 +32,14 @@ def test_but_not_more_often_than_it_may_be_repeated():
     assert table.take("beat", T0 + 10 * SECOND, MINUTE)
 
 
+def test_a_call_can_be_put_off():
+    table = Timetable(["hold"], T0)
+    table.put_off("hold", T0 + MINUTE)
+    table.put_off("hold", T0 + SECOND)
+    assert not table.take("hold", T0 + 59 * SECOND, MINUTE)
+    assert table.take("hold", T0 + MINUTE, MINUTE)
+
+
 def test_hurrying_never_puts_a_call_off():
     table = Timetable(["beat"], T0)
     table.take("beat", T0, SECOND)

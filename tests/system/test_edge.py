@@ -294,6 +294,23 @@ def test_a_hook_before_the_task_that_fails_puts_it_back_until_it_counts_as_faile
     assert f"no scratch disk for {task} on 0" in clearml.log(task)
 
 
+def test_a_claim_is_held_by_signs_of_life_while_what_comes_before_the_task_takes_long(machine, clearml, tmp_path):
+    gate = tmp_path / "gate"
+    hook = tmp_path / "m1" / "hooks" / "pre-task" / "10-data"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(f"#!/bin/sh\nuntil [ -e {gate} ]; do sleep 0.2; done\n")
+    hook.chmod(0o755)
+    task = clearml.submit("train", "echo hello\n")
+    here = machine()
+    claimed = wait_for(lambda: here.centre.heartbeats[-1].allocations, 20, "it is claimed")[0].started_at
+    soon, later = claimed + timedelta(seconds=10), claimed + timedelta(seconds=20)
+    held = wait_for(lambda: (at := clearml.client.states([task])[task].last_update) > soon and at, 25, "a sign of life")
+    assert held < later
+    assert clearml.status(task) == TaskStatus.QUEUED
+    gate.touch()
+    assert clearml.ended(task) == TaskStatus.COMPLETED
+
+
 def test_a_machine_whose_agent_cannot_run_says_so_and_ends(machine):
     here = machine(agent=AgentSettings(mode="interpreter", python="/no/python"))
     assert here.process.wait(10) == 1

@@ -187,7 +187,9 @@ def archive(call: Call) -> Doc:
 
 
 def ping(call: Call) -> Doc:
-    tasks.touch(call, call.required("task"))
+    task = call.required("task")
+    tasks.touch(call, task)
+    waiting.renew(call, task)
     return {}
 
 
