@@ -25,10 +25,10 @@ from fleet.errors import (
 )
 from fleet.model import Market, MarketPolicy, Resource
 from fleet.providers.base import FirstBoot, Launched, LaunchFailed, LaunchOrder, Surroundings
+from fleet.providers.first_boot import user_data
 from fleet.providers.gcp import labels
 from fleet.providers.gcp.account import METHODS, all_permissions
 from fleet.providers.gcp.body import in_zone
-from fleet.providers.gcp.first_boot import user_data
 from fleet.providers.gcp.provider import GcpProvider
 from fleet.providers.gcp.settings import settings_of
 from tests.builders import a_resource

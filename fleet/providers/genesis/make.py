@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.model import Market, Resource
 from fleet.providers.base import Surroundings
-from fleet.providers.gcp.first_boot import user_data
+from fleet.providers.first_boot import user_data
 from fleet.providers.genesis.provider import GenesisProvider
 from fleet.providers.prices import price_of
 
