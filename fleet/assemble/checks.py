@@ -14,6 +14,7 @@ from fleet.assemble.listening import Listener
 from fleet.assemble.prices import refuse_unpriced
 from fleet.assemble.providers import providers_of
 from fleet.assemble.state import state_of
+from fleet.assemble.trust_checks import trust
 from fleet.config import Config, Embedded
 from fleet.errors import ConfigError, FleetError
 from fleet.queues.client import ClearMLServer
@@ -43,6 +44,7 @@ def examine(load: Callable[[], Config]) -> Iterator[Check]:
         name="fleet file", found=f"{config.origin}: {len(config.resources)} resources, {len(config.queues)} queues"
     )
     yield _state(config)
+    yield from trust(config)
     yield from clouds(config)
     yield from _resources(config)
     yield _agent()

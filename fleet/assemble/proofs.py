@@ -20,6 +20,11 @@ class Proofs:
     def __init__(self, by_resource: Mapping[str, Checker]) -> None:
         self._by_resource = by_resource
 
+    @property
+    def resources(self) -> frozenset[str]:
+        """Whose machines have to prove who they are."""
+        return frozenset(self._by_resource)
+
     def __call__(self, instance: Instance, proof: Proof | None, at: datetime) -> None:
         """Nothing, if this machine may be let in with its token.
 

@@ -7,14 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from fleet.assemble.proofs import proofs_of
+from agent_hooks.gpus import simulated
+from fleet.assemble.proofs import Proofs, proofs_of
+from fleet.assemble.trust_checks import trust
 from fleet.config import parse
-from fleet.errors import ConfigError, IdentityError, IdentityUnknown
+from fleet.config.settings import Tls
+from fleet.errors import CentreRefused, ConfigError, IdentityError, IdentityUnknown
+from fleet.identity.ec2 import Ec2
 from fleet.model import Instance
+from fleet.pinned import fingerprint
+from fleet.supervisor.centre import Centre
+from fleet.supervisor.start import _enroll, settings
+from fleet.web.edge import sha256
 from fleet.wire import Proof
+from tests.agent_hooks.clouds import Ec2 as Cloud
 from tests.builders import an_instance
 from tests.identity.signed import PEM, a_certificate, a_document, signed
-from tests.web.nouns import at
+from tests.web import nouns
+from tests.web.nouns import Web, at, serving
+from tests.web.nouns import settings as web_settings
 
 FILE = """\
 cluster: c
@@ -63,3 +74,44 @@ def test_an_operator_may_do_without(tmp_path: Path) -> None:
 def test_a_file_of_certificates_that_is_not_there_is_said_before_anything_is_launched(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"identity\.aws_certificates: .*No such file"):
         proofs_of(parse(FILE.format(place=tmp_path, more=""), "f"))
+
+
+def test_the_doctor_says_whose_machines_enrol_by_their_token_alone(tmp_path: Path) -> None:
+    (tmp_path / "aws.pem").write_bytes(a_certificate(0).public_bytes(PEM))
+    config = replace(parse(FILE.format(place=tmp_path, more=""), "f"), state_dir=tmp_path)
+    certificate, identity = trust(config)
+    assert (certificate.found, certificate.fix) == ("none (loopback)", "")
+    assert (identity.found, identity.fix) == ("machines of mute enrol by their token alone: see `identity`", "")
+    made = replace(config, tls=Tls(is_own=True))
+    certificate, _ = trust(made)
+    assert certificate.found == f"fleet's own, authority {fingerprint((tmp_path / 'authority.pem').read_text())}"
+    (tmp_path / "aws.pem").write_text("")
+    certificate, identity = trust(replace(config, tls=Tls(certificate=tmp_path / "none", key=tmp_path / "none")))
+    assert "cannot be read: No such file" in certificate.fix
+    assert "holds no certificates" in identity.fix
+
+
+def test_a_machine_of_ec2_enrols_with_the_word_of_its_cloud_and_another_one_with_its_token_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = Cloud()
+    monkeypatch.setenv("FLEET_PROVIDER", "aws")
+    monkeypatch.setenv("FLEET_METADATA_URL", metadata.url)
+    proofs = Proofs({"gpu": Ec2([a_certificate(0)], account="123456789012")})
+    began = {"pendingTime": at(30).isoformat()}
+    try:
+        with serving(Web(settings=web_settings(prove=proofs))) as web:
+            intent = nouns.an_instance("i1")
+            intent = replace(intent, offer=replace(intent.offer, zone="us-east-1a"))
+            web.store.record_intents([intent])
+            web.store.expect("i1", sha256("join"), at(900))
+            web.store.note_launched("i1", "i-1234567890abcdef0", at(2))
+            environ = {"FLEET_CENTRE_URL": web.url, "FLEET_INSTANCE": "i1", "FLEET_JOIN_TOKEN": "join"}
+            machine = settings(environ)
+            metadata.rsa2048 = signed(a_document(instanceId="i-0f00000000000000f", **began), tmp_path).decode()
+            with pytest.raises(CentreRefused, match="its instanceId is 'i-0f00000000000000f'"):
+                _enroll(Centre(web.url), machine, simulated("[]", "i1"))
+            metadata.rsa2048 = signed(a_document(**began), tmp_path).decode()
+            assert _enroll(Centre(web.url), machine, simulated("[]", "i1")).instance == "i1"
+    finally:
+        metadata.close()

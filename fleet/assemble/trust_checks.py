@@ -1,0 +1,44 @@
+"""What `fleet doctor` looks at of trust: the certificate of the port, and which machines prove who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fleet.assemble.check import Check
+from fleet.assemble.encrypted import tls_of
+from fleet.assemble.proofs import proofs_of
+from fleet.assemble.state import state_of
+from fleet.config import Config
+from fleet.errors import ConfigError
+
+
+def trust(config: Config) -> Iterator[Check]:
+    """The certificate is made, if it is ours and is missing: the first start would do the same."""
+    yield _certificate(config)
+    yield _identity(config)
+
+
+def _certificate(config: Config) -> Check:
+    try:
+        tls = tls_of(config, state_of(config))
+    except ConfigError as error:
+        return Check(name="certificate", found="not usable", fix=str(error))
+    if tls is None:
+        why = "loopback" if config.listen.is_loopback else "tls: none, so a proxy must speak it"
+        return Check(name="certificate", found=f"none ({why})")
+    sha256 = tls.certificate.sha256
+    said = f"fleet's own, authority {sha256}" if config.tls.is_own else f"{tls.certificate.chain}"
+    return Check(name="certificate", found=said)
+
+
+def _identity(config: Config) -> Check:
+    try:
+        proven = proofs_of(config).resources
+    except ConfigError as error:
+        return Check(name="identity", found="certificates not usable", fix=str(error))
+    alone = [r.name for r in config.resources if r.provider in ("aws", "gcp") and r.name not in proven]
+    if alone:
+        return Check(
+            name="identity", found=f"machines of {', '.join(alone)} enrol by their token alone: see `identity`"
+        )
+    return Check(name="identity", found=f"proven: {', '.join(sorted(proven))}" if proven else "no cloud that signs it")
