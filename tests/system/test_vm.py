@@ -34,7 +34,7 @@ store: {memory}
 poll_interval: 1s
 agent: AGENT
 resources:
-  gpu: {{provider: box, gpus: {gpus}, max_instances: {max_instances}, idle_timeout: {idle}, files: FILES, commands: COMMANDS}}
+  gpu: {{provider: box, gpus: {gpus}, max_instances: {max_instances}, idle_timeout: {idle}, files: FILES, commands: COMMANDS, first_boot: FIRST_BOOT}}
 queues:
   train: {{resources: [gpu], gpus: 1}}
 """
@@ -98,9 +98,11 @@ def make_fleet(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         files: Mapping[str, str] | None = None,
         agent: Mapping[str, object] | None = None,
         commands: Sequence[str] = (),
+        first_boot: str = "",
         **settings: object,
     ) -> Ring:
         given = {"FILES": dict(files or {}), "AGENT": agent or {"mode": "interpreter"}, "COMMANDS": list(commands)}
+        given["FIRST_BOOT"] = first_boot
         text = FLEET_FILE.replace("PORT", str(a_free_port()))
         for name, value in given.items():  # it is a format: their braces are none of its
             text = text.replace(name, json.dumps(value).replace("{", "{{").replace("}", "}}"))
@@ -174,6 +176,26 @@ def test_a_machine_boots_enrols_runs_a_task_and_powers_itself_off_when_idle(
     (instance,) = ring.instances()
     assert instance.end_reason
     assert instance.end_reason.code == "idle"
+
+
+def test_a_baked_image_needs_no_more_than_fleets_own_user_data(cloud: Cloud, make_fleet: MakeFleet) -> None:
+    ring = make_fleet(first_boot="baked", idle="2s")
+    task = ring.bash("echo done; systemctl is-enabled fleet-supervise.service")
+    assert ring.ends(task) == ["completed"]
+    assert "enabled" in ring.console(task)
+    machine = rented(cloud, ring)
+    assert "no package" not in machine.vm.console
+    ends(machine, ring)
+
+
+def test_a_stock_image_that_cannot_be_provisioned_says_why_and_powers_itself_off(
+    cloud: Cloud, make_fleet: MakeFleet
+) -> None:
+    ring = make_fleet(first_boot="stock", idle="2s")
+    ring.bash("true")
+    machine = rented(cloud, ring)
+    ends(machine, ring, ledger=False)
+    assert "fleet provision: 10-base failed" in machine.vm.console  # it has got the package, but reaches no archive
 
 
 def test_a_machine_that_its_cloud_takes_back_hands_its_task_on_and_powers_itself_off(

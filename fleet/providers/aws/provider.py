@@ -19,8 +19,9 @@ from fleet.providers.aws.machines import list_machines, only_one_each, terminate
 from fleet.providers.aws.places import forget, remember
 from fleet.providers.aws.settings import Place, Settings, read, read_place
 from fleet.providers.aws.stock import Stock, offers_of, read_spot, read_stock, told_prices
-from fleet.providers.aws.user_data import Render, cloud_config
+from fleet.providers.aws.user_data import Render
 from fleet.providers.base import Finding, Launched, LaunchOrder, Machine, Surroundings
+from fleet.providers.first_boot import user_data
 from fleet.providers.prices import Price, price_of
 
 # EC2's lists follow its answers within seconds, as a rule: "Eventual consistency" (EC2 Developer Guide).
@@ -51,7 +52,7 @@ class AwsProvider:
         self,
         surroundings: Surroundings,
         *,
-        render: Render = cloud_config,
+        render: Render = user_data,
         access: Callable[[Place], Access] = Access,
     ) -> None:
         self._surroundings = surroundings

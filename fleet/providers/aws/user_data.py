@@ -20,28 +20,6 @@ INSTANCE, TOKEN = "fleet0instance0of0this0index", "fleet0token0of0this0index"
 Render = Callable[[LaunchOrder], str]
 
 
-def cloud_config(order: LaunchOrder) -> str:
-    """For an image that holds fleet: where the centre is, and the one-time token; then the supervisor starts."""
-    boot = order.first_boot
-    environment = {
-        "FLEET_CENTRE_URL": boot.centre_url,
-        "FLEET_INSTANCE": order.instance,
-        "FLEET_JOIN_TOKEN": boot.join_token,
-    }
-    if boot.certificate_sha256:
-        environment["FLEET_CENTRE_CERT_SHA256"] = boot.certificate_sha256
-    lines = [f"      {name}={value}" for name, value in environment.items()]
-    if order.resource.settings.get("cpu_only"):
-        lines.append("      CUDA_VISIBLE_DEVICES=none")
-    files = ["  - path: /etc/fleet/supervise.env", '    permissions: "0600"', "    content: |", *lines]
-    script = order.resource.settings.get("init_script")
-    commands = ["  - [systemctl, enable, --now, fleet-supervise.service]"]
-    if script:
-        files += ["  - path: /etc/fleet/init.sh", '    permissions: "0700"', f"    content: {json.dumps(str(script))}"]
-        commands.insert(0, "  - [/bin/bash, /etc/fleet/init.sh]")
-    return "\n".join([HEAD + "write_files:", *files, "runcmd:", *commands, ""])
-
-
 def of_many(orders: Sequence[LaunchOrder], render: Render) -> str | None:
     """One text for all of them; None: this text cannot hold several, or would be too long."""
     if len(orders) == 1:

@@ -113,6 +113,7 @@ def bake(root: Path) -> None:
     """Make a stock image one of this cloud, and put fleet where its units expect it, as a baked image has it."""
     subprocess.run(["chroot", root, "/bin/sh", "-c", SETUP], check=True)
     _install(root / "opt" / "fleet")
+    (root / "opt" / "fleet" / ".provisioned").touch()
     for unit in UNITS.iterdir():
         if unit.name != "fleet-dispatch.service":
             shutil.copy(unit, root / "etc" / "systemd" / "system")

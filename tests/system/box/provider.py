@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import yaml
 
 from fleet.errors import UnknownProviderFault
 from fleet.model import Market, Offer, Resource
+from fleet.providers import first_boot
 from fleet.providers.base import Finding, Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
 
 URL = "FLEET_BOX_URL"  # in the environment: where the cloud's API is
@@ -79,7 +81,16 @@ class Box:
 
 
 def user_data(order: LaunchOrder) -> str:
-    """What cloud-init does at the first boot. The only secret is the join token, which works once."""
+    """What cloud-init does at the first boot. The only secret is the join token, which works once.
+
+    With `first_boot: baked` or `stock` it is fleet's own; GPUs are simulated, and a stock image has nothing of fleet yet.
+    """
+    if image := order.resource.settings.get("first_boot"):
+        text = yaml.safe_load(first_boot.user_data(order))
+        text["write_files"][0]["content"] += f"FLEET_SIM_GPUS='{json.dumps({'count': order.offer.gpus})}'\n"
+        if image == "stock":
+            text["bootcmd"] = ["rm -rf /opt/fleet"]
+        return "#cloud-config\n" + json.dumps(text)
     environment = {
         "FLEET_CENTRE_URL": order.first_boot.centre_url,
         "FLEET_INSTANCE": order.instance,
