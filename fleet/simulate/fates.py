@@ -41,6 +41,9 @@ class Fates:
         else:
             self._agenda.add(at + self._boot_time, machine.boot)
         self._plan_silence(machine)
+        if (sick_after := faults.wait(faults.gpus_sick_every, "GPUs fail", order.instance)) is not None:
+            fail = partial(self._befall, machine, "GPUs sick", machine.lose_gpus)
+            self._agenda.add(at + self._boot_time + sick_after, fail)
         life = faults.spot_life_of(order.offer, order.instance, at)
         if life is not None:
             taken_at = at + max(life, faults.notice)

@@ -45,6 +45,7 @@ class Faults:
     cut_off_every: timedelta | None = None  # mean time until a machine loses all contact
     cut_off_for: timedelta = timedelta(seconds=60)  # mean; often it comes back before anybody acts
     supervisor_life: timedelta | None = None  # mean time until a supervisor dies, and its tasks with it
+    gpus_sick_every: timedelta | None = None  # mean time until most GPUs of a machine fail
     lost_calls: float = 0.0  # share of cloud calls that are not answered; half of those took effect
     killed_calls: float = 0.0  # share of launch calls after which the dispatcher is killed before it hears the answer
     dispatcher_life: timedelta | None = None  # mean time until the dispatcher is killed between two passes

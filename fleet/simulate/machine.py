@@ -11,6 +11,7 @@ from functools import partial
 from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, Reason, Run, RunResult, Standing, Task, Turns
 from fleet.planner.fairness import turns_for
 from fleet.providers.base import LaunchOrder
+from fleet.simulate import sickness
 from fleet.simulate.agenda import NEVER, Agenda
 from fleet.simulate.faults import Faults
 from fleet.simulate.server import Peeks, SimulatedServer
@@ -37,7 +38,15 @@ STOP_BEFORE_END = timedelta(seconds=30)
 # How long a task lasts where every agent dies.
 FAILS_AFTER = timedelta(seconds=2)
 # Ends of tasks that are no scale-down: the world did it, or a limit on lifetimes or money that the fleet file sets.
-NOT_SCALE_DOWN = ("contact_lost", "preempted", "lost_contact", "max_lifetime", "budget_stop", "budget_drain")
+NOT_SCALE_DOWN = (
+    "gpu_sick",
+    "contact_lost",
+    "preempted",
+    "lost_contact",
+    "max_lifetime",
+    "budget_stop",
+    "budget_drain",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +150,13 @@ class Machine:
         """Its supervisor dies, and every agent with it. The machine costs money until somebody ends it."""
         self._vanish()
 
+    def lose_gpus(self) -> None:
+        """Most of its GPUs fail."""
+        if self._is_working:
+            self._gpus = sickness.failed(self._gpus)
+            self._count_free()
+            self.step()
+
     def take_notice(self, deadline: datetime) -> None:
         """The cloud says that it will take the machine at `deadline`."""
         if self._is_dead:
@@ -225,7 +241,8 @@ class Machine:
         return State(
             at=at,
             enrolled_at=self._enrolled_at,
-            gpus=self._gpus,
+            gpus=sickness.working(self._gpus),
+            sick=sickness.sick(self._gpus),
             cpus=self._order.offer.cpus,
             held=tuple(job.held for job in self._jobs.values()),
             unsent=frozenset(task.id for task, _ in self._untold),
@@ -329,10 +346,10 @@ class Machine:
 
     def _count_free(self) -> None:
         held = [(job.held.gpus, job.held.task.need.share) for job in self._jobs.values()]
-        if all(share is None for _, share in held):
+        if not sickness.sick(self._gpus) and all(share is None for _, share in held):
             self._free = (len(self._gpus) - sum(len(gpus) for gpus, _ in held)) * PARTS_OF_A_GPU
             return
-        free = Free.of(self._gpus, held)
+        free = Free.of(sickness.working(self._gpus), held)
         self._free = len(free.whole) * PARTS_OF_A_GPU or max(free.shared.values(), default=0)
 
     def _tell_server(self) -> None:
@@ -354,7 +371,7 @@ class Machine:
             return
         stops = goodbye or self._stopped_pulling
         allocations = tuple(job.allocation for job in self._jobs.values())
-        news = (stops, goodbye, self._idle_since, allocations, self._silent_from)
+        news = (stops, goodbye, self._idle_since, allocations, self._silent_from, self._gpus)
         if news == self._told and not self._new_runs:
             return
         self._told = news

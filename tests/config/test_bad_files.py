@@ -145,6 +145,14 @@ RESOURCE = [
     ("provider: local, usd_per_hour: -1", "a price is not below 0, got -1"),
     ("provider: local, cpus: 0", "expected a whole number, 1 or more, got 0"),
     ("provider: local, image: 5", "expected a text, got 5; put it in quotes"),
+    (
+        "provider: local, replace_sick: 1",
+        "expected a part of the GPUs, 0 to less than 1 (0: at the first sick one), or never",
+    ),
+    ("provider: local, replace_sick: always", "expected a part of the GPUs, 0 to less than 1"),
+    ("provider: local, replace_sick: true", "expected a part of the GPUs, 0 to less than 1"),
+    ("provider: local, min_driver: newest", 'expected the version of a driver, as "550.54.15"'),
+    ("provider: local, min_driver: ''", 'expected the version of a driver, as "550.54.15"'),
     ("provider: local, idle_timout: 3m", "unknown key; did you mean idle_timeout?"),
     ("provider: local, idle_timeout: 3", "a duration has a unit, as 90s, 10m, 24h or 7d; or auto, or never, got 3"),
     (
@@ -301,7 +309,7 @@ queues:
         "fleet.yaml: resources.gpu.idle_timout: unknown key; did you mean idle_timeout?",
         "fleet.yaml: queues.q: a queue's name has at least 3 characters: the server refuses shorter ones",
         "fleet.yaml: poll: unknown key; known are advertise_url, agent, budget, cluster, fairness, identity, listen, "
-        "poll_interval, queues, resources, server, starvation_after, state_dir, store, tls",
+        "on_shutdown, poll_interval, queues, resources, server, starvation_after, state_dir, store, tls",
         "fleet.yaml: queues.big: needs 8 GPUs; the largest of its resources (gpu) has 4",
         "fleet.yaml: queues.q.resources: no resource is called cpu; did you mean gpu?",
     ]

@@ -325,3 +325,15 @@ def test_shares_have_weights_and_users() -> None:
     config = parse(f"{text}fairness: shares\nstarvation_after: never\n", "fleet.yaml")
     assert (config.fairness, config.starvation_after) == (Fairness.SHARES, None)
     assert [(q.weight, q.is_shared_by_users) for q in config.queues] == [(2.5, True)]
+
+
+def test_a_resource_says_when_sick_gpus_have_it_replaced_and_which_driver_it_must_have() -> None:
+    (usual,) = parse(SMALL, "fleet.yaml").resources
+    assert (usual.replace_sick, usual.min_driver) == (0.5, None)
+    for text, replace_sick, min_driver in (
+        ("replace_sick: 0, min_driver: 550.54.15", 0.0, "550.54.15"),
+        ("replace_sick: 0.25, min_driver: '550'", 0.25, "550"),
+        ("replace_sick: never, min_driver: 570", None, "570"),
+    ):
+        (said,) = parse(SMALL.replace("gpus: 4", f"gpus: 4, {text}"), "fleet.yaml").resources
+        assert (said.replace_sick, said.min_driver) == (replace_sick, min_driver)
