@@ -10,9 +10,11 @@ import threading
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import NoCredentialsError
+from botocore.loaders import create_loader
 
 from fleet.providers.aws.errors import asking
 from fleet.providers.aws.settings import Place
@@ -58,7 +60,10 @@ class Access:
 
     def _open(self) -> Any:
         place = self.place
+        core = botocore.session.Session()
+        core.register_component("data_loader", _descriptions())
         session = boto3.Session(
+            botocore_session=core,
             region_name=place.region,
             profile_name=place.profile,
             aws_access_key_id=place.access_key,
@@ -80,18 +85,26 @@ class Access:
             role_arn=role_arn,
             extra_args={"RoleSessionName": "fleet-dispatcher"},
         )
-        assumed = boto3.Session(region_name=self.place.region)
-        assumed._session._credentials = DeferredRefreshableCredentials(
+        core = botocore.session.Session()
+        core.register_component("data_loader", _descriptions())
+        core._credentials = DeferredRefreshableCredentials(
             method="assume-role", refresh_using=fetcher.fetch_credentials
         )
-        return assumed
+        return boto3.Session(botocore_session=core, region_name=self.place.region)
+
+
+@functools.cache
+def _descriptions() -> Any:
+    """Of the services: megabytes of JSON, read once for all places."""
+    return create_loader()
 
 
 def pages(client: Any, verb: str, part: str, **parameters: Any) -> list[dict[str, Any]]:
     """Every item of a listing, over all its pages."""
     found: list[dict[str, Any]] = []
     for page in client.get_paginator(verb).paginate(**parameters):
-        items = page.get(part) or []
+        # A page without it is somebody else's (a proxy's): taken for an empty list, all machines would be gone.
+        items = page[part]
         if not isinstance(items, list):
             raise ValueError(f"{part} is no list")
         found += items

@@ -90,7 +90,7 @@ def _terminate(ec2: Any, ids: list[str]) -> ProviderError | None:
 def _refusal(ec2: Any, ids: list[str], doing: str) -> ClientError | None:
     with asking(doing):
         try:
-            ec2.terminate_instances(InstanceIds=ids)
+            _ = ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
         except ClientError as error:
             return error
     return None

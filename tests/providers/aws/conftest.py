@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from fleet.model import Resource
 from fleet.providers.aws.access import Access
 from fleet.providers.aws.provider import AwsProvider
-from fleet.providers.base import Surroundings
+from fleet.providers.base import FirstBoot, LaunchOrder, Surroundings
 from tests.builders import a_resource
 from tests.providers.aws.ec2 import Ec2, served
 
@@ -43,6 +45,18 @@ def ec2(aws: Ec2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ec2:
     return aws
 
 
+@pytest.fixture(scope="module")
+def shop(aws: Ec2, tmp_path_factory: pytest.TempPathFactory) -> tuple[AwsProvider, LaunchOrder]:
+    """A provider that has looked around, and an order to vary: for tests that need no empty EC2."""
+    aws.forget()
+    keys: dict[str, object] = {"access_key": "testing", "secret_key": "testing"}
+    resource = aws_resource(aws, settings=keys)
+    provider = a_provider(tmp_path_factory.mktemp("shop"), resource)
+    offer = provider.offers(resource, datetime.now(UTC))[0]
+    boot = FirstBoot(centre_url="https://fleet.lab:8765", join_token="t")
+    return provider, LaunchOrder(instance="i", cluster="test", resource=resource, offer=offer, first_boot=boot)
+
+
 @pytest.fixture
 def resource(ec2: Ec2) -> Resource:
     return aws_resource(ec2)
@@ -65,16 +79,19 @@ def aws_resource(ec2: Ec2, name: str = "gpu", settings: dict[str, object] | None
     return a_resource(name, **(base | changes))
 
 
-def a_provider(directory: Path, *resources: Resource, **parts: Any) -> AwsProvider:
+def a_provider(directory: Path, *resources: Resource, patience_s: float = 10.0) -> AwsProvider:
     surroundings = Surroundings(cluster="test", directory=directory / "aws", resources=resources)
-    return AwsProvider(surroundings, access=lambda place: Access(place, read_timeout_s=PATIENCE_S), **parts)
+    return AwsProvider(surroundings, access=lambda place: Access(place, read_timeout_s=patience_s))
+
+
+@functools.cache
+def _client(url: str, service: str, region: str) -> Any:
+    return boto3.client(service, region_name=region, endpoint_url=url, aws_access_key_id="t", aws_secret_access_key="t")
 
 
 def client(ec2: Ec2, service: str = "ec2", region: str = REGION) -> Any:
     """Of the test's own."""
-    return boto3.client(
-        service, region_name=region, endpoint_url=ec2.url, aws_access_key_id="t", aws_secret_access_key="t"
-    )
+    return _client(ec2.url, service, region)
 
 
 def machines(ec2: Ec2, region: str = REGION) -> list[dict[str, Any]]:

@@ -134,7 +134,17 @@ class Ec2:
             return self._products(json.loads(body))
         if (service, action) == ("ec2", "DescribeSpotPriceHistory") and self.spot_prices is not None:
             return self._spot_history()
+        if action == "DescribeInstances" and parameters.get("Filter.1.Name") == "client-token":
+            return self._of_token(parameters, environ)
         return self._pass_on(environ, body)
+
+    def _of_token(self, parameters: dict[str, str], environ: dict[str, Any]) -> Answer:
+        """moto does not know this filter."""
+        _, answer = self._tokens.get(parameters["Filter.1.Value.1"], ({}, b""))
+        ids = dict.fromkeys(re.findall(rb"<instanceId>([^<]+)<", answer)) or [b"i-none"]
+        asked = {f"InstanceId.{n}": id.decode() for n, id in enumerate(ids, 1)}
+        kept = {key: value for key, value in parameters.items() if not key.startswith(("Filter", "MaxResults"))}
+        return self._pass_on(environ, urlencode(kept | asked).encode())
 
     def _run_instances(self, parameters: dict[str, str], environ: dict[str, Any]) -> Answer:
         if parameters.get("DryRun") == "true":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from fleet.model import Resource
-from fleet.providers.aws.provider import AwsProvider
-from tests.providers.aws.conftest import PATIENCE_S
+from tests.providers.aws.conftest import PATIENCE_S, a_provider
 from tests.providers.aws.ec2 import Answer, Ec2, Fault, refusal
 from tests.providers.contract import Ground, ProviderContract
 
@@ -34,5 +34,6 @@ class Trouble:
 
 class TestAws(ProviderContract):
     @pytest.fixture
-    def ground(self, ec2: Ec2, provider: AwsProvider, resource: Resource) -> Ground:
+    def ground(self, ec2: Ec2, resource: Resource, tmp_path: Path) -> Ground:
+        provider = a_provider(tmp_path, resource, patience_s=PATIENCE_S)
         return Ground(provider=provider, resource=resource, trouble=Trouble(ec2), patience_s=PATIENCE_S, many=5)
