@@ -20,7 +20,7 @@ from agent_hooks.hooks import MOMENTS
 from agent_hooks.textfile import METRICS
 from fleet.assemble.providers import GROUP
 from fleet.cli.app import app
-from fleet.config import parse
+from fleet.config import parse, standalone
 from fleet.config.resources import OWN_KEYS
 from fleet.dispatcher.launching import _code
 from fleet.errors import ConfigError, ProviderError
@@ -155,6 +155,23 @@ def test_every_key_of_the_fleet_file_has_its_row(heading: str) -> None:
 
 def test_keys_of_a_clearml_server_have_their_rows() -> None:
     assert set(CONFIGURATION.rows("server: a URL")) == known_keys(OF_A_URL)["server"]
+
+
+def test_keys_of_a_machine_without_a_dispatcher_have_their_rows() -> None:
+    file = f'{{"server": {{"url": "http://lab:8008", "access_key": "a", "secret_key": "s"}}, "{STRANGE}": 1}}'
+    with pytest.raises(ConfigError) as caught:
+        standalone.parse(file, "f.json")
+    known = next(problem for problem in caught.value.problems if STRANGE in problem)
+    rows = CONFIGURATION.tables("A machine without a dispatcher")[0].rows
+    said = {name for row in rows for name in names(row[0])}
+    assert said | {"resources"} == set(known.partition("known are ")[2].split(", "))
+
+
+def test_the_file_of_a_machine_in_the_docs_is_right(tmp_path: Path) -> None:
+    (text,) = CONFIGURATION.blocks("toml")
+    (tmp_path / "server_secret").write_text("secret")
+    file = standalone.parse(text.replace("/etc/fleet", str(tmp_path)), "docs.toml")
+    assert [queue.name for queue in file.queues] == ["train", "prep"]
 
 
 def test_keys_of_every_resource_and_of_each_provider_have_their_rows() -> None:

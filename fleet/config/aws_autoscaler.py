@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from fleet.config.formats import plain
 from fleet.config.section import Section
-from fleet.config.text import plain
 from fleet.errors import ConfigError
 
 # GPUs of AWS types that have more than one; every other GPU type has one. Only to say what "the whole VM" was.

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from fleet.config.agent import read_agent
 from fleet.config.budget import check_budgets, read_budget, read_limits
+from fleet.config.formats import MAX_CHARS, plain
 from fleet.config.identity import read_identity
 from fleet.config.quantities import address, duration, memory_gib, number, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.schedule import read_schedule
 from fleet.config.section import Section
 from fleet.config.settings import Address, Config, Embedded, Front, OnShutdown
-from fleet.config.text import MAX_CHARS, plain
 from fleet.config.tls import check_tls, read_tls
 from fleet.errors import ConfigError
 from fleet.model import Fairness, GpuNeed, Preference, Queue, Resource, ServerAccess, read_gpu_type
@@ -27,6 +27,7 @@ LISTEN = Address(host="127.0.0.1", port=8765)
 STARVATION_AFTER: timedelta | None = timedelta(minutes=30)
 LONGEST_PROBLEM = 500
 SHORTEST_QUEUE_NAME = 3  # the server refuses shorter ones
+PEM = "-----BEGIN CERTIFICATE-----"
 ONE_GPU = GpuNeed(at_least=1, at_most=1)
 CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 RESOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62})")
@@ -38,7 +39,7 @@ def load(path: str | Path, *, is_for_real: bool = True) -> Config:
     Raises:
         ConfigError: it cannot be read, or something in it is wrong; `problems` names everything.
     """
-    return parse(_text(path), str(path), is_for_real=is_for_real)
+    return parse(text_of(path), str(path), is_for_real=is_for_real)
 
 
 def parse(text: str, origin: str, environment: Mapping[str, str] | None = None, *, is_for_real: bool = True) -> Config:
@@ -53,7 +54,7 @@ def parse(text: str, origin: str, environment: Mapping[str, str] | None = None, 
     if is_for_real:
         _check_reach(top, config)
     if problems:
-        raise ConfigError(*_lines(origin, problems))
+        raise ConfigError(*lines(origin, problems))
     return config
 
 
@@ -63,21 +64,26 @@ def peek(path: str | Path) -> Front:
     Raises:
         ConfigError: it cannot be read, or one of these lines is wrong.
     """
-    data, _ = plain(_text(path), str(path))
+    data, _ = plain(text_of(path), str(path))
     problems: list[str] = []
     front = _front(Section(data, "", problems))
     if problems:
-        raise ConfigError(*_lines(str(path), problems))
+        raise ConfigError(*lines(str(path), problems))
     return front
 
 
-def _lines(origin: str, problems: Sequence[str]) -> Iterator[str]:
+def lines(origin: str, problems: Sequence[str]) -> Iterator[str]:
     """One line each, whatever characters the file's keys are made of."""
     for problem in problems:
         yield f"{origin}: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in problem[:LONGEST_PROBLEM])
 
 
-def _text(path: str | Path) -> str:
+def text_of(path: str | Path) -> str:
+    """What a fleet file says.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         with Path(path).expanduser().open(encoding="utf-8") as file:
             return file.read(MAX_CHARS + 1)  # it may be a device without an end
@@ -97,7 +103,7 @@ def _config(top: Section, origin: str) -> Config:
     agents = {name: read_agent(part.section("agent"), agent) for name, part in machines}
     resources = tuple(_resource(name, part) for name, part in machines)
     parts = list(top.sections("queues"))
-    queues = tuple(_queue(name, part) for name, part in parts)
+    queues = tuple(read_queue(name, part) for name, part in parts)
     budgets = {name: read_limits(part.section("budget")) for name, part in parts if part.has("budget")}
     config = Config(
         origin=origin,
@@ -107,7 +113,7 @@ def _config(top: Section, origin: str) -> Config:
         state_dir=front.state_dir,
         listen=front.listen,
         advertise_url=front.advertise_url,
-        poll_interval=top.read("poll_interval", _poll_interval, timedelta(seconds=2)),
+        poll_interval=top.read("poll_interval", read_poll_interval, timedelta(seconds=2)),
         budget=replace(read_budget(top.section("budget")), queues=budgets),
         agent=agent,
         agents={name: own for name, own in agents.items() if own != agent},
@@ -127,10 +133,7 @@ def _config(top: Section, origin: str) -> Config:
 
 
 def _front(top: Section) -> Front:
-    top.require("cluster")
-    cluster = top.text("cluster", "")
-    if cluster and not CLUSTER.fullmatch(cluster):
-        top.wrong("cluster", "a name of 1 to 40 small letters, digits and -, as research")
+    cluster = read_cluster(top)
     listen = top.read("listen", _address, LISTEN)
     tls = read_tls(top, listen)
     listen = replace(listen, is_tls=tls.is_on)
@@ -144,6 +147,15 @@ def _front(top: Section) -> Front:
     )
 
 
+def read_cluster(top: Section) -> str:
+    """The name of the fleet; empty with a problem where there is none."""
+    top.require("cluster")
+    cluster = top.text("cluster", "")
+    if cluster and not CLUSTER.fullmatch(cluster):
+        top.wrong("cluster", "a name of 1 to 40 small letters, digits and -, as research")
+    return cluster
+
+
 def _server(top: Section, advertise_url: str) -> Embedded | ServerAccess:
     """`embedded` (alone, or as the URL), or the URL of a ClearML API server with its keys."""
     if isinstance(name := top.anything("server"), str):
@@ -152,7 +164,7 @@ def _server(top: Section, advertise_url: str) -> Embedded | ServerAccess:
         return _embedded(Section({}, "server", []), advertise_url)
     part = top.section("server")
     where = part.value("url", "embedded")
-    return _embedded(part, advertise_url) if where == "embedded" else _access(part, where)
+    return _embedded(part, advertise_url) if where == "embedded" else read_access(part, where)
 
 
 def _embedded(part: Section, advertise_url: str) -> Embedded:
@@ -162,7 +174,8 @@ def _embedded(part: Section, advertise_url: str) -> Embedded:
     return Embedded(advertise_url=advertised or advertise_url)
 
 
-def _access(part: Section, where: str) -> ServerAccess:
+def read_access(part: Section, where: str) -> ServerAccess:
+    """A ClearML API server at `where`, and the keys to it."""
     api_url = _url(part, "url", where) or ""
     if api_url:
         part.require("access_key", "secret_key")
@@ -172,7 +185,10 @@ def _access(part: Section, where: str) -> ServerAccess:
         files_url=_url(part, "files_url", part.value("files_url", None)) or _sibling(api_url, "files", 8081),
         access_key=part.value("access_key", ""),
         secret_key=part.value("secret_key", ""),
+        authority=part.value("authority", None),
     )
+    if access.authority and PEM not in access.authority:
+        part.wrong("authority", "expected a certificate (PEM), as file:/etc/fleet/authority.pem")
     part.no_more()
     return access
 
@@ -197,30 +213,40 @@ def _resource(name: str, part: Section) -> Resource:
     return read_resource(name, part)
 
 
-def _queue(name: str, part: Section) -> Queue:
+def read_queue(name: str, part: Section, only: str | None = None) -> Queue:
+    """One queue. `only`: the one machine there is, so that nothing is to be said of machines."""
     if len(name) < SHORTEST_QUEUE_NAME:
         part.wrong("", f"a queue's name has at least {SHORTEST_QUEUE_NAME} characters: the server refuses shorter ones")
-    part.require("resources")
     queue = Queue(
         name=name,
-        resources=part.texts("resources"),
+        resources=(only,) if only else (),
         need=part.read("gpus", _need, ONE_GPU),
         priority=part.read("priority", _priority, 0),
         slots=part.whole("slots", None, at_least=1),
-        max_instances=part.whole("max_instances", None, at_least=1),
-        order=part.choice("order", Preference, Preference.AUTO),
         gpu_type=part.read("gpu_type", _gpu_type, None),
         gpu_memory_gib=part.positive("gpu_memory", memory_gib, None),
-        headroom=part.whole("headroom", 0),
-        schedule=read_schedule(part, "headroom", "max_instances"),
         weight=part.read("weight", _weight, 1.0),
         is_shared_by_users=part.flag("user_shares", False),
     )
+    if not only:
+        queue = _with_machines(queue, part)
+    part.no_more()
+    return queue
+
+
+def _with_machines(queue: Queue, part: Section) -> Queue:
+    part.require("resources")
     part.anything("budget")  # `_config` reads it: the budgets stand together
     if part.has("resources") and part.anything("resources") == []:
         part.wrong("resources", "names no resource")
-    part.no_more()
-    return queue
+    return replace(
+        queue,
+        resources=part.texts("resources"),
+        max_instances=part.whole("max_instances", None, at_least=1),
+        order=part.choice("order", Preference, Preference.AUTO),
+        headroom=part.whole("headroom", 0),
+        schedule=read_schedule(part, "headroom", "max_instances"),
+    )
 
 
 # --- checks across keys
@@ -327,7 +353,7 @@ def _starvation_after(value: object) -> timedelta | None:
     return after
 
 
-def _poll_interval(value: object) -> timedelta:
+def read_poll_interval(value: object) -> timedelta:
     interval = duration(value)
     if not timedelta(seconds=0.05) <= interval <= timedelta(hours=1):
         raise ValueError("a poll interval is between 50ms and 1h")

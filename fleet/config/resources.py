@@ -142,10 +142,10 @@ def read_resource(name: str, part: Section) -> Resource:
         idle_timeout=part.read("idle_timeout", _idle_timeout, IDLE_TIMEOUT),
         is_idle_auto=part.anything("idle_timeout") in (None, "auto"),
         boot_timeout=part.read("boot_timeout", _some_time, BOOT_TIMEOUT),
-        max_lifetime=part.read("max_lifetime", _lifetime, None),
+        max_lifetime=part.read("max_lifetime", read_lifetime, None),
         keep_awake=read_keep_awake(part.section("keep_awake")),
         replace_sick=part.read("replace_sick", _part_of_gpus, REPLACE_SICK),
-        min_driver=part.read("min_driver", _driver, None),
+        min_driver=part.read("min_driver", read_driver, None),
         schedule=read_schedule(part, "min_instances", "max_instances"),
         settings=_own(provider, part),
     )
@@ -216,7 +216,7 @@ def _own(provider: str, part: Section) -> dict[str, object]:
 
 
 def _local(part: Section) -> dict[str, object]:
-    gpus = part.read("gpus", _simulated_gpus, None)
+    gpus = part.read("gpus", read_gpus, None)
     read = {
         "gpus": gpus,
         "gpu_model": part.text("gpu_model", None),
@@ -256,7 +256,7 @@ def _idle_timeout(value: object) -> timedelta | None:
         raise ValueError(f"{error}; or auto, or never") from None
 
 
-def _lifetime(value: object) -> timedelta | None:
+def read_lifetime(value: object) -> timedelta | None:
     return None if value == "never" else _some_time(value)
 
 
@@ -275,7 +275,7 @@ def _part_of_gpus(value: object) -> float | None:
     return float(value)
 
 
-def _driver(value: object) -> str:
+def read_driver(value: object) -> str:
     text = str(value)
     if not all(part.isascii() and part.isdigit() for part in text.split(".")):
         raise ValueError('expected the version of a driver, as "550.54.15"')
@@ -289,7 +289,7 @@ def _some_time(value: object) -> timedelta:
     return time
 
 
-def _simulated_gpus(value: object) -> int | str:
+def read_gpus(value: object) -> int | str:
     if value == "real" or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 64):
         return value if isinstance(value, int) else "real"
     raise ValueError("expected a number of simulated GPUs, 0 to 64, or real")

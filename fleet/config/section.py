@@ -12,8 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from fleet.config.text import kind
-
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -194,6 +192,12 @@ class Section:
 
     def _below(self, key: str, data: object) -> Section:
         return Section(data, ".".join(p for p in (self.path, key) if p), self._problems, self._environment)
+
+
+def kind(value: object) -> str:
+    """What a YAML value is, in words for people."""
+    names = {bool: "yes or no", int: "number", float: "number", str: "text", list: "list", dict: "mapping"}
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 
 def resolved(text: str, environment: Mapping[str, str]) -> str:

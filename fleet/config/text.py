@@ -9,18 +9,15 @@ import yaml
 
 from fleet.errors import ConfigError
 
-MAX_CHARS = 1_000_000
 MAX_DEPTH = 50
 
 
-def plain(text: str, origin: str) -> tuple[dict[str, Any], list[str]]:
-    """The top mapping, and a problem for each key that is given twice.
+def read_yaml(text: str, origin: str) -> tuple[Any, list[str]]:
+    """What it holds, and a problem for each key that is given twice.
 
     Raises:
-        ConfigError: this is not YAML, or not a mapping; nothing more can be said about it.
+        ConfigError: this is not YAML; nothing more can be said about it.
     """
-    if len(text) > MAX_CHARS:
-        raise ConfigError(f"{origin}: more than {MAX_CHARS} characters are no fleet file")
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
@@ -32,18 +29,7 @@ def plain(text: str, origin: str) -> tuple[dict[str, Any], list[str]]:
         raise ConfigError(f"{origin}: {_where(error)}not YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError) as error:
         raise ConfigError(f"{origin}: not YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(data, dict):
-        what = "is empty" if data is None else f"holds a {kind(data)}"
-        raise ConfigError(
-            f"{origin}: {what}; it should hold keys such as cluster, resources and queues (see fleet init)"
-        )
     return data, problems
-
-
-def kind(value: object) -> str:
-    """What a YAML value is, in words for people."""
-    names = {bool: "yes or no", int: "number", float: "number", str: "text", list: "list", dict: "mapping"}
-    return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 
 def _where(error: yaml.MarkedYAMLError) -> str:

@@ -50,6 +50,7 @@ class Turns:
     uses: tuple[Use, ...] = ()  # empty where nobody shares
     holds: tuple[Hold, ...] = ()
     gangs: tuple[str, ...] = ()  # whose nodes go to the machines held for them, and to no other
+    is_alone: bool = False  # there is one machine, and it keeps free by itself what a large task waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from datetime import timedelta
 from fleet.errors import CentreRefused, FleetError, ServerRefused
 from fleet.model import Gpu, Queue, Reason
 from fleet.queues.base import Claims
-from fleet.supervisor.centre import Centre
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.contact import Contact
 from fleet.supervisor.errands import Errands, Report, Urgency
@@ -18,6 +17,7 @@ from fleet.supervisor.events import Ailing, Event, Ordered, Peeked, Refused, Sen
 from fleet.supervisor.jobs import Job
 from fleet.supervisor.senses import Senses
 from fleet.supervisor.stats import machine_stats
+from fleet.supervisor.superior import Superior
 from fleet.wire import Enrolled, Heartbeat
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Calls:
     """One errand at a time for the server, one for the centre."""
 
     def __init__(
-        self, *, claims: Claims, centre: Centre, senses: Senses, contact: Contact, clock: Clock, report: Report
+        self, *, claims: Claims, centre: Superior, senses: Senses, contact: Contact, clock: Clock, report: Report
     ) -> None:
         self._claims, self._centre, self._senses = claims, centre, senses
         self._contact, self._clock = contact, clock
@@ -155,7 +155,8 @@ class Calls:
             except CentreRefused as error:
                 text = f"the dispatcher does not want this machine any more: {error}"
                 return Refused(reason=Reason(code="centre_refused", text=text))
-            self._contact.centre_answered(asked_at)
+            if self._centre.is_remote:
+                self._contact.centre_answered(asked_at)
             return Ordered(orders=orders, to=facts)
 
         self.dispatcher.ask(Urgency.REPORT, "beat", call)

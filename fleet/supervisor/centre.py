@@ -24,6 +24,8 @@ NOT_NOW = (408, 425, 429)
 class Centre:
     """Safe to share between the heartbeat's thread and the hints'."""
 
+    is_remote = True
+
     def __init__(self, url: str, certificate_sha256: str | None = None) -> None:
         """`certificate_sha256`: of the authority that vouches for it; None: those that this machine trusts.
 

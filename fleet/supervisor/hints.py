@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from fleet.errors import FleetError
-from fleet.supervisor.centre import Centre
+from fleet.supervisor.superior import Superior
 
 PAUSE_S = 1.0  # after a failure, doubled up to the longest
 LONGEST_PAUSE_S = 15.0
@@ -18,7 +18,7 @@ LONGEST_PAUSE_S = 15.0
 class Hints:
     """`on_hint` for every hint."""
 
-    def __init__(self, centre: Centre, on_hint: Callable[[], None]) -> None:
+    def __init__(self, centre: Superior, on_hint: Callable[[], None]) -> None:
         self._centre, self._on_hint = centre, on_hint
         self._after: int | None = None
         self._pause_s = PAUSE_S

@@ -10,10 +10,10 @@ from agent_hooks.notice import Watch
 from agent_hooks.signs import Signs
 from fleet.queues.base import Claims
 from fleet.supervisor.agents import Agents
-from fleet.supervisor.centre import Centre
 from fleet.supervisor.memory import Memory
 from fleet.supervisor.processes import Guard
 from fleet.supervisor.senses import Senses
+from fleet.supervisor.superior import Superior
 from fleet.wire import Enrolled
 
 
@@ -22,7 +22,7 @@ class Parts:
     """What the loop is made of."""
 
     enrolled: Enrolled
-    centre: Centre
+    centre: Superior
     claims: Claims
     runner: Agents
     guard: Guard

@@ -32,6 +32,7 @@ from fleet.supervisor.calls import worker_base
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.decide import FIRST_LOOK
 from fleet.supervisor.first import init_script
+from fleet.supervisor.handed import taken
 from fleet.supervisor.identity import Identity
 from fleet.supervisor.loop import Supervisor
 from fleet.supervisor.memory import open_memory
@@ -41,6 +42,7 @@ from fleet.supervisor.processes import Guard, adopt_orphans
 from fleet.supervisor.runner import Runner
 from fleet.supervisor.senses import Senses
 from fleet.supervisor.stats import gpus_of
+from fleet.supervisor.superior import Alone, Superior
 from fleet.supervisor.takeover import take_over
 from fleet.wire import Enroll, Enrolled, Heartbeat, Proof
 
@@ -74,26 +76,29 @@ def main() -> int:
     _log_to_stderr()
     _save_memory()
     try:
-        return _run(settings(os.environ))
+        alone = taken(sys.argv[1:])
+        return _run(settings(os.environ, alone), alone)
     except FleetError as error:
         print(f"fleet supervise: {error}", file=sys.stderr)
         return 1
 
 
-def settings(environ: MutableMapping[str, str]) -> Settings:
-    """Read the settings, and take the token out of `environ`: no process of ours shall inherit it.
+def settings(environ: MutableMapping[str, str], alone: Enrolled | None = None) -> Settings:
+    """Read the settings, and take the token out of `environ`: no process of ours shall inherit it. `alone`: without a dispatcher.
 
     Raises:
         ConfigError: names that are missing.
     """
     token = environ.pop("FLEET_JOIN_TOKEN", "")
     values = {"FLEET_JOIN_TOKEN": token, **environ}
+    if alone:
+        values |= dict.fromkeys(("FLEET_CENTRE_URL", "FLEET_JOIN_TOKEN"), "none") | {"FLEET_INSTANCE": alone.instance}
     missing = [n for n in ("FLEET_CENTRE_URL", "FLEET_INSTANCE", "FLEET_JOIN_TOKEN") if not values.get(n)]
     if missing:
         raise ConfigError(f"{', '.join(missing)} not set in the environment; a machine of fleet is started with them")
-    instance = environ["FLEET_INSTANCE"]
+    instance = values["FLEET_INSTANCE"]
     return Settings(
-        centre_url=environ["FLEET_CENTRE_URL"],
+        centre_url=values["FLEET_CENTRE_URL"],
         instance=instance,
         join_token=token,
         directory=Path(environ.get("FLEET_DIR") or Path.home() / ".cache" / "fleet" / instance),
@@ -106,18 +111,15 @@ def settings(environ: MutableMapping[str, str]) -> Settings:
     )
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, alone: Enrolled | None) -> int:
     gpus = _gpus(settings)
     directory = settings.directory.absolute()
     private = _made_ours(directory, settings.instance)
     identity = Identity(private)
-    centre = Centre(settings.centre_url, settings.certificate_sha256)
     try:
-        enrolled = identity.enrolled() or _enroll(centre, settings, gpus)
+        centre, enrolled = (Alone(alone), alone) if alone else _let_in(settings, identity, gpus)
     except CentreUnreachable as error:
         return _end_unwanted(settings.power, error)
-    identity.keep_enrolled(enrolled)
-    centre.speak_as(enrolled.token)
     adopt_orphans()
     guard = Guard()
     claims = ClearMLServer(enrolled.server, first_entries=FIRST_LOOK)
@@ -155,6 +157,19 @@ def _run(settings: Settings) -> int:
     shutil.rmtree(private, ignore_errors=True)  # its identity too
     log.info("ended", extra={"code": reason.code})
     return settings.power.end()
+
+
+def _let_in(settings: Settings, identity: Identity, gpus: sensed.Gpus) -> tuple[Superior, Enrolled]:
+    """By the dispatcher: now, or before a restart.
+
+    Raises:
+        CentreRefused, CentreUnreachable: as `_enroll`.
+    """
+    centre = Centre(settings.centre_url, settings.certificate_sha256)
+    enrolled = identity.enrolled() or _enroll(centre, settings, gpus)
+    identity.keep_enrolled(enrolled)
+    centre.speak_as(enrolled.token)
+    return centre, enrolled
 
 
 def _made_ours(directory: Path, instance: str) -> Path:
@@ -259,7 +274,7 @@ def _proof(audience: str) -> Proof | None:
     return Proof(kind=said.kind, text=said.text) if said else None
 
 
-def _say_unusable(centre: Centre, enrolled: Enrolled, why: str) -> None:
+def _say_unusable(centre: Superior, enrolled: Enrolled, why: str) -> None:
     """Tell the dispatcher before we end, so that it does not launch the same again and again."""
     from datetime import UTC, datetime
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from fleet.model import Fairness, Hold, Queue, Task, Turns, Use
+from fleet.model import Hold, Queue, Task, Turns, Use
 from fleet.planner.fairness import CPU_TASK_COUNTS, Order
 from fleet.supervisor import allocation
 
@@ -28,7 +28,7 @@ class Turn:
         said = turns or Turns()
         own = list(held)
         here = {task.id for task, _ in own} | {task.gang for task, _ in own if task.gang}
-        self._is_told = turns is not None
+        self._is_told = turns is not None and not turns.is_alone
         self._holds = {hold.task for hold in said.holds}
         gangs = [hold for hold in said.holds if hold.gang_gpus is not None and hold.task not in here]
         nodes = {hold.task: _node(hold, tasks) for hold in gangs}
@@ -40,9 +40,7 @@ class Turn:
         self._first = sorted((t for t in others if t.id in first), key=lambda t: (t.enqueued_at, t.id))
         others = [t for t in others if t.id not in first] if first else others
         uses = [Use(queue=t.queue, user=t.user, gpus=gpus or CPU_TASK_COUNTS) for t, gpus in own]
-        self._order = Order(
-            others, queues, said.fairness if self._is_told else Fairness.PRIORITY, [*said.uses, *uses], served
-        )
+        self._order = Order(others, queues, said.fairness, [*said.uses, *uses], served)
 
     def __iter__(self) -> Iterator[Task]:
         yield from self._nodes

@@ -81,7 +81,7 @@ def wire(parts: Parts, clock: Clock, before: Remembered) -> Wired:
         "centre": calls.dispatcher.step,
         "console": console.step,
         "sender": sender.step,
-        "hints": hints.step,
+        **({"hints": hints.step} if parts.centre.is_remote else {}),
         **{f"notices {number}": step for number, step in enumerate(listening.steps)},
     }
     return Wired(

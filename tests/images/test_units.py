@@ -87,7 +87,7 @@ def test_systemd_itself_finds_nothing_wrong(tmp_path: Path) -> None:
 def test_units_start_commands_that_exist() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     started = [line for path in UNITS for line in parsed(path)["Service"]["ExecStart"] if line.startswith(PROGRAM)]
-    assert sorted(line.split()[1] for line in started) == ["dispatch", "supervise"]
+    assert sorted(line.split()[1] for line in started) == ["dispatch", "supervise", "supervise"]
     for line in started:
         command = commands[line.split()[1]]
         options = {option for parameter in command.params for option in parameter.opts}
@@ -159,6 +159,18 @@ def test_a_supervisor_that_ends_takes_its_machine_with_it() -> None:
     assert supervise["Service"]["EnvironmentFile"] == ["/etc/fleet/supervise.env"]
     text = (ROOT / "images" / "systemd" / "fleet-supervise.service").read_text()
     assert [name for name in NEEDED if name not in text] == []
+
+
+def test_a_computer_without_a_dispatcher_stays_on_and_its_supervisor_always_comes_back() -> None:
+    standalone = unit("fleet-standalone.service")
+    assert "SuccessAction" not in standalone["Unit"]
+    assert "StartLimitAction" not in standalone["Unit"]
+    assert standalone["Unit"]["StartLimitIntervalSec"] == ["0"]
+    service = standalone["Service"]
+    assert (service["Restart"], service["KillMode"], service["User"]) == (["always"], ["mixed"], ["fleet"])
+    assert "FLEET_POWER=exit" in service["Environment"][0]
+    (started,) = service["ExecStart"]
+    assert started.split()[1:] == ["supervise", "--standalone", "--config", "/etc/fleet/machine.toml"]
 
 
 def test_local_machines_outlive_a_restart_of_the_dispatcher() -> None:

@@ -135,3 +135,18 @@ def test_queues_with_equal_shares_take_turns_on_a_machine_that_has_room_for_one(
     assert claimed(replace(state, served={"one": 1}), shares, queues=(one, other)) == ["b"]
     assert claimed(replace(state, served={"one": 1, "other": 2}), shares, queues=(one, other)) == ["a"]
     assert claimed(replace(state, served={"one": 1}), told(), queues=(one, other)) == ["a"]  # strict priority
+
+
+ALONE = Turns(is_alone=True)
+
+
+def test_a_machine_without_a_dispatcher_keeps_free_what_a_large_task_needs() -> None:
+    assert claimed(a_state(waiting=LARGE_THEN_SMALL, held=(held("x", 0),)), ALONE) == []
+
+
+def test_and_its_queues_may_share_it() -> None:
+    waiting = (a_task("a"), a_task("b", queue="night"), a_task("c", position=1), a_task("d", queue="night", position=1))
+    known = {"queues": (a_queue("train"), a_queue("night"))}
+    state = a_state(waiting=waiting, held=(held("x", 0), held("y", 1)))
+    assert claimed(state, ALONE, **known) == ["a", "c"]
+    assert claimed(state, replace(ALONE, fairness=Fairness.SHARES), **known) == ["b", "d"]
