@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 NAMES = (
-    *("commands", "launch", "start", "idle", "idle_docker", "churn", "server", "planner", "dispatcher"),
+    *("commands", "launch", "start", "idle", "idle_docker", "notice", "churn", "server", "planner", "dispatcher"),
     *("quality", "schedulers", "money", "spot"),
 )
 LIMIT_S = 180.0  # of one measurement

@@ -95,12 +95,17 @@ def directory() -> Iterator[Path]:
 
 
 @contextmanager
-def centre(place: Path, fleet_file: str) -> Iterator[Centre]:
-    """`fleet dispatch` on a fleet file, from its first answer on."""
+def centre(place: Path, fleet_file: str, environment: Mapping[str, str] | None = None) -> Iterator[Centre]:
+    """`fleet dispatch` on a fleet file, from its first answer on. `environment`: more of it, for its machines too."""
     file = place / "fleet.yaml"
     server = "" if "\nserver:" in fleet_file else "server: {url: embedded}\n"
     file.write_text(f"cluster: {CLUSTER}\n{server}{fleet_file}")
-    environment = {**clean_environment(), "FLEET_HOME": str(place / "home"), "FLEET_CONFIG": str(file)}
+    environment = {
+        **clean_environment(),
+        **(environment or {}),
+        "FLEET_HOME": str(place / "home"),
+        "FLEET_CONFIG": str(file),
+    }
     state = place / "home" / CLUSTER
     command = [sys.executable, "-m", "fleet", "dispatch", "--config", str(file)]
     with _process(command, place, environment, place / "centre.log") as process:

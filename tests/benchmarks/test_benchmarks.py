@@ -24,6 +24,7 @@ FIGURES = {
     "start": {"start.enqueue_to_agent"},
     "idle": {"idle.rss", "idle.cpu", "idle.calls"},
     "idle_docker": DOCKER,
+    "notice": {"notice.to_task_signalled", "notice.to_dispatcher_told"},
     "churn": {"churn.seconds_per_task", "churn.left"},
     "server": {f"server.{call}" for call in ("enqueue", "claim", "status_report", "log_1_line", "log_100_lines")},
     "planner": {f"planner.{t}_types_{n}_tasks" for t, n in ((50, 1000), *((400, 10**n) for n in (3, 4, 5)), (400, 0))},
