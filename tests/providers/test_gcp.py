@@ -617,3 +617,13 @@ def test_user_data_holds_no_secret_but_the_join_token(url: str, cloud: ComputeEn
     provider.launch([an_order(provider, resource)])
     assert "PRIVATE-KEY" not in json.dumps(cloud.bodies)
     assert json.dumps(cloud.bodies).count("token-of-i1") == 1
+
+
+@pytest.mark.parametrize("granted", [[["a"]], [{"a": 1}], [None], "text", 7, None])
+def test_permissions_that_are_no_texts_are_permissions_that_we_do_not_have(
+    cloud: ComputeEngine, url: str, granted: object, tmp_path: Path
+) -> None:
+    resource = a_gcp_resource(url)
+    cloud.raw = json.dumps({"permissions": granted}).encode()
+    findings = a_provider(tmp_path, resource).check(resource, AT)
+    assert any(finding.fix for finding in findings)

@@ -170,7 +170,11 @@ class Account:
         if not answer.is_fine:
             raise refusal(answer, "question for permissions")
         granted = answer.body.get("permissions")
-        return permissions - frozenset(granted if isinstance(granted, list) else ())
+        return (
+            permissions - frozenset(each for each in granted if isinstance(each, str))
+            if isinstance(granted, list)
+            else permissions
+        )
 
 
 def with_credentials(rest: Rest, verb: str, path: str, query: Mapping[str, Any] | None, body: object) -> Answer:
