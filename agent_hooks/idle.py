@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import queue
 import re
 import shlex
 import signal
@@ -157,8 +158,7 @@ def main(arguments: Sequence[str]) -> int:
     hooks = Hooks(Path(os.environ.get("FLEET_HOOKS_DIR", "/etc/fleet/hooks")))
     signs = signs_of(os.environ)
     idle = Idle(wanted, Daemon(given.worker_process), hooks, NvmlGpus())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: idle.told_to_stop.set())
+    _stop_at_a_signal(idle.told_to_stop)
     idle.listen(_watches(given.notices, os.environ))
     signs.ready("watching a clearml-agent daemon")
     reason = idle.run(signs.alive)
@@ -172,6 +172,19 @@ def main(arguments: Sequence[str]) -> int:
     idle.leave(reason)
     ended: int = power.end()
     return ended
+
+
+def _stop_at_a_signal(told_to_stop: threading.Event) -> None:
+    """By a thread: a handler may run in the middle of the event's own `wait`, and would wait for its lock for ever."""
+    heard: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def tell() -> None:
+        heard.get()
+        told_to_stop.set()
+
+    threading.Thread(target=tell, name="signals", daemon=True).start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: heard.put(number))
 
 
 def _parser() -> argparse.ArgumentParser:

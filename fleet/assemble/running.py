@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from fleet.assemble.access import access_of
 from fleet.assemble.centre import Centre, machines_of
 from fleet.assemble.closing import close
 from fleet.assemble.prices import refuse_unpriced
+from fleet.assemble.signals import requests_to_end
 from fleet.assemble.state import authority_file, state_of
 from fleet.assemble.workstation import workstation
 from fleet.config import Config, Embedded, default_path
@@ -123,10 +123,7 @@ class _Fields(logging.Formatter):
 
 def _run(centre: Centre, say: Say, at_end: Callable[[threading.Event], None], is_up: bool = False) -> None:
     """Until the first signal; the second one cuts short what is done at the end."""
-    stop, hurry = threading.Event(), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as in `nohup fleet up &`
-            signal.signal(number, lambda *_: (hurry if stop.is_set() else stop).set())
+    stop, hurry = requests_to_end()
     centre.start()
     try:
         _greet(centre, say)
