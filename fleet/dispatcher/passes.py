@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 
 from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.breakers import Breakers
+from fleet.dispatcher.ending import keep_console, repeat_terminations
 from fleet.dispatcher.forgotten import Forgotten
 from fleet.dispatcher.history import History
 from fleet.dispatcher.launching import launch, resume
 from fleet.dispatcher.learning import Learner
 from fleet.dispatcher.parts import Parts, Policy
-from fleet.dispatcher.reconcile import Reconciler, end
-from fleet.dispatcher.spending import is_given_time, spent
+from fleet.dispatcher.reconcile import Reconciler
+from fleet.dispatcher.spending import spent
 from fleet.dispatcher.sweep import Sweeper
 from fleet.errors import NotLeading, ProviderError, ServerError, ServerUnreachable
 from fleet.model import (
@@ -137,7 +138,7 @@ class Dispatcher:
         self.alerts += self.reconciler.alerts
         instances = store.instances(cluster)
         resume(instances, self.parts, self.policy, self.backoffs)
-        self._repeat_terminations(instances)
+        repeat_terminations(instances, self.parts, self.provider_of)
         at = self.parts.now()
         self.history.keep_up(instances, at, has_closed=self.reconciler.has_closed)
         pauses = self.breakers.run(instances, at)
@@ -181,7 +182,10 @@ class Dispatcher:
         refused = launch([a for a in made.actions if isinstance(a, Launch)], self.parts, self.policy, self.backoffs)
         ordered = {a.instance for a in made.actions if isinstance(a, Terminate)}
         if ordered:
-            self._repeat_terminations([i for i in store.instances(self.policy.cluster) if i.id in ordered])
+            ending = [i for i in store.instances(self.policy.cluster) if i.id in ordered]
+            for instance in ending:
+                keep_console(instance, self.parts, self.parts.providers.get(self.provider_of(instance)))
+            repeat_terminations(ending, self.parts, self.provider_of)
         return refused
 
     def _after_refusals(self, snapshot: Snapshot, again: int) -> Snapshot:
@@ -278,18 +282,6 @@ class Dispatcher:
             except ProviderError as error:
                 self.alerts.append(Reason(code="no_offers", text=f"resource {resource.name}: {error}"))
         return tuple(found)
-
-    def _repeat_terminations(self, instances: Sequence[Instance]) -> None:
-        """An order to end stands until the cloud no longer lists the machine."""
-        for instance in instances:
-            if is_given_time(instance, self.parts.now()):
-                continue
-            if instance.terminate_requested_at and instance.cloud_id:
-                provider = self.parts.providers.get(self.provider_of(instance))
-                if provider:
-                    end([instance.cloud_id], provider)
-            elif instance.terminate_requested_at and instance.end_reason:
-                self.parts.store.note_gone(instance.id, instance.end_reason, self.parts.now())
 
     def _queue_views(self, tasks: Sequence[Task]) -> list[QueueView]:
         by_queue: dict[str, list[Task]] = {q.name: [] for q in self.policy.queues}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from fleet.dispatcher.backoff import Backoffs
+from fleet.dispatcher.ending import end
 from fleet.dispatcher.history import is_interruption
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.errors import ProviderError, UnknownProviderFault
@@ -116,11 +117,3 @@ def _boot_failure(instance: Instance, reason: Reason) -> ProviderError | None:
     if reason.code == "agent_unusable":
         return UnknownProviderFault(f"instance {instance.id} could not run agents ({reason})")
     return None
-
-
-def end(cloud_ids: Sequence[str], provider: Provider) -> None:
-    """Ask the cloud to end these; if it cannot now, the next pass asks again, because orders are levels."""
-    try:
-        provider.terminate(cloud_ids)
-    except ProviderError as error:
-        log.warning("terminate not answered; it will be repeated", extra={"machines": cloud_ids, "error": str(error)})

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fleet.errors import ProviderError
 from fleet.model import Offer, Resource
@@ -133,5 +133,18 @@ class Provider(Protocol):
 
         Only a person asks for it: it may take seconds. It changes nothing in the account and starts nothing. What cannot be
         looked at is a finding with its fix, not an exception.
+        """
+        ...
+
+
+@runtime_checkable
+class ConsoleSource(Protocol):
+    """A provider that can say what a machine printed while it booted."""
+
+    def console(self, cloud_id: str) -> str | None:
+        """The end of its console, secrets taken out; None: nothing is there (yet), or the machine is unknown.
+
+        Raises:
+            ProviderError: it could not be asked now.
         """
         ...

@@ -38,6 +38,7 @@ class FakeCloud:
         self._running: dict[str, FakeMachine] = {}
         self.launch_calls: list[tuple[str, ...]] = []
         self.terminate_calls: list[tuple[str, ...]] = []
+        self.consoles: dict[str, str] = {}  # what machines printed, by cloud id
         # Faults to come, one for each call of that verb (a list fault fails the whole call; None = no fault).
         self.next_launch_faults: deque[ProviderError | None] = deque()
         self.next_order_faults: deque[ProviderError | None] = deque()
@@ -85,6 +86,9 @@ class FakeCloud:
 
     def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
         return [Finding(name="account", found="in memory; nothing is launched and nothing is paid")]
+
+    def console(self, cloud_id: str) -> str | None:
+        return self.consoles.get(cloud_id)
 
     def end(self, cloud_id: str) -> None:
         """The machine is no more, whoever ended it."""
