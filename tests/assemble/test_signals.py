@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tests.signals import heed_signals
+
 WAITS = """\
 import threading, time
 from fleet.assemble.signals import requests_to_end
@@ -22,7 +24,9 @@ print("hurry", flush=True)
 
 @pytest.mark.parametrize("attempt", range(8))
 def test_two_signals_in_quick_succession_are_both_heard(attempt: int) -> None:
-    process = subprocess.Popen([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, text=True, preexec_fn=heed_signals
+    )
     assert process.stdout
     assert process.stdout.readline() == "waits\n"
     for number in (signal.SIGTERM, signal.SIGINT):

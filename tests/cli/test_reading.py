@@ -14,6 +14,7 @@ import pytest
 from fleet.cli.status import render
 from fleet.model import Event, Waiting
 from tests.cli.running import Shell
+from tests.signals import heed_signals
 from tests.waiting import wait_for
 from tests.web.nouns import ALLOCATION, DEMAND, GPUS, T0, Web, a_run, a_view, an_instance, at, serving, settings
 
@@ -177,7 +178,7 @@ def test_ctrl_c_ends_following_with_130_and_no_word(busy: Web, shell: Shell, tmp
             stdout=file,
             stderr=file,
             # As a terminal starts it: a shell without job control would have it ignore Ctrl-C.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+            preexec_fn=heed_signals,
         )
     wait_for(lambda: out.stat().st_size > 0, what="it prints")
     os.kill(process.pid, signal.SIGINT)

@@ -22,6 +22,7 @@ from fleet.model import Instance, Run, ServerAccess
 from fleet.queues.base import Script, TaskState, TaskStatus
 from fleet.queues.client import ClearMLServer
 from fleet.store.sql import SqlStore
+from tests.signals import heed_signals
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -90,8 +91,7 @@ class Ring:
                 env=self.environment,
                 stdout=log,
                 stderr=log,
-                # A shell that starts tests in the background has them ignore Ctrl-C, and so would all that they start.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=heed_signals,
             )
         pid = self.process.pid
         wait_for(lambda: self._centre().get("pid") == pid or self.process.poll() is not None, what="the centre starts")
