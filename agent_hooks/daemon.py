@@ -33,11 +33,8 @@ class Daemon:
         for process in self._processes():
             with contextlib.suppress(psutil.Error):
                 for child in process.children(recursive=True):
-                    words = " ".join(child.cmdline()).split()
-                    if "execute" in words and "--id" in words[:-1]:
-                        return (
-                            f"process {child.pid} runs task {words[words.index('--id') + 1].strip(chr(34) + chr(39))}"
-                        )
+                    if task := _task_of(child):
+                        return f"process {child.pid} runs task {task}"
         for name in containers(self._docker_socket):
             return f"container {name} runs a task"
         return None
@@ -60,6 +57,17 @@ class Daemon:
                 words = process.cmdline()
                 if "daemon" in words and any(word.rpartition("/")[2] in self._names for word in words):
                     yield process
+
+
+def _task_of(process: psutil.Process) -> str | None:
+    """The agent says it in its arguments while it prepares a task; then it becomes the task, which has it in its environment."""
+    with contextlib.suppress(psutil.Error):
+        words = " ".join(process.cmdline()).split()
+        if "execute" in words and "--id" in words[:-1]:
+            return words[words.index("--id") + 1].strip("\"'")
+        environ = process.environ()
+        return environ.get("CLEARML_TASK_ID") or environ.get("TRAINS_TASK_ID")
+    return None
 
 
 def containers(docker_socket: str) -> list[str]:

@@ -78,7 +78,7 @@ class Ec2(Cloud):
     without; 401 for a token that is missing or invalid; 403 for PUT with X-Forwarded-For), "Spot Instance interruption notices",
     "EC2 instance rebalance recommendations", "View scheduled events".
 
-    Each token is of one machine: `first_only` gives notices to the first alone.
+    Each token that asks for notices is of one machine: `first_only` gives notices to the first alone.
     """
 
     def __init__(self, *, first_only: bool = False) -> None:
@@ -88,6 +88,7 @@ class Ec2(Cloud):
         self.tokens: list[str] = []
         self.said_at: float | None = None  # when a notice was first given, seconds since 1970
         self._first_only = first_only
+        self._first: str | None = None  # the token of whoever asked first for a notice
 
     def interrupt(self, left_s: float, action: str = "terminate") -> None:
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + self.clock_ahead_s + left_s))
@@ -121,7 +122,9 @@ class Ec2(Cloud):
         if path == "/latest/dynamic/instance-identity/rsa2048" and self.rsa2048:
             return 200, self.rsa2048, {"Content-Type": "text/plain"}
         text = self.items.get(path.removeprefix("/latest/meta-data/"))
-        if text is None or (self._first_only and token != self.tokens[0]):
+        if path.endswith("/spot/instance-action"):
+            self._first = self._first or token
+        if text is None or (self._first_only and token != self._first):
             return 404, "Not Found", {}
         self.said_at = self.said_at or time.time()
         return 200, text, {"Content-Type": "text/plain"}
