@@ -120,9 +120,14 @@ def test_the_page_of_aws_leads_from_nothing_to_a_running_machine(reader: Reader)
             wait_for(lambda: "fleet runs" in reader.log() or reader.dispatcher.poll() is not None, 60)  # type: ignore[union-attr]
             assert "fleet runs" in reader.log()
         elif line.startswith("fleet status"):
-            machines = wait_for(lambda: alive(reader.ec2), 60, what="a machine is launched") or []
-            seen = json.loads(reader.types("fleet status --json"))
-            assert [i["cloud_id"] for i in seen["instances"]] == [machines[0]["InstanceId"]]
+            wait_for(lambda: alive(reader.ec2), 60, what="a machine is launched")
+
+            def known() -> list[dict[str, Any]] | None:
+                seen, there = json.loads(reader.types("fleet status --json")), alive(reader.ec2)
+                ids = [i["cloud_id"] for i in seen["instances"]]
+                return there if len(there) == 1 and ids == [there[0]["InstanceId"]] else None
+
+            machines = wait_for(known, 150, what="the one machine is known", every_s=1) or []
         else:
             said = reader.types(line)
             if line.startswith("fleet init"):

@@ -53,6 +53,9 @@ def test_a_machine_whose_gpu_breaks_is_drained_and_replaced_while_its_other_task
     )
     assert drained.end_reason
     assert drained.end_reason.code == "gpus_sick"
+    wait_for(  # ordered, then heard: until then it may take a task for the GPU that is well
+        lambda: len(ring.store.events(instance=first.id, kind="instance.draining")) == 2, 30, what="it pulls no more"
+    )
     state.write_text(WELL)  # what the next machine will find
 
     said = json.loads(ring.fleet("status", "--json").stdout)
