@@ -18,11 +18,12 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
     "fleet/config": ["fleet.config", "fleet.errors", "fleet.model", "fleet.schedule"],
     "fleet/database": ["fleet.errors"],  # engines and migrations, for the two rooms that keep tables
     "fleet/pinned": ["fleet.errors"],  # trust by fingerprint, for machines that boot and for commands
+    "fleet/trust": [],  # one TLS context for all connections of a process that trust the same
     "fleet/schedule": ["fleet.model"],  # cron, for those who read the fleet file and those who keep it
     "fleet/planner/": ["fleet.model", "fleet.planner"],
     "fleet/identity/": ["fleet.errors", "fleet.identity", "fleet.model", "fleet.wire"],
     "fleet/providers/": ["agent_hooks", "fleet.errors", "fleet.model", "fleet.providers"],
-    "fleet/queues/": ["fleet.errors", "fleet.model", "fleet.queues"],
+    "fleet/queues/": ["fleet.errors", "fleet.model", "fleet.queues", "fleet.trust"],
     "fleet/store/": ["fleet.database", "fleet.errors", "fleet.model", "fleet.store"],
     "fleet/dispatcher/": [
         "fleet.errors",
@@ -48,6 +49,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.planner.fairness",  # one order for what is planned and what is claimed
         "fleet.queues",
         "fleet.supervisor",
+        "fleet.trust",
     ],
     "fleet/server/": ["fleet.database", "fleet.errors", "fleet.model", "fleet.server"],
     "fleet/web/": [
@@ -74,6 +76,8 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.store.memory",
         "fleet.supervisor.allocation",
         "fleet.supervisor.decide",
+        "fleet.supervisor.instructions",
+        "fleet.supervisor.situation",
         "fleet.wire",
     ],
     "fleet/assemble/": [
@@ -159,7 +163,10 @@ def test_imports_point_down(file: str) -> None:
 
 EDGE = [
     f"fleet/supervisor/{name}.py"
-    for name in ("allocation", "decide", "groups", "levels", "under_notice", "verdict", "why")
+    for name in (
+        *("allocation", "claims", "decide", "groups", "instructions", "levels", "situation", "stops"),
+        *("under_notice", "verdict", "why"),
+    )
 ]
 CORE = ("fleet/model/", "fleet/planner/", *EDGE)
 

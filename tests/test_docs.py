@@ -238,7 +238,7 @@ def errors_of_providers(_tree: ast.AST) -> set[str]:
 # A reason whose code is not written where it is made: file, expression -> where the codes come from.
 BUDGET_CAPS = {"usd_per_day", "usd_per_month"}
 INDIRECT: dict[tuple[str, str], Callable[[ast.AST], set[str]]] = {
-    ("fleet/supervisor/decide.py", "code"): first_texts_of_stops,
+    ("fleet/supervisor/stops.py", "code"): first_texts_of_stops,
     ("fleet/planner/reasons.py", "code"): first_texts_of_pairs,
     ("fleet/planner/reasons.py", "why.code"): lambda _tree: set(),  # another reason, for another task
     ("fleet/dispatcher/launching.py", "_code(answer.error)"): errors_of_providers,

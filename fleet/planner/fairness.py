@@ -1,4 +1,4 @@
-"""Whose turn it is: one order of what waits, for the planner and for every supervisor (`fleet.supervisor.decide`).
+"""Whose turn it is: one order of what waits, for the planner and for every supervisor (`fleet.supervisor.claims`).
 
 Queues of higher priority go before all others. Among queues of one priority either the fleet file's order decides, or,
 with `fairness: shares`, who holds the fewest GPUs for his weight; what is given counts at once, so shares fill up evenly.

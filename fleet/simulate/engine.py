@@ -34,7 +34,7 @@ from fleet.simulate.story import Listener, Telling, store_of
 from fleet.simulate.ticks import Ticks
 from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Truth
-from fleet.supervisor import decide
+from fleet.supervisor import situation
 
 # As the centre tells its supervisors: shorter than the reaper's patience, so that a machine that is cut off ends first.
 CONTACT_TIMEOUT = timedelta(seconds=120)
@@ -129,7 +129,7 @@ class Simulation:
     def _on_launch(self, order: LaunchOrder, cloud: SimulatedCloud) -> None:
         """The cloud starts a machine, and its fate is drawn."""
         resource = order.resource
-        policy = decide.Policy(
+        policy = situation.Policy(
             queues=self._queues[resource.name],
             idle_timeout=resource.idle_timeout,
             contact_timeout=CONTACT_TIMEOUT,

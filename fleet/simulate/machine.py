@@ -19,19 +19,9 @@ from fleet.simulate.truth import Attempt, Truth
 from fleet.store.chronicle import ChronicledStore
 from fleet.store.memory import MemoryStore
 from fleet.supervisor.allocation import Free
-from fleet.supervisor.decide import (
-    Claim,
-    EndMachine,
-    Held,
-    Instruction,
-    Policy,
-    ResumePulling,
-    State,
-    StopPulling,
-    StopTask,
-    decide,
-    next_deadline,
-)
+from fleet.supervisor.decide import decide, next_deadline
+from fleet.supervisor.instructions import Claim, EndMachine, Instruction, ResumePulling, StopPulling, StopTask
+from fleet.supervisor.situation import Held, Policy, State
 
 # So long before the cloud takes a machine its tasks are stopped and put back.
 STOP_BEFORE_END = timedelta(seconds=30)

@@ -9,7 +9,8 @@ from datetime import datetime
 from fleet.model import Allocation, Gpu, Run, RunResult, Task
 from fleet.queues.base import TaskState, TaskStatus
 from fleet.supervisor.agents import Agent
-from fleet.supervisor.decide import Held, Overuse, Sighting, StopTask
+from fleet.supervisor.instructions import StopTask
+from fleet.supervisor.situation import Held, Overuse, Sighting
 
 # How often in a row another worker must be seen on a task before ours gives way: one report may come late.
 ELSEWHERE_SIGHTINGS = 2

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fleet.errors import WireError
 from fleet.model import Gpu, Run, RunResult, Task
-from fleet.supervisor.decide import StopTask
+from fleet.supervisor.instructions import StopTask
 from fleet.supervisor.jobs import Job
 from fleet.wire import from_data, to_data
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleet.supervisor.decide import Policy
+from fleet.supervisor.situation import Policy
 from fleet.wire import Enrolled, Orders
 
 

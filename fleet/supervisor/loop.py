@@ -22,26 +22,16 @@ from fleet.errors import AgentUnusable
 from fleet.model import Reason, Task
 from fleet.supervisor import events
 from fleet.supervisor.calls import HOLD_EVERY, Worker, worker_base, worker_of
+from fleet.supervisor.claims import FIRST_LOOK, depth_to_look
 from fleet.supervisor.clock import Clock
-from fleet.supervisor.decide import (
-    FIRST_LOOK,
-    Claim,
-    EndMachine,
-    Instruction,
-    ResumePulling,
-    State,
-    StopPulling,
-    StopTask,
-    decide,
-    depth_to_look,
-    is_last_look_due,
-    next_deadline,
-)
+from fleet.supervisor.decide import decide, is_last_look_due, next_deadline
 from fleet.supervisor.goodbye import say_goodbye
+from fleet.supervisor.instructions import Claim, EndMachine, Instruction, ResumePulling, StopPulling, StopTask
 from fleet.supervisor.levels import first_policy, must_look_again, policy_under
 from fleet.supervisor.memory import Remembered
 from fleet.supervisor.parts import Parts
 from fleet.supervisor.processes import reap_orphans
+from fleet.supervisor.situation import State
 from fleet.supervisor.stats import vitals_of
 from fleet.supervisor.timetable import Timetable
 from fleet.supervisor.vigil import vigil_every

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Sequence
 
 from agent_hooks.gpus import Gpus
-from fleet.supervisor.decide import Overuse
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Metered
 from fleet.supervisor.jobs import Job
 from fleet.supervisor.shares import MIB_PER_GIB, limit_mib
+from fleet.supervisor.situation import Overuse
 
 # Beyond the share: a CUDA context takes up to half a GiB before a program has asked for anything.
 TOLERANCE_GIB = 0.5

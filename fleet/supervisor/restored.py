@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from fleet.model import Reason, RunResult
-from fleet.supervisor.decide import MAX_STARTS, StopTask
+from fleet.supervisor.instructions import StopTask
 from fleet.supervisor.jobs import Job
 from fleet.supervisor.journal import Entry
+from fleet.supervisor.stops import MAX_STARTS
 
 
 def restored_job(entry: Entry, at: datetime) -> Job:

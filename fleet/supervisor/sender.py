@@ -16,9 +16,9 @@ from datetime import datetime
 from fleet.errors import ServerError, ServerRefused
 from fleet.model import RunResult, Task
 from fleet.queues.base import OURS, Claims, TaskState, TaskStatus
-from fleet.supervisor.decide import StopTask
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Announced, Settled
+from fleet.supervisor.instructions import StopTask
 from fleet.supervisor.journal import Entry
 from fleet.supervisor.ownership import is_still_ours
 from fleet.supervisor.spool import Spool

@@ -30,7 +30,7 @@ from fleet.queues.client import ClearMLServer
 from fleet.supervisor.agents import Agents
 from fleet.supervisor.calls import worker_base
 from fleet.supervisor.centre import Centre
-from fleet.supervisor.decide import FIRST_LOOK
+from fleet.supervisor.claims import FIRST_LOOK
 from fleet.supervisor.first import init_script
 from fleet.supervisor.handed import taken
 from fleet.supervisor.identity import Identity

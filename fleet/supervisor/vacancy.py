@@ -19,9 +19,9 @@ import psutil
 from agent_hooks.gpus import GpuProcess, GpuReading, Gpus
 from agent_hooks.nearness import Links
 from fleet.model import AgentSettings, Gpu, Reason
-from fleet.supervisor.decide import Claim, Instruction
 from fleet.supervisor.errands import Report
 from fleet.supervisor.events import Looked
+from fleet.supervisor.instructions import Claim, Instruction
 
 log = getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.model import RunResult
 from fleet.queues.base import OURS, TaskState, TaskStatus
-from fleet.supervisor.decide import StopTask
+from fleet.supervisor.instructions import StopTask
 
 
 def verdict(exit_code: int | None, stop: StopTask | None, now: TaskState | None) -> RunResult | None:

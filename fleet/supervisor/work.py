@@ -19,9 +19,9 @@ from fleet.supervisor.agents import Agent, Agents, Order
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
 from fleet.supervisor.contact import grace
-from fleet.supervisor.decide import MAX_STARTS, Claim, FailedStart, StopTask
 from fleet.supervisor.errands import Errands, Report, Urgency
 from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Started, Unasked, Watched
+from fleet.supervisor.instructions import Claim, StopTask
 from fleet.supervisor.jobs import Job, worker_name
 from fleet.supervisor.journal import Entry, entry_of
 from fleet.supervisor.memory import Legacy, Memory
@@ -30,7 +30,9 @@ from fleet.supervisor.moments import Moments
 from fleet.supervisor.restored import lost, restored_job
 from fleet.supervisor.runner import facts
 from fleet.supervisor.sender import Ending, Outbox, Sender
+from fleet.supervisor.situation import FailedStart
 from fleet.supervisor.spool import Spool
+from fleet.supervisor.stops import MAX_STARTS
 from fleet.supervisor.why import gpu_sick
 
 log = logging.getLogger(__name__)

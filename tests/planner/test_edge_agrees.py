@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, GpuNeed, Instance, Task, Turns, in_parts
 from fleet.planner.fairness import turns_for
 from fleet.planner.plan import plan
-from fleet.supervisor.decide import Claim, Held, Policy, State, decide
+from fleet.supervisor.decide import decide
+from fleet.supervisor.instructions import Claim
+from fleet.supervisor.situation import Held, Policy, State
 from tests.builders import BECAUSE, T0, a_queue, a_resource, a_snapshot, a_task, an_instance, need
 
 PARTS = [0.1, 0.25, 0.3333, 0.5, 0.7]

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from fleet.model import Fairness, Instance, Plan, Queue, Snapshot, Task, Turns, Use
 from fleet.planner.fairness import Order, turns_for, uses_of
 from fleet.planner.plan import plan
-from fleet.supervisor.decide import Claim, Held, Policy, State, decide
+from fleet.supervisor.decide import decide
+from fleet.supervisor.instructions import Claim
+from fleet.supervisor.situation import Held, Policy, State
 from tests.builders import T0, a_queue, a_resource, a_snapshot, a_task, an_instance
 
 SHARES = Fairness.SHARES

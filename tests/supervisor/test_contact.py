@@ -8,7 +8,9 @@ from fleet.assemble.centre import CONTACT_TIMEOUT
 from fleet.model import GpuNeed, RunResult, Task
 from fleet.planner.reaper import CONTACT_LOST_AFTER
 from fleet.supervisor.contact import FENCED_GRACE, Contact, grace
-from fleet.supervisor.decide import EndMachine, Held, Policy, State, StopTask, decide
+from fleet.supervisor.decide import decide
+from fleet.supervisor.instructions import EndMachine, StopTask
+from fleet.supervisor.situation import Held, Policy, State
 from fleet.supervisor.work import CONSOLE_ENDS_WITHIN
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

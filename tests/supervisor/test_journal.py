@@ -13,11 +13,12 @@ from fleet.dispatcher.sweep import LOST_AFTER
 from fleet.model import Gpu, GpuNeed, Reason, RunResult, Task
 from fleet.queues.base import TaskState, TaskStatus
 from fleet.server.settings import ServerSettings
-from fleet.supervisor.decide import MAX_STARTS, StopTask
+from fleet.supervisor.instructions import StopTask
 from fleet.supervisor.journal import Entry, Journal, born
 from fleet.supervisor.ownership import CLAIM_HOLDS_FOR, is_still_ours
 from fleet.supervisor.restored import lost
 from fleet.supervisor.spool import Spool
+from fleet.supervisor.stops import MAX_STARTS
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TASK = Task(

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from fleet.model import GpuNeed, Hold, Turns
-from fleet.supervisor.decide import FIRST_LOOK, depth_to_look
-from tests.supervisor.test_decide import POLICY, T0, a_state, a_task, claims
+from fleet.supervisor.claims import FIRST_LOOK, depth_to_look
+from tests.supervisor.situations import POLICY, T0, a_state, a_task, claims
 
 PICKY = replace(POLICY, above_gpus={"train": 2.0})
 

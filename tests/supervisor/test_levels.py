@@ -6,7 +6,7 @@ from datetime import timedelta
 from fleet.model import Turns
 from fleet.supervisor.levels import must_look_again, policy_under
 from fleet.wire import Orders
-from tests.supervisor.test_decide import POLICY, WHY, a_queue
+from tests.supervisor.situations import POLICY, WHY, a_queue
 
 ORDERS = Orders(drain=None, end=None, queues=POLICY.queues, idle_timeout=POLICY.idle_timeout, runs_seen=(), hint=0)
 

@@ -9,11 +9,11 @@ import pytest
 
 from agent_hooks.gpus import GpuProcess, GpuReading
 from fleet.model import Gpu, GpuNeed, Task
-from fleet.supervisor.decide import Overuse
 from fleet.supervisor.events import Event, Metered
 from fleet.supervisor.jobs import Job
 from fleet.supervisor.meter import Meter, overuse
 from fleet.supervisor.processes import MARK, mark_of
+from fleet.supervisor.situation import Overuse
 from tests.waiting import wait_for
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

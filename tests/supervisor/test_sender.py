@@ -11,8 +11,8 @@ from fleet.model import GpuNeed, Queue, Reason, RunResult, Task
 from fleet.queues.base import TaskStatus
 from fleet.queues.memory import MemoryServer
 from fleet.supervisor import sender as sender_module
-from fleet.supervisor.decide import StopTask
 from fleet.supervisor.events import Announced, Settled
+from fleet.supervisor.instructions import StopTask
 from fleet.supervisor.sender import Ending, Outbox, Sender
 from fleet.supervisor.spool import Spool
 from tests.waiting import wait_for

@@ -11,7 +11,7 @@ from fleet.model import AgentSettings, Run, RunResult, ServerAccess, Turns
 from fleet.supervisor.handed import hand, taken
 from fleet.supervisor.superior import Alone
 from fleet.wire import Enrolled, Heartbeat
-from tests.supervisor.test_decide import T0, a_queue, at
+from tests.supervisor.situations import T0, a_queue, at
 
 ENROLLED = Enrolled(
     instance="box",

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from fleet.model import Fairness, Hold, Task, Turns, Use
-from fleet.supervisor.decide import FIRST_LOOK, Held, depth_to_look
-from tests.supervisor.test_decide import POLICY, T0, a_queue, a_state, a_task, claims, held
+from fleet.supervisor.claims import FIRST_LOOK, depth_to_look
+from fleet.supervisor.situation import Held
+from tests.supervisor.situations import POLICY, T0, a_queue, a_state, a_task, claims, held
 
 
 def told(*holds: Hold, **said: Any) -> Turns:

@@ -7,8 +7,10 @@ import pytest
 
 from fleet.model import Notice, OnRebalance, Reason, RunResult
 from fleet.queues.base import TaskStatus
-from fleet.supervisor.decide import EndMachine, ResumePulling, Sighting, StopPulling, StopTask, decide, next_deadline
-from tests.supervisor.test_decide import POLICY, WHY, a_state, a_task, at, held
+from fleet.supervisor.decide import decide, next_deadline
+from fleet.supervisor.instructions import EndMachine, ResumePulling, StopPulling, StopTask
+from fleet.supervisor.situation import Sighting
+from tests.supervisor.situations import POLICY, WHY, a_state, a_task, at, held
 
 
 def preemption(left_s: float = 120) -> Notice:

@@ -11,8 +11,8 @@ import pytest
 from agent_hooks.gpus import GpuProcess, GpuReading
 from agent_hooks.nearness import Links
 from fleet.model import AgentSettings, Gpu
-from fleet.supervisor.decide import Claim, Instruction, ResumePulling
 from fleet.supervisor.events import Event, Looked
+from fleet.supervisor.instructions import Claim, Instruction, ResumePulling
 from fleet.supervisor.vacancy import AGAIN_LATER, AGAIN_SOON, SEEN_FREE_FOR, Vacancies
 from tests.builders import a_task
 from tests.waiting import wait_for

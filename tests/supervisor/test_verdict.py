@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from fleet.model import Reason, RunResult
 from fleet.queues.base import OURS, TaskState, TaskStatus
-from fleet.supervisor.decide import StopTask
+from fleet.supervisor.instructions import StopTask
 from fleet.supervisor.verdict import result, verdict
 
 WHY = Reason(code="operator", text="an operator said so")
