@@ -22,7 +22,7 @@ from typing import Any
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseError, NewConnectionError, SSLError
 
-from fleet import __version__
+from fleet import __version__, trust
 from fleet.errors import ServerRefused, ServerUnauthorised, ServerUnreachable
 from fleet.model import ServerAccess
 from fleet.queues.answers import Answer
@@ -57,6 +57,9 @@ class Transport:
             self._pool = _pool(self._url, access.authority)
         except (LocationParseError, ValueError) as error:
             raise ServerRefused(f"{self._url}: not a server's address ({error}); use http(s)://host:port") from error
+        except OSError as error:
+            text = f"the authorities to know it by cannot be read ({error}); see to REQUESTS_CA_BUNDLE"
+            raise ServerRefused(f"{self._url}: {text}") from error
 
     def call(
         self,
@@ -243,12 +246,13 @@ def _pool(url: str, authority: str | None) -> urllib3.PoolManager:
 
     With an `authority` (PEM), only what it vouches for is trusted.
     """
-    ca_certs = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or _ca_certs_of_last_resort()
-    trusted = {"ca_cert_data": authority} if authority else {"ca_certs": ca_certs}
-    options: dict[str, Any] = {"num_pools": 2, "maxsize": THREADS, **trusted}
     parts = urllib3.util.parse_url(url)
     if parts.scheme not in ("http", "https") or not parts.host:
         raise ValueError("no http:// or https:// and a host")
+    options: dict[str, Any] = {"num_pools": 2, "maxsize": THREADS}
+    if parts.scheme == "https":
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or _ca_certs_of_last_resort()
+        options["ssl_context"] = trust.context(authority, None if authority else bundle)
     if any(name.lower().endswith("_proxy") for name in os.environ):
         from urllib.request import getproxies, proxy_bypass
 

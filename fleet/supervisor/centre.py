@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import threading
 from collections.abc import Mapping
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 
-from fleet import __version__
+from fleet import __version__, trust
 from fleet.errors import CentreRefused, CentreUnreachable, WireError
 from fleet.pinned import authority
 from fleet.wire import Enroll, Enrolled, Heartbeat, Orders, from_data, to_data
@@ -83,13 +84,14 @@ class Centre:
         """
         with self._opening:
             if self._pool_ is None:
-                if self._sha256:
-                    trusted = {"ca_cert_data": authority(self._url, self._sha256)}
-                else:
-                    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-                    trusted = {"ca_certs": bundle} if bundle else {}
-                self._pool_ = urllib3.PoolManager(num_pools=1, maxsize=2, **trusted)  # type: ignore[arg-type]
+                trusted = self._trusted() if self._url.startswith("https") else None
+                self._pool_ = urllib3.PoolManager(num_pools=1, maxsize=2, ssl_context=trusted)
             return self._pool_
+
+    def _trusted(self) -> ssl.SSLContext:
+        if self._sha256:
+            return trust.context(authority(self._url, self._sha256))
+        return trust.context(None, os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"))
 
     def _call(
         self, method: str, path: str, body: object, read_timeout_s: float = READ_TIMEOUT_S
