@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 
 from fleet.config.containers import read_containers
@@ -120,11 +121,12 @@ def _git(part: Section) -> list[str]:
 def _storage(part: Section) -> list[str]:
     """`s3`, `google`, `azure` as the SDK knows them."""
     s3, google, azure = part.section("s3"), part.section("google"), part.section("azure")
+    own = _values(s3, "key", "secret", "token", "region")
     read: dict[str, dict[str, object]] = {
         "sdk.aws.s3": {
-            **_values(s3, "key", "secret", "token", "region", "endpoint"),
+            **own,
             "use_credentials_chain": s3.flag("use_credentials_chain", False) or None,
-            "credentials": _buckets(s3, ("bucket", "host", "key", "secret", "token", "region")),
+            "credentials": [*_buckets(s3, ("bucket", "host", "key", "secret", "token", "region")), *_service(s3, own)],
         },
         "sdk.google.storage": {
             **_values(google, "project", "credentials_json"),
@@ -142,12 +144,26 @@ def _values(part: Section, *keys: str) -> dict[str, object]:
     return {key: part.value(key, None) for key in keys}
 
 
+def _service(s3: Section, own: Mapping[str, object]) -> list[dict[str, object]]:
+    """Another service than Amazon's: the SDK knows it by the host in its credentials, and by nothing else."""
+    endpoint = s3.value("endpoint", None)
+    if not endpoint:
+        return []
+    scheme, _, host = endpoint.rpartition("://")
+    if scheme not in ("", "http", "https") or "/" in host.rstrip("/"):
+        s3.wrong("endpoint", "is not a host and port, as minio.lab:9000 or http://minio.lab:9000")
+    given = {key: value for key, value in own.items() if value}
+    return [{"host": host.rstrip("/"), **given, **({"secure": False} if scheme == "http" else {})}]
+
+
 def _buckets(part: Section, keys: tuple[str, ...]) -> list[dict[str, object]]:
     """A list of mappings, each for one bucket or container."""
     name = "containers" if "container_name" in keys else "buckets"
     found = []
     for each in part.list_of_sections(name):
         values = {key: value for key, value in _values(each, *keys).items() if value is not None}
+        if "host" in keys:
+            values |= {flag: False for flag in ("secure", "multipart") if not each.flag(flag, True)}
         each.no_more()
         found.append(values)
     return found

@@ -172,15 +172,20 @@ def check(settings: AgentSettings) -> None:
     """
     if settings.mode not in ("venv", "interpreter"):
         raise AgentUnusable(f"agent.mode {settings.mode!r} is unknown; use venv, interpreter or docker")
-    if settings.package_manager == "conda" and shutil.which("conda") is None:
+    if settings.package_manager == "conda" and _which("conda", settings) is None:
         raise AgentUnusable("agent.package_manager conda is not on this machine; put conda in the image, or use pip")
-    if settings.python and shutil.which(settings.python) is None:
+    if settings.python and _which(settings.python, settings) is None:
         raise AgentUnusable(f"agent.python {settings.python} is not on this machine; put it in the image")
     installed = agent_version()
     if installed is None:
         raise AgentUnusable(f"clearml-agent is not installed for {agent_python()}; install fleet[agent]")
     if settings.version not in (None, installed):
         raise AgentUnusable(f"agent.version {settings.version} is wanted, this machine has {installed}; bake it anew")
+
+
+def _which(program: str | None, settings: AgentSettings) -> str | None:
+    """Where the agents will find it: their PATH is that of the fleet file, where it says one."""
+    return shutil.which(program, path=settings.environment.get("PATH")) if program else None
 
 
 def command(task: str) -> list[str]:
@@ -247,7 +252,7 @@ def _python(settings: AgentSettings) -> dict[str, str]:
     skip = {"CLEARML_AGENT_SKIP_PYTHON_ENV_INSTALL": "1"}
     if settings.python in (None, agent_python()):
         return skip
-    return {**skip, "CLEARML_AGENT_SKIP_PIP_VENV_INSTALL": str(shutil.which(str(settings.python)))}
+    return {**skip, "CLEARML_AGENT_SKIP_PIP_VENV_INSTALL": str(_which(settings.python, settings))}
 
 
 def conf(settings: AgentSettings) -> str:
@@ -255,7 +260,7 @@ def conf(settings: AgentSettings) -> str:
     lines = ["agent.disable_agent_update_check: true"]
     if settings.mode == "venv" and settings.python:
         lines += [
-            f"agent.python_binary: {json.dumps(str(shutil.which(settings.python)))}",
+            f"agent.python_binary: {json.dumps(str(_which(settings.python, settings)))}",
             "agent.ignore_requested_python_version: true",
         ]
     if settings.package_manager:

@@ -1,5 +1,7 @@
 """`agent:` of the fleet, and of a resource that wants it otherwise."""
 
+import json
+
 import pytest
 
 from fleet.config import parse
@@ -77,3 +79,25 @@ def test_what_is_wrong_at_a_resource_is_said_there_and_what_is_wrong_above_only_
     )
     assert fleet("{image: i}", "{mode: docker}").agent_of("own").image == "i"
     assert problem("{}", "{pyton: 3}") == "f: resources.own.agent.pyton: unknown key; did you mean python?"
+
+
+def test_another_object_store_than_amazon_s_is_known_to_the_sdk_by_its_host() -> None:
+    s3 = (
+        "{key: K, secret: S, endpoint: 'http://minio.lab:9000', buckets: [{host: 'old.lab:80', key: A, secret: B, %s}]}"
+    )
+    (line,) = fleet(f"{{storage: {{s3: {s3 % 'secure: false, multipart: false'}}}}}").agent.extra_conf.splitlines()
+    assert json.loads(line.removeprefix("sdk.aws.s3: ")) == {
+        "key": "K",
+        "secret": "S",
+        "credentials": [
+            {"host": "old.lab:80", "key": "A", "secret": "B", "secure": False, "multipart": False},
+            {"host": "minio.lab:9000", "key": "K", "secret": "S", "secure": False},
+        ],
+    }
+    (line,) = fleet("{storage: {s3: {key: K, secret: S, endpoint: 'minio.lab:9000'}}}").agent.extra_conf.splitlines()
+    assert json.loads(line.removeprefix("sdk.aws.s3: "))["credentials"] == [
+        {"host": "minio.lab:9000", "key": "K", "secret": "S"}
+    ]
+    assert problem("{storage: {s3: {endpoint: 'ftp://minio.lab'}}}") == (
+        "f: agent.storage.s3.endpoint: is not a host and port, as minio.lab:9000 or http://minio.lab:9000"
+    )
