@@ -6,7 +6,8 @@
     edge -> centre   GET  /edge/v1/hint?after=N&wait_s=25 -> {"seq": M}   a hint that work may wait; never the truth
 
 The VM always calls; nothing calls the VM. Facts go up, decisions come down. Both are levels: a lost message is
-repeated by the next one. After `Enroll`, every call carries `Authorization: Bearer <Enrolled.token>`.
+repeated by the next one. After `Enroll`, every call carries `Authorization: Bearer <token>`:
+the newest of `Enrolled.token` and `Orders.token`.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Enroll:
     gpus: tuple[Gpu, ...]
     fleet_version: str
     proof: Proof | None = None
+    renews: bool = False  # it takes the tokens that Orders carry; the token of one that does not lives as long as it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Enrolled:
     """All that a supervisor needs to work, also alone."""
 
     instance: str
-    token: str  # for later calls; dies with the instance
+    token: str  # for later calls, until Orders carry another; dies with the instance
     cluster: str
     resource: str
     server: ServerAccess
@@ -115,6 +117,8 @@ class Orders:
     turns: Turns | None = None
     # With `drain`: so long from now on its tasks may run; then what is left is put back. None: until they end by themselves.
     drain_within: timedelta | None = None
+    # For all calls from now on, once it is kept; the one before works until this is first used. None: go on with that one.
+    token: str | None = field(default=None, repr=False)
 
 
 T = TypeVar("T")

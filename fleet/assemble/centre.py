@@ -181,6 +181,7 @@ class Centre:
             prove=self._prove,
             authority=self.tls.certificate.authority if self.tls else None,
             package=functools.cache(lambda: package_file(self.state.directory / "package")),
+            token_life=self.config.identity.token_life,
         )
         return create_web(self.store, settings, self.hints, self._edge_policy)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
+from fleet.config.quantities import duration
 from fleet.config.section import Section
 from fleet.config.settings import Identity
+
+# Machines renew after a twelfth of it, and have to find the dispatcher in the rest.
+SHORTEST_TOKEN_LIFE = timedelta(minutes=1)
 
 
 def read_identity(part: Section) -> Identity:
@@ -20,6 +25,14 @@ def read_identity(part: Section) -> Identity:
         aws_certificates=Path(certificates).expanduser() if certificates else None,
         aws_account=account if isinstance(account, str) else None,
         google_keys=part.text("google_keys", None),
+        token_life=part.read("token_life", _token_life, timedelta(hours=24)),
     )
     part.no_more()
     return identity
+
+
+def _token_life(value: object) -> timedelta:
+    life = duration(value)
+    if life < SHORTEST_TOKEN_LIFE:
+        raise ValueError("must be 1m or more: a machine must find the time to renew its token")
+    return life

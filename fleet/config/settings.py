@@ -68,6 +68,7 @@ class Identity:
     aws_certificates: Path | None = None  # PEM, Amazon's published ones; None: documents of EC2 are not checked
     aws_account: str | None = None  # None: any
     google_keys: str | None = None  # a URL; None: Google's own
+    token_life: timedelta = timedelta(hours=24)  # of a supervisor's token that is not renewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

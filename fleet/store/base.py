@@ -9,10 +9,23 @@ that is gone is left as it is by every verb (`fleet.store.life` has the rules).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
+
+# Longer than a machine waits for an answer: of two successors it must not hold the one that was replaced.
+OFFERED_ANEW_AFTER = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bearer:
+    """Who holds a token, and what is to be known of that token."""
+
+    instance: Instance
+    issued_at: datetime | None  # None: it is not renewed, and lives as long as its instance
+    is_successor: bool  # offered, and not used before
 
 
 class DispatcherStore(Protocol):
@@ -87,16 +100,35 @@ class EdgeStore(Protocol):
         ...
 
     def enroll(
-        self, instance: str, join_hash: str, token_hash: str, hostname: str, gpus: Sequence[Gpu], at: datetime
+        self,
+        instance: str,
+        join_hash: str,
+        token_hash: str,
+        hostname: str,
+        gpus: Sequence[Gpu],
+        at: datetime,
+        renews: bool = False,
     ) -> Instance | None:
         """Use up the join token. None: unknown, used, expired, or made for another instance, or the instance is ending.
 
         The answer may be lost on its way: until the first heartbeat the same token enrols again, and `token_hash` is replaced.
+        `renews`: it takes successors of that token, so that the token has an age.
         """
         ...
 
-    def who(self, token_hash: str) -> Instance | None:
-        """The instance whose supervisor holds this token; None once it is gone."""
+    def who(self, token_hash: str) -> Bearer | None:
+        """The instance whose supervisor holds this token, or was offered it; None once it is gone."""
+        ...
+
+    def offer(self, token_hash: str, successor_hash: str, at: datetime) -> bool:
+        """From now on the supervisor that holds this token may come with its successor too, which replaces one offered before.
+
+        False, and nothing changed: it holds another by now, or was offered one within OFFERED_ANEW_AFTER.
+        """
+        ...
+
+    def take_up(self, token_hash: str) -> None:
+        """This successor was used: it is the token now, and the one before is worth nothing. Nothing if it is none."""
         ...
 
     def beat(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Spent, Standing, Turns, View, Vitals
-from fleet.store.base import Store
+from fleet.store.base import Bearer, Store
 
 
 class ChronicledStore:
@@ -64,10 +64,17 @@ class ChronicledStore:
             self._tell("instance.gone", before, at, f"gone: {why}", why)
 
     def enroll(
-        self, instance: str, join_hash: str, token_hash: str, hostname: str, gpus: Sequence[Gpu], at: datetime
+        self,
+        instance: str,
+        join_hash: str,
+        token_hash: str,
+        hostname: str,
+        gpus: Sequence[Gpu],
+        at: datetime,
+        renews: bool = False,
     ) -> Instance | None:
         before = self._store.instance(instance)
-        after = self._store.enroll(instance, join_hash, token_hash, hostname, gpus, at)
+        after = self._store.enroll(instance, join_hash, token_hash, hostname, gpus, at, renews)
         if after and before and before.enrolled_at is None:
             self._tell("instance.ready", after, at, f"ready on {hostname}, {_count(gpus)}", None)
         return after
@@ -139,8 +146,14 @@ class ChronicledStore:
     def expect(self, instance: str, join_hash: str, expires_at: datetime) -> None:
         self._store.expect(instance, join_hash, expires_at)
 
-    def who(self, token_hash: str) -> Instance | None:
+    def who(self, token_hash: str) -> Bearer | None:
         return self._store.who(token_hash)
+
+    def offer(self, token_hash: str, successor_hash: str, at: datetime) -> bool:
+        return self._store.offer(token_hash, successor_hash, at)
+
+    def take_up(self, token_hash: str) -> None:
+        self._store.take_up(token_hash)
 
     def instances(self, cluster: str, gone_after: datetime | None = None) -> tuple[Instance, ...]:
         return self._store.instances(cluster, gone_after)

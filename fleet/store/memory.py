@@ -16,6 +16,8 @@ from functools import partial
 from fleet.errors import StoreError
 from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
 from fleet.store import life
+from fleet.store.base import Bearer
+from fleet.store.tokens import Tokens
 
 RunKey = tuple[str, str, datetime]
 
@@ -35,8 +37,7 @@ class MemoryStore:
         self._gone: dict[str, _Ledger] = defaultdict(_Ledger)
         self._joins: dict[str, tuple[str, datetime]] = {}  # hash -> instance, expires_at
         self._joined_by: dict[str, str] = {}
-        self._tokens: dict[str, str] = {}  # hash -> instance
-        self._token_of: dict[str, str] = {}
+        self._tokens = Tokens()
         self._runs: dict[RunKey, Run] = {}
         self._runs_by_task: dict[str, dict[RunKey, None]] = defaultdict(dict)
         self._runs_by_instance: dict[str, dict[RunKey, None]] = defaultdict(dict)
@@ -120,7 +121,14 @@ class MemoryStore:
             self._joins.setdefault(join_hash, (instance, expires_at))
 
     def enroll(
-        self, instance: str, join_hash: str, token_hash: str, hostname: str, gpus: Sequence[Gpu], at: datetime
+        self,
+        instance: str,
+        join_hash: str,
+        token_hash: str,
+        hostname: str,
+        gpus: Sequence[Gpu],
+        at: datetime,
+        renews: bool = False,
     ) -> Instance | None:
         with self._lock:
             before = self._all.get(instance)
@@ -129,17 +137,29 @@ class MemoryStore:
                 return None
             if not life.may_enroll(before, join_hash, self._joined_by.get(instance)):
                 return None
-            self._tokens.pop(self._token_of.get(instance, ""), None)
             self._joined_by[instance] = join_hash
-            self._tokens[token_hash] = instance
-            self._token_of[instance] = token_hash
+            self._tokens.issue(instance, token_hash, at if renews else None)
             after = self._replace(before, life.enrolled(before, hostname, gpus, at))
         self._on_change("enrolled")
         return after
 
-    def who(self, token_hash: str) -> Instance | None:
-        instance = self._all.get(self._tokens.get(token_hash, ""))
-        return None if instance is None or instance.gone_at else instance
+    def who(self, token_hash: str) -> Bearer | None:
+        with self._lock:
+            instance = self._all.get(self._tokens.owner(token_hash) or "")
+            if instance is None or instance.gone_at:
+                return None
+            held = self._tokens.of(instance.id)
+        is_successor = held.successor == token_hash
+        issued_at = held.successor_at if is_successor else held.issued_at
+        return Bearer(instance=instance, issued_at=issued_at, is_successor=is_successor)
+
+    def offer(self, token_hash: str, successor_hash: str, at: datetime) -> bool:
+        with self._lock:
+            return self._tokens.offer(token_hash, successor_hash, at)
+
+    def take_up(self, token_hash: str) -> None:
+        with self._lock:
+            self._tokens.take_up(token_hash)
 
     def beat(
         self,

@@ -18,6 +18,7 @@ from fleet.database import Database
 from fleet.errors import StoreError
 from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
 from fleet.store import life
+from fleet.store.base import OFFERED_ANEW_AFTER, Bearer
 from fleet.store.tables import (
     EVENT,
     EVENT_COLUMNS,
@@ -46,7 +47,15 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 ONE = sa.select(*INSTANCE_COLUMNS, INSTANCE.c.joined_by).where(INSTANCE.c.id == sa.bindparam("key"))
 ONE_LOCKED = ONE.with_for_update()
 CHANGE_ONE = sa.update(INSTANCE).where(INSTANCE.c.id == sa.bindparam("key"))
-WHO = sa.select(*INSTANCE_COLUMNS).where(INSTANCE.c.token_hash == sa.bindparam("token"), INSTANCE.c.gone_at.is_(None))
+AGES = (INSTANCE.c.successor_hash, INSTANCE.c.token_issued_at, INSTANCE.c.successor_at)
+BY_TOKEN = sa.or_(INSTANCE.c.token_hash == sa.bindparam("token"), INSTANCE.c.successor_hash == sa.bindparam("token"))
+WHO = sa.select(*INSTANCE_COLUMNS, *AGES).where(BY_TOKEN, INSTANCE.c.gone_at.is_(None))
+NO_SUCCESSOR = {"successor_hash": None, "successor_at": None}
+TAKE_UP = (
+    sa.update(INSTANCE)
+    .where(INSTANCE.c.successor_hash == sa.bindparam("token"))
+    .values(token_hash=INSTANCE.c.successor_hash, token_issued_at=INSTANCE.c.successor_at, **NO_SUCCESSOR)
+)
 
 
 class SqlStore:
@@ -144,7 +153,14 @@ class SqlStore:
             connection.execute(insert.on_conflict_do_nothing(index_elements=[JOIN.c.join_hash]))
 
     def enroll(
-        self, instance: str, join_hash: str, token_hash: str, hostname: str, gpus: Sequence[Gpu], at: datetime
+        self,
+        instance: str,
+        join_hash: str,
+        token_hash: str,
+        hostname: str,
+        gpus: Sequence[Gpu],
+        at: datetime,
+        renews: bool = False,
     ) -> Instance | None:
         joins = sa.select(JOIN.c.join_hash).where(
             JOIN.c.join_hash == join_hash, JOIN.c.instance == instance, JOIN.c.expires_at > at
@@ -157,15 +173,35 @@ class SqlStore:
             if not life.may_enroll(before, join_hash, row.joined_by):
                 return None
             after = life.enrolled(before, hostname, gpus, at)
-            tokens = {"joined_by": join_hash, "token_hash": token_hash}
-            connection.execute(CHANGE_ONE, {"key": instance} | instance_changes(before, after) | tokens)
+            tokens = {"joined_by": join_hash, "token_hash": token_hash, "token_issued_at": at if renews else None}
+            changes = {"key": instance} | instance_changes(before, after) | tokens | NO_SUCCESSOR
+            connection.execute(CHANGE_ONE, changes)
         self._on_change("enrolled")
         return after
 
-    def who(self, token_hash: str) -> Instance | None:
+    def who(self, token_hash: str) -> Bearer | None:
         with self._database.read() as connection:
             row = connection.execute(WHO, {"token": token_hash}).one_or_none()
-        return None if row is None else read_instance(row)
+        if row is None:
+            return None
+        successor, issued_at, successor_at = row[-len(AGES) :]
+        is_successor = successor == token_hash
+        return Bearer(
+            instance=read_instance(row),
+            issued_at=successor_at if is_successor else issued_at,
+            is_successor=is_successor,
+        )
+
+    def offer(self, token_hash: str, successor_hash: str, at: datetime) -> bool:
+        offered_at = INSTANCE.c.successor_at
+        is_free = sa.or_(offered_at.is_(None), offered_at <= at - OFFERED_ANEW_AFTER)
+        change = sa.update(INSTANCE).where(INSTANCE.c.token_hash == token_hash, is_free)
+        with self._database.write() as connection:
+            return connection.execute(change.values(successor_hash=successor_hash, successor_at=at)).rowcount == 1
+
+    def take_up(self, token_hash: str) -> None:
+        with self._database.write() as connection:
+            connection.execute(TAKE_UP, {"token": token_hash})
 
     def beat(
         self,

@@ -91,7 +91,11 @@ INSTANCE = sa.Table(
     sa.Column("price_usd_per_hour", sa.Double),  # the offer's, which never changes; here so that SQL can sum money
     sa.Column("joined_by", sa.Text),  # SHA-256 of the join token that enrolled it
     sa.Column("token_hash", sa.Text, unique=True),  # SHA-256 of its supervisor's token
+    sa.Column("token_issued_at", Time),  # NULL: it is not renewed
+    sa.Column("successor_hash", sa.Text),  # of what it was offered, until it is first used
+    sa.Column("successor_at", Time),
     sa.Index("fleet_instance_by_age", "cluster", "gone_at", "requested_at", "id"),
+    sa.Index("fleet_instance_by_successor", "successor_hash", unique=True),
 )
 JOIN = sa.Table(
     "fleet_join",

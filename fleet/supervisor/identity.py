@@ -70,8 +70,9 @@ class Identity:
         counted = self._read(TIMES, _Counted)
         return counted.times if counted and counted.boot == self._boot else None
 
-    def keep_enrolled(self, enrolled: Enrolled) -> None:
-        self._write(IDENTITY, _Known(boot=self._boot, enrolled=enrolled))
+    def keep_enrolled(self, enrolled: Enrolled) -> bool:
+        """False: what was kept before is still what the next supervisor would find."""
+        return self._write(IDENTITY, _Known(boot=self._boot, enrolled=enrolled))
 
     def keep_times(self, times: Times) -> None:
         self._write(TIMES, _Counted(boot=self._boot, times=times))
@@ -82,13 +83,15 @@ class Identity:
             for name in (IDENTITY, TIMES):
                 (self._place / name).unlink(missing_ok=True)
 
-    def _write(self, name: str, value: object) -> None:
+    def _write(self, name: str, value: object) -> bool:
         if self._place is None:
-            return
+            return True
         try:
             write_private(self._place / name, json.dumps(to_data(value)))
         except OSError as error:
             log.warning("identity not kept", extra={"why": f"{self._place / name}: {error.strerror}"})
+            return False
+        return True
 
     def _read(self, name: str, kind: type[T]) -> T | None:
         if self._place is None:

@@ -39,6 +39,7 @@ from fleet.supervisor.memory import open_memory
 from fleet.supervisor.parts import Parts
 from fleet.supervisor.private import hold, private_directory
 from fleet.supervisor.processes import Guard, adopt_orphans
+from fleet.supervisor.renewal import Renewing
 from fleet.supervisor.runner import Runner
 from fleet.supervisor.senses import Senses
 from fleet.supervisor.stats import gpus_of
@@ -168,8 +169,7 @@ def _let_in(settings: Settings, identity: Identity, gpus: sensed.Gpus) -> tuple[
     centre = Centre(settings.centre_url, settings.certificate_sha256)
     enrolled = identity.enrolled() or _enroll(centre, settings, gpus)
     identity.keep_enrolled(enrolled)
-    centre.speak_as(enrolled.token)
-    return centre, enrolled
+    return Renewing(centre, identity, enrolled), enrolled
 
 
 def _made_ours(directory: Path, instance: str) -> Path:
@@ -247,6 +247,7 @@ def _enroll(centre: Centre, settings: Settings, gpus: sensed.Gpus) -> Enrolled:
         memory_gib=host.memory_gib(),
         gpus=gpus_of(gpus.read()),
         fleet_version=__version__,
+        renews=True,
     )
     deadline = time.monotonic() + ENROLL_WITHIN_S
     pause_s = FIRST_PAUSE_S

@@ -5,9 +5,8 @@ Store verbs and parsing run in the thread pool, so that thousands who listen for
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from starlette.concurrency import run_in_threadpool
@@ -23,6 +22,7 @@ from fleet.store.base import Store
 from fleet.web.hints import Hints
 from fleet.web.http import Json, bearer, number, parse_json, read_body
 from fleet.web.noticed import Noticed
+from fleet.web.renewal import Renewal, new_token, sha256, unknown_token
 from fleet.web.settings import Clock, Policy, PolicyOf, WebSettings
 from fleet.wire import Enroll, Enrolled, Heartbeat, Orders, from_data, to_data
 
@@ -42,6 +42,7 @@ class EdgeApi:
         self._policy = policy
         self._clock = clock
         self._noticed = Noticed(store)
+        self._renewal = Renewal(store, settings.token_life, clock)
         self.routes = (
             Route("/edge/v1/enroll", self.enroll, methods=["POST"]),
             Route("/edge/v1/heartbeat", self.heartbeat, methods=["POST"]),
@@ -56,7 +57,7 @@ class EdgeApi:
         return Json(await run_in_threadpool(self._heartbeat, bearer(request), await read_body(request)))
 
     async def hint(self, request: Request) -> Response:
-        await run_in_threadpool(self._who, bearer(request))
+        await run_in_threadpool(self._renewal.bearer, bearer(request))
         after, wait_s = int(number(request, "after", 0, 2**53)), number(request, "wait_s", 25, MAX_WAIT_S)
         return Json({"seq": await self._hints.wait(after, wait_s)})
 
@@ -71,7 +72,7 @@ class EdgeApi:
     def _enroll(self, body: bytes) -> object:
         message = from_data(Enroll, parse_json(body))
         self._prove(message)
-        token = secrets.token_urlsafe(32)
+        token = new_token()
         instance = self._store.enroll(
             message.instance,
             sha256(message.join_token),
@@ -79,6 +80,7 @@ class EdgeApi:
             message.hostname,
             message.gpus,
             self._clock(),
+            message.renews,
         )
         if instance is None:
             log.warning("enrolment refused", extra={"instance": message.instance, "host": message.hostname})
@@ -106,12 +108,14 @@ class EdgeApi:
             raise HTTPException(403, f"instance {known.id!r} may not enrol: {error}") from error
 
     def _heartbeat(self, token: str, body: bytes) -> object:
-        known = self._who(token)
+        caller = self._renewal.bearer(token)
+        known = caller.instance
         message = from_data(Heartbeat, parse_json(body))
         if message.instance != known.id:
             raise HTTPException(403, f"this token is of instance {known.id!r}, not of {message.instance!r}")
         if foreign := [run.task for run in message.runs if run.instance != known.id]:
             raise HTTPException(403, f"task {foreign[0]!r} did not run on instance {known.id!r}")
+        self._renewal.take_up(caller, token)
         instance = self._store.beat(
             known.id,
             at=self._clock(),  # ours: the clock of a machine may be wrong
@@ -126,32 +130,17 @@ class EdgeApi:
             unsettled=_unsettled(message),
         )
         if instance.gone_at:  # since we asked who it is; nothing of this message was kept
-            raise _unknown_token()
+            raise unknown_token()
         self._noticed.take(message, self._clock())
         # As the pass saw it, which counted what this machine had told before this message.
         turns = turns_for(self._store.turns(), known)
-        return to_data(_orders(instance, message, self._policy(instance), self._hints.seq, turns, self._clock()))
-
-    def _who(self, token: str) -> Instance:
-        instance = self._store.who(sha256(token)) if token else None
-        if instance is None:
-            raise _unknown_token()
-        return instance
+        orders = _orders(instance, message, self._policy(instance), self._hints.seq, turns, self._clock())
+        return to_data(replace(orders, token=self._renewal.next(caller, token)))
 
 
 def _unsettled(message: Heartbeat) -> tuple[str, ...]:
     held = {allocation.task for allocation in message.allocations}
     return tuple(run.task for run in message.runs if run.ended_at is None and run.task not in held)
-
-
-def sha256(token: str) -> str:
-    """How a token is kept: the hash of a random one needs no salt."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _unknown_token() -> HTTPException:
-    text = "this token is unknown, or its instance is gone; a machine that is told so has no purpose"
-    return HTTPException(401, text, headers={"WWW-Authenticate": "Bearer"})
 
 
 def _enrolled(instance: Instance, token: str, policy: Policy, turns: Turns) -> Enrolled:

@@ -34,6 +34,7 @@ class WebSettings:
     prove: Prove | None = None
     authority: str | None = None  # certificate (PEM) that machines know by its fingerprint
     package: Callable[[], Path] | None = None  # what a stock machine fetches; made at the first call
+    token_life: timedelta = timedelta(hours=24)  # of a supervisor's token that is not renewed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,3 +82,9 @@ def with_enrolled(store: Store, name: str = "i1") -> Store:
     store.expect(name, f"join-{name}", at(900))
     assert store.enroll(name, f"join-{name}", f"token-{name}", "host", [GPU0], at(60))
     return store
+
+
+def holder(store: Store, token_hash: str) -> Instance | None:
+    """Whose token this is."""
+    bearer = store.who(token_hash)
+    return bearer.instance if bearer else None

@@ -15,7 +15,7 @@ from fleet.database import Database
 from fleet.store.base import Store
 from fleet.store.sql import SqlStore
 from fleet.store.tables import METADATA
-from tests.store.nouns import GPU0, IDLE, T0, a_run, an_event, an_instance, at, beat, with_enrolled
+from tests.store.nouns import GPU0, IDLE, T0, a_run, an_event, an_instance, at, beat, holder, with_enrolled
 
 WRITER = """
 import sys
@@ -51,7 +51,7 @@ def test_what_was_written_is_there_after_a_restart(open_sql: Callable[[], Store]
     after = open_sql()
     assert after.instances("c") == before.instances("c") != ()
     assert (after.runs(), after.events()) == (before.runs(), before.events())
-    assert after.who("token-i1") == after.instance("i1")
+    assert holder(after, "token-i1") == after.instance("i1")
 
 
 def test_two_processes_share_one_store(open_sql: Callable[[], Store]) -> None:
