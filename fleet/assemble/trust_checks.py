@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from fleet.assemble.check import Check
 from fleet.assemble.encrypted import tls_of
@@ -10,6 +10,8 @@ from fleet.assemble.proofs import proofs_of
 from fleet.assemble.state import state_of
 from fleet.config import Config
 from fleet.errors import ConfigError
+from fleet.identity.ec2 import HOW_TO
+from fleet.model import Resource
 
 
 def trust(config: Config) -> Iterator[Check]:
@@ -31,6 +33,28 @@ def _certificate(config: Config) -> Check:
     return Check(name="certificate", found=said)
 
 
+def _hints(config: Config, alone: Collection[str]) -> Iterator[str]:
+    """What would make them prove who they are."""
+    if not config.identity.is_required:
+        yield "because identity.required is false"
+        return
+    of = [r for r in config.resources if r.name in alone]
+    if any(r.provider == "aws" for r in of):
+        regions = sorted({region for r in of if r.provider == "aws" for region in _regions(r)})
+        where = f" for {', '.join(regions)}" if regions else " for your regions"
+        yield f"aws: {HOW_TO}{where} into one PEM file, and name it as identity.aws_certificates"
+    if any(r.provider == "gcp" for r in of):
+        yield "gcp: give them a service_account, which may be one without rights"
+
+
+def _regions(resource: Resource) -> Iterator[str]:
+    if resource.region:
+        yield resource.region
+    more = resource.settings.get("regions")
+    if isinstance(more, list | tuple):
+        yield from map(str, more)
+
+
 def _identity(config: Config) -> Check:
     try:
         proven = proofs_of(config).resources
@@ -38,7 +62,6 @@ def _identity(config: Config) -> Check:
         return Check(name="identity", found="certificates not usable", fix=str(error))
     alone = [r.name for r in config.resources if r.provider in ("aws", "gcp") and r.name not in proven]
     if alone:
-        return Check(
-            name="identity", found=f"machines of {', '.join(alone)} enrol by their token alone: see `identity`"
-        )
+        found = f"machines of {', '.join(alone)} enrol by their token alone"
+        return Check(name="identity", found="; ".join([found, *_hints(config, alone)]))
     return Check(name="identity", found=f"proven: {', '.join(sorted(proven))}" if proven else "no cloud that signs it")

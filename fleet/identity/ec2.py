@@ -10,16 +10,21 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from fleet.errors import ConfigError, IdentityError
-from fleet.identity.cms import signed_content
+from fleet.identity.cms import SMALLEST_KEY_BITS, signed_content
 from fleet.identity.proofs import is_fresh
 from fleet.model import Instance
 from fleet.wire import Proof
+
+PAGE = 'the page "AWS public certificates for instance identity document signatures" of the Amazon EC2 User Guide'
+HOW_TO = f"take those under RSA-2048 from {PAGE}"
 
 
 class Ec2:
@@ -53,14 +58,33 @@ def read_signers(path: Path) -> tuple[x509.Certificate, ...]:
     """The certificates in a PEM file.
 
     Raises:
-        ConfigError: it cannot be read, or holds none.
+        ConfigError: it cannot be read, holds none, or one that can check nothing.
     """
     try:
-        return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
+        found = tuple(x509.load_pem_x509_certificates(path.read_bytes()))
     except OSError as error:
         raise ConfigError(f"identity.aws_certificates: {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"identity.aws_certificates: {path} holds no certificates in PEM ({error})") from error
+    for number, each in enumerate(found, 1):
+        if why := _why_useless(each):
+            raise ConfigError(f"identity.aws_certificates: certificate {number} in {path} {why}; {HOW_TO}")
+    return found
+
+
+def _why_useless(certificate: x509.Certificate) -> str | None:
+    """The page has three kinds for each region, and only one of them can check what a supervisor sends."""
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        return f"has a key that cannot be read ({error})"
+    if not isinstance(key, rsa.RSAPublicKey):
+        return f"is not of RSA ({type(key).__name__.strip('_').removesuffix('PublicKey')})"
+    if key.key_size < SMALLEST_KEY_BITS:
+        return f"is of RSA with {key.key_size} bits"
+    if certificate.not_valid_after_utc < datetime.now(UTC):
+        return f"ended on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    return None
 
 
 def _decoded(text: str) -> bytes:

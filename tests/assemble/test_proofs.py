@@ -11,14 +11,14 @@ from agent_hooks.gpus import simulated
 from fleet.assemble.proofs import Proofs, proofs_of
 from fleet.assemble.trust_checks import trust
 from fleet.config import parse
-from fleet.config.settings import Tls
+from fleet.config.settings import Identity, Tls
 from fleet.errors import CentreRefused, ConfigError, IdentityError, IdentityUnknown
 from fleet.identity.ec2 import Ec2
 from fleet.model import Instance
 from fleet.pinned import fingerprint
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.start import _enroll, settings
-from fleet.web.edge import sha256
+from fleet.web.renewal import sha256
 from fleet.wire import Proof
 from tests.agent_hooks.clouds import Ec2 as Cloud
 from tests.builders import an_instance
@@ -81,7 +81,10 @@ def test_the_doctor_says_whose_machines_enrol_by_their_token_alone(tmp_path: Pat
     config = replace(parse(FILE.format(place=tmp_path, more=""), "f"), state_dir=tmp_path)
     certificate, identity = trust(config)
     assert (certificate.found, certificate.fix) == ("none (loopback)", "")
-    assert (identity.found, identity.fix) == ("machines of mute enrol by their token alone: see `identity`", "")
+    told = (
+        "machines of mute enrol by their token alone; gcp: give them a service_account, which may be one without rights"
+    )
+    assert (identity.found, identity.fix) == (told, "")
     made = replace(config, tls=Tls(is_own=True))
     certificate, _ = trust(made)
     assert certificate.found == f"fleet's own, authority {fingerprint((tmp_path / 'authority.pem').read_text())}"
@@ -89,6 +92,21 @@ def test_the_doctor_says_whose_machines_enrol_by_their_token_alone(tmp_path: Pat
     certificate, identity = trust(replace(config, tls=Tls(certificate=tmp_path / "none", key=tmp_path / "none")))
     assert "cannot be read: No such file" in certificate.fix
     assert "holds no certificates" in identity.fix
+
+
+def test_the_doctor_says_which_certificates_to_take_from_where(tmp_path: Path) -> None:
+    text = FILE.format(place=tmp_path, more="").replace("region: us-east-1", "region: us-west-2")
+    config = replace(parse(text, "f"), state_dir=tmp_path, identity=Identity())
+    _, identity = trust(config)
+    assert identity.found.startswith(
+        "machines of east, mute enrol by their token alone; aws: take those under RSA-2048 "
+    )
+    assert (
+        'instance identity document signatures" of the Amazon EC2 User Guide for us-west-2 into one PEM'
+        in identity.found
+    )
+    _, identity = trust(replace(config, identity=Identity(is_required=False)))
+    assert identity.found.endswith("because identity.required is false")
 
 
 def test_a_machine_of_ec2_enrols_with_the_word_of_its_cloud_and_another_one_with_its_token_does_not(

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +19,7 @@ from fleet.errors import ConfigError, IdentityError
 from fleet.identity.cms import signed_content
 from fleet.identity.ec2 import Ec2, read_signers
 from fleet.wire import Proof
-from tests.identity.signed import PEM, a_certificate, a_document, signed
+from tests.identity.signed import PEM, a_certificate, a_document, a_key, signed
 from tests.web.nouns import an_instance, at
 
 ID = "i-1234567890abcdef0"
@@ -122,6 +127,27 @@ def test_certificates_are_read_from_one_file_and_what_is_wrong_with_it_is_said(t
     file.write_text("hello")
     with pytest.raises(ConfigError, match="holds no certificates"):
         read_signers(file)
+
+
+def test_a_certificate_of_another_kind_which_the_page_has_too_is_refused_at_once(tmp_path: Path) -> None:
+    file, good = tmp_path / "regions.pem", a_certificate(0).public_bytes(PEM)
+    useless = {
+        r"is of RSA with 1024 bits; take those under RSA-2048 from the page": a_certificate(1, 1024),
+        r"is not of RSA \(DSA\); take": made_of(dsa.generate_private_key(2048)),
+        r"ended on 2020-01-02; take": made_of(a_key(2), until=datetime(2020, 1, 2, tzinfo=UTC)),
+    }
+    for why, certificate in useless.items():
+        file.write_bytes(good + certificate.public_bytes(PEM))
+        with pytest.raises(ConfigError, match=rf"identity\.aws_certificates: certificate 2 in {file} {why}"):
+            read_signers(file)
+
+
+def made_of(
+    key: dsa.DSAPrivateKey | rsa.RSAPrivateKey, until: datetime = datetime(2195, 1, 17, tzinfo=UTC)
+) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Amazon Web Services LLC")])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 5).not_valid_before(datetime(2012, 1, 5, tzinfo=UTC))
+    return made.not_valid_after(until).sign(key, hashes.SHA256())
 
 
 @pytest.fixture(scope="module")
