@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sys
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fleet.config import standalone
 from fleet.config.standalone import RESOURCE, Standalone
 from fleet.errors import ServerUnreachable
 from fleet.model import Turns
+from fleet.providers.local_machine import inherited
 from fleet.queues.client import ClearMLServer
 from fleet.supervisor.handed import hand
 from fleet.wire import Enrolled
@@ -35,7 +37,17 @@ def run(path: Path) -> None:
         os.environ["FLEET_SIM_GPUS"] = simulated
     arguments = hand(enrolled_by(file, socket.gethostname()))
     # A new process image: months of supervision should not carry the file's reader in memory.
-    os.execv(sys.executable, [sys.executable, "-m", "fleet.supervisor", *arguments])
+    command = [sys.executable, "-m", "fleet.supervisor", *arguments]
+    os.execve(sys.executable, command, without_secrets(file.variables, os.environ))
+
+
+def without_secrets(named: Collection[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for the supervisor, and so for hooks, agents and tasks: what the file names as `${NAME}` is the file's to give.
+
+    What is no secret by its name (PATH, HOME, proxies) stays, though the file may name it too.
+    """
+    usual = inherited(environ)
+    return {key: value for key, value in environ.items() if key in usual or key not in named}
 
 
 def make_queues(file: Standalone) -> None:

@@ -78,8 +78,8 @@ def lines(origin: str, problems: Sequence[str]) -> Iterator[str]:
         yield f"{origin}: " + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in problem[:LONGEST_PROBLEM])
 
 
-def text_of(path: str | Path) -> str:
-    """What a fleet file says.
+def text_of(path: str | Path, how_to: str = "make one with: fleet init") -> str:
+    """What a fleet file says. `how_to`: what to do where there is none.
 
     Raises:
         ConfigError: it cannot be read.
@@ -91,7 +91,7 @@ def text_of(path: str | Path) -> str:
         raise ConfigError(f"{path}: is not text (UTF-8); is it the fleet file?") from error
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: `~` of a user without a home
         why = getattr(error, "strerror", None) or str(error)
-        hint = "; make one with: fleet init" if isinstance(error, FileNotFoundError) else ""
+        hint = f"; {how_to}" if isinstance(error, FileNotFoundError) else ""
         raise ConfigError(f"{path}: {why}{hint}") from error
 
 

@@ -10,10 +10,11 @@ from fleet.config.section import kind
 from fleet.errors import ConfigError
 
 MAX_CHARS = 1_000_000
+OF_A_FLEET = "cluster, resources and queues (see fleet init)"
 
 
-def plain(text: str, origin: str) -> tuple[dict[str, Any], list[str]]:
-    """The top mapping, and a problem for each key that is given twice.
+def plain(text: str, origin: str, example: str = OF_A_FLEET) -> tuple[dict[str, Any], list[str]]:
+    """The top mapping, and a problem for each key that is given twice. `example`: what it should hold, for whoever wrote it.
 
     Raises:
         ConfigError: it cannot be read, or is not a mapping; nothing more can be said about it.
@@ -28,9 +29,7 @@ def plain(text: str, origin: str) -> tuple[dict[str, Any], list[str]]:
         data, problems = _yaml(text, origin)
     if not isinstance(data, dict):
         what = "is empty" if data is None else f"holds a {kind(data)}"
-        raise ConfigError(
-            f"{origin}: {what}; it should hold keys such as cluster, resources and queues (see fleet init)"
-        )
+        raise ConfigError(f"{origin}: {what}; it should hold keys such as {example}")
     return data, problems
 
 

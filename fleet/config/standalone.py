@@ -5,15 +5,17 @@ It is read with the base install: as TOML or JSON by Python itself, as YAML wher
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from fleet.config.agent import read_agent
 from fleet.config.file import lines, read_access, read_cluster, read_poll_interval, read_queue, text_of
 from fleet.config.formats import plain
+from fleet.config.noting import Noting
 from fleet.config.quantities import duration, memory_gib
 from fleet.config.resources import read_driver, read_gpus, read_keep_awake, read_lifetime
 from fleet.config.section import Section
@@ -22,6 +24,7 @@ from fleet.model import AgentSettings, Fairness, KeepAwake, Queue, ServerAccess
 
 RESOURCE = "standalone"  # the middle of its workers' names: <cluster>:standalone:<machine>
 MACHINE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62})")
+HOW_TO = 'write it: docs/configuration.md, "A machine without a dispatcher", shows a whole one'
 # Half of what ClearML's own server waits before it calls a silent task dead: nobody else gives tasks away here.
 CONTACT_TIMEOUT, SHORTEST_CONTACT_TIMEOUT = timedelta(hours=1), timedelta(seconds=30)
 
@@ -46,6 +49,7 @@ class Standalone:
     min_driver: str | None
     poll_interval: timedelta
     contact_timeout: timedelta  # without an answer of the server so long: end the tasks
+    variables: frozenset[str] = frozenset()  # of the environment, that values of the file were read from
 
 
 def load(path: Path) -> Standalone:
@@ -54,7 +58,7 @@ def load(path: Path) -> Standalone:
     Raises:
         ConfigError: it cannot be read, or something in it is wrong; `problems` names everything.
     """
-    return parse(text_of(path), str(path))
+    return parse(text_of(path, HOW_TO), str(path))
 
 
 def parse(text: str, origin: str, environment: Mapping[str, str] | None = None) -> Standalone:
@@ -63,11 +67,12 @@ def parse(text: str, origin: str, environment: Mapping[str, str] | None = None) 
     Raises:
         ConfigError: as `load`.
     """
-    data, problems = plain(text, origin)
-    found = _read(Section(data, "", problems, environment), origin)
+    data, problems = plain(text, origin, "cluster, server and queues (see docs/configuration.md)")
+    noting = Noting(os.environ if environment is None else environment)
+    found = _read(Section(data, "", problems, noting), origin)
     if problems:
         raise ConfigError(*lines(origin, problems))
-    return found
+    return replace(found, variables=frozenset(noting.names))
 
 
 def _read(top: Section, origin: str) -> Standalone:

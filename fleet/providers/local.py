@@ -27,6 +27,7 @@ from agent_hooks import gpus as gpu_sense
 from fleet.errors import BadRequest, ProviderError, UnknownProviderFault
 from fleet.model import Market, Offer, Resource
 from fleet.providers.base import Finding, Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
+from fleet.providers.local_machine import inherited
 
 STARTING_S = 5.0  # a Python process is there within a second, also on a busy machine
 SIMULATED_MODEL = "Simulated GPU"
@@ -127,6 +128,7 @@ class LocalProvider:
                 stdout=console,
                 stderr=console,
                 pass_fds=(lock,),
+                env=inherited(os.environ),  # any task of the same user can read that of the first process
                 start_new_session=True,  # it outlives this dispatcher
             )
         _write(place / "machine.json", facts | {"pid": process.pid})

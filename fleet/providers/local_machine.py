@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from typing import NoReturn
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -44,6 +45,11 @@ INHERITED_PREFIXES = (
 )
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a machine here gets of the environment of whoever starts it."""
+    return {key: value for key, value in environ.items() if key in INHERITED or key.startswith(INHERITED_PREFIXES)}
 
 
 def main(place: str, lock: int) -> int:
@@ -90,8 +96,7 @@ def _become_supervisor(boot: dict[str, str]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # nobody would end the machine if we were killed
     os.makedirs(boot["FLEET_DIR"], exist_ok=True)
-    inherited = {k: v for k, v in os.environ.items() if k in INHERITED or k.startswith(INHERITED_PREFIXES)}
-    os.execve(sys.executable, [sys.executable, "-m", "fleet.supervisor"], {**inherited, **boot})
+    os.execve(sys.executable, [sys.executable, "-m", "fleet.supervisor"], {**inherited(os.environ), **boot})
 
 
 def _wait(supervisor: int) -> int:

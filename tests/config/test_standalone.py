@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.config.standalone import CONTACT_TIMEOUT, RESOURCE, Standalone, parse
+from fleet.config.standalone import CONTACT_TIMEOUT, RESOURCE, Standalone, load, parse
 from fleet.errors import ConfigError
 from fleet.model import Fairness, GpuNeed, KeepAwake, ServerAccess
 
@@ -80,6 +80,22 @@ def test_toml_json_and_yaml_say_the_same() -> None:
     ]
     assert (file.gpus, file.idle_timeout, file.fairness) == (4, timedelta(hours=2), Fairness.SHARES)
     assert file.keep_awake == KeepAwake(ssh=True)
+
+
+def test_it_is_known_which_variables_values_were_read_from() -> None:
+    more = 'agent.environment = {CACHE = "${HOME}/cache", PLAIN = "x"}\n'
+    text = SMALLEST.replace('"b"', '"${SECRET}"') + more
+    assert parse(text, "m.toml", {"SECRET": "s", "HOME": "/h", "OTHER": "o"}).variables == {"SECRET", "HOME"}
+    assert read(SMALLEST).variables == frozenset()
+
+
+def test_a_file_that_is_not_there_or_is_empty_is_not_for_fleet_init_to_make(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r'No such file or directory; write it: docs/configuration\.md, "A machine'):
+        load(tmp_path / "machine.toml")
+    (tmp_path / "machine.json").write_text("[]")
+    with pytest.raises(ConfigError, match="it should hold keys such as cluster, server and queues") as refused:
+        load(tmp_path / "machine.json")
+    assert "fleet init" not in str(refused.value)
 
 
 def test_a_machine_on_premises_never_ends_for_idleness_unless_its_file_says_so() -> None:

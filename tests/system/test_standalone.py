@@ -92,12 +92,14 @@ def test_tasks_of_its_queues_run_and_after_kill_9_it_is_the_same_machine_again(
 ) -> None:
     box.start()
     wait_for(lambda: (box.directory / "journal").exists(), 30, "it works, so it has made its queues")
-    done = [clearml.submit("first", 'echo "on $FLEET_GPU_INDICES"'), clearml.submit("second", "echo cpu")]
+    show = 'echo "on $FLEET_GPU_INDICES, secret: ${SERVER_SECRET-none}, path: ${PATH:+some}"'
+    done = [clearml.submit("first", show), clearml.submit("second", "echo cpu")]
     assert [clearml.ended(task) for task in done] == [TaskStatus.COMPLETED] * 2
-    assert "on 0" in clearml.log(done[0])
+    assert "on 0, secret: none, path: some" in clearml.log(done[0]), "what the file names is not the tasks'"
     wait_for(lambda: not box.journal(), 10, "what is settled is forgotten, though no dispatcher has heard of it")
 
     process = psutil.Process(box.process.pid)
+    assert "SERVER_SECRET" not in process.environ(), "nor can a hook, or a task of the same user, find it there"
     assert process.cmdline()[1:4] == ["-m", "fleet.supervisor", "--standalone"]
     spoken_with = {c.raddr.port for c in process.net_connections("tcp") if c.raddr}
     assert spoken_with <= {server.port}, "the server, and no dispatcher"
@@ -135,4 +137,6 @@ def test_a_machine_whose_file_is_wrong_or_whose_server_does_not_know_it_says_so_
     box.file.write_text(good.replace("priority", "priorty"))
     assert box.refusal() == f"fleet: {box.file}: queues.first.priorty: unknown key; did you mean priority?\n"
     box.file.unlink()
-    assert box.refusal().startswith(f"fleet: {box.file}: No such file or directory")
+    said = box.refusal()
+    assert said.startswith(f"fleet: {box.file}: No such file or directory; write it: docs/configuration.md")
+    assert "fleet init" not in said
