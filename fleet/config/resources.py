@@ -42,6 +42,7 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
         "monitoring",
         "placement_group",
         "capacity_reservation",
+        "allocation_strategy",
         "tenancy",
         "max_spot_usd_per_hour",
         "profile",

@@ -6,11 +6,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.parts import Parts, Policy
+from fleet.dispatcher.settled import settled
 from fleet.errors import BadRequest, NotAuthorised, ProviderError
 from fleet.model import Event, Instance, Launch, Offer, Reason
 from fleet.providers.base import FirstBoot, Launched, LaunchFailed, LaunchOrder
@@ -35,7 +37,7 @@ def launch(actions: Sequence[Launch], parts: Parts, policy: Policy, backoffs: Ba
         for a in actions
     ]
     parts.store.record_intents(intents)
-    return _ask(intents, parts, policy, backoffs)
+    return _ask(intents, parts, policy, backoffs, {a.instance: a.alternatives for a in actions if a.alternatives})
 
 
 def resume(instances: Iterable[Instance], parts: Parts, policy: Policy, backoffs: Backoffs) -> None:
@@ -56,7 +58,13 @@ def join_token(secret: bytes, instance: str) -> str:
     return hmac.new(secret, f"join:{instance}".encode(), hashlib.sha256).hexdigest()
 
 
-def _ask(intents: Sequence[Instance], parts: Parts, policy: Policy, backoffs: Backoffs) -> int:
+def _ask(
+    intents: Sequence[Instance],
+    parts: Parts,
+    policy: Policy,
+    backoffs: Backoffs,
+    alternatives: Mapping[str, tuple[Offer, ...]] | None = None,
+) -> int:
     resources = {r.name: r for r in policy.resources}
     by_provider: dict[str, list[LaunchOrder]] = {}
     for intent in intents:
@@ -69,7 +77,12 @@ def _ask(intents: Sequence[Instance], parts: Parts, policy: Policy, backoffs: Ba
         parts.store.expect(intent.id, hashlib.sha256(token.encode()).hexdigest(), expires)
         boot = FirstBoot(centre_url=policy.centre_url, join_token=token, certificate_sha256=policy.certificate_sha256)
         order = LaunchOrder(
-            instance=intent.id, cluster=policy.cluster, resource=resource, offer=intent.offer, first_boot=boot
+            instance=intent.id,
+            cluster=policy.cluster,
+            resource=resource,
+            offer=intent.offer,
+            first_boot=boot,
+            alternatives=(alternatives or {}).get(intent.id, ()),
         )
         by_provider.setdefault(resource.provider, []).append(order)
     return sum([_ask_one(provider, orders, parts, backoffs) for provider, orders in by_provider.items()])
@@ -91,11 +104,14 @@ def _ask_one(provider: str, orders: Sequence[LaunchOrder], parts: Parts, backoff
     _tell_of_credentials(provider, answers, orders[0].offer, parts, backoffs)
     for answer, order in zip(answers, orders, strict=True):
         if isinstance(answer, Launched):
-            parts.store.note_launched(answer.instance, answer.cloud_id, parts.now())
+            offer = settled(order.offer, answer.type, answer.zone, order.resource, parts)
+            parts.store.note_launched(answer.instance, answer.cloud_id, parts.now(), offer)
             backoffs.answered(order.offer.provider)
         else:
             refused += 1
             backoffs.fail(order.offer, answer.error, at, order.resource)
+            for other in answer.others:
+                backoffs.fail(replace(order.offer, type=other.type, zone=other.zone), other.error, at, order.resource)
             _close(answer.instance, Reason(code=_code(answer.error), text=str(answer.error)), parts)
     return refused
 

@@ -12,6 +12,7 @@ from fleet.dispatcher.backoff import Backoffs
 from fleet.dispatcher.ending import end
 from fleet.dispatcher.history import is_interruption
 from fleet.dispatcher.parts import Parts, Policy
+from fleet.dispatcher.settled import settled
 from fleet.errors import ProviderError, UnknownProviderFault
 from fleet.model import Event, Instance, InstanceState, Reason
 from fleet.providers.base import Machine, Provider
@@ -88,7 +89,10 @@ class Reconciler:
         """An intent whose launch was answered to a dispatcher that died: the cloud has it, so it is launched."""
         for instance in ours:
             if instance.cloud_id is None and instance.id in listed:
-                self.parts.store.note_launched(instance.id, listed[instance.id].cloud_id, self.parts.now())
+                machine = listed[instance.id]
+                resource = next((r for r in self.policy.resources if r.name == instance.resource), None)
+                offer = settled(instance.offer, machine.type, machine.zone, resource, self.parts)
+                self.parts.store.note_launched(instance.id, machine.cloud_id, self.parts.now(), offer)
 
     def _end_orphans(self, strangers: Sequence[Machine], provider: Provider) -> None:
         at = self.parts.now()

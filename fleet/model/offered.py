@@ -73,6 +73,9 @@ class Offer:
     memory_gib: float | None = None
     region: str | None = None
     zone: str | None = None
+    may_vary: bool = (
+        False  # its cloud may be told to choose, between it and others of its resource, when it is launched
+    )
     seen_at: datetime
 
     @property

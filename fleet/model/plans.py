@@ -148,6 +148,8 @@ class Launch:
     tasks: tuple[str, ...]  # whom it is for; a hint for people, not a reservation
     reason: Reason
     standing: Standing = field(default_factory=Standing)
+    # Of an offer that may vary: others that would do as well for no more money. What the cloud chose, the store is told.
+    alternatives: tuple[Offer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

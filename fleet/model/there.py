@@ -92,7 +92,7 @@ class Instance:
 
     id: str
     cluster: str
-    offer: Offer  # what was asked for, at which price
+    offer: Offer  # what was asked for, at which price; once the cloud has confirmed it, what it is
     reason: Reason  # why it was launched
     requested_at: datetime
     cloud_id: str | None = None

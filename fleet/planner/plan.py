@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from fleet.model import (
     Action,
@@ -30,6 +31,7 @@ from fleet.model import (
 )
 from fleet.planner import headroom
 from fleet.planner.advice import advise, unmet
+from fleet.planner.alternatives import Alternatives
 from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
 from fleet.planner.demand import Choice, Demand, in_order, ranked
 from fleet.planner.enforce import Enforcement, enforce, may_order, staying
@@ -231,7 +233,19 @@ class _Draft:
             why = launched_for(tasks, reason, lost) if tasks else reason
             above = tuple(sorted(room.above_gpus.items())) if room.above_gpus else ()
             standing = Standing(above_gpus=above, meant_for=tasks)
-            yield Launch(instance=room.instance, offer=room.offer, tasks=tasks, reason=why, standing=standing)
+            others = self._others.of(room.offer, tasks) if room.offer.may_vary else ()
+            yield Launch(
+                instance=room.instance,
+                offer=room.offer,
+                tasks=tasks,
+                reason=why,
+                standing=standing,
+                alternatives=others,
+            )
+
+    @cached_property
+    def _others(self) -> Alternatives:
+        return Alternatives(self.snapshot.tasks, self.choices)
 
     def _demand_of(self, task: Task) -> Demand:
         user = task.user if self.has_user_budgets else None

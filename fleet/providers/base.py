@@ -38,6 +38,8 @@ class LaunchOrder:
     resource: Resource
     offer: Offer
     first_boot: FirstBoot
+    # Offers that would do as well, if `offer.may_vary`; none of them costs more. Not repeated with a repeated order.
+    alternatives: tuple[Offer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,17 @@ class Launched:
 
     instance: str
     cloud_id: str
+    type: str | None = None  # what it has become, and where; None: as ordered
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What the cloud said of one of the alternatives of an order."""
+
+    type: str
+    zone: str | None
+    error: ProviderError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +67,7 @@ class LaunchFailed:
 
     instance: str
     error: ProviderError
+    others: tuple[Refusal, ...] = ()  # its alternatives, which are left alone as its offer is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +79,8 @@ class Machine:
     instance: str  # the intent's id, from its tag
     resource: str  # from its tag
     launched_at: datetime
+    type: str | None = None  # told by clouds that may have been free to choose
+    zone: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

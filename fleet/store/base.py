@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
+from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, Spent, Standing, Turns, View, Vitals
 
 # Longer than a machine waits for an answer: of two successors it must not hold the one that was replaced.
 OFFERED_ANEW_AFTER = timedelta(seconds=60)
@@ -46,8 +46,8 @@ class DispatcherStore(Protocol):
         """Write instances that are about to be launched, all or none, before the cloud call. A known id is left as it is."""
         ...
 
-    def note_launched(self, instance: str, cloud_id: str, at: datetime) -> None:
-        """The cloud confirmed. The first confirmation stays."""
+    def note_launched(self, instance: str, cloud_id: str, at: datetime, offer: Offer | None = None) -> None:
+        """The cloud confirmed; `offer`: what it has become, where that is not what was asked for. The first confirmation stays."""
         ...
 
     def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:

@@ -8,7 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, RunResult, Spent, Standing, Turns, View, Vitals
+from fleet.model import (
+    Allocation,
+    Event,
+    Gpu,
+    Instance,
+    Offer,
+    Reason,
+    Run,
+    RunResult,
+    Spent,
+    Standing,
+    Turns,
+    View,
+    Vitals,
+)
 from fleet.store.base import Bearer, Store
 
 
@@ -30,11 +44,12 @@ class ChronicledStore:
             ]
         )
 
-    def note_launched(self, instance: str, cloud_id: str, at: datetime) -> None:
+    def note_launched(self, instance: str, cloud_id: str, at: datetime, offer: Offer | None = None) -> None:
         before = self._store.instance(instance)
-        self._store.note_launched(instance, cloud_id, at)
+        self._store.note_launched(instance, cloud_id, at, offer)
         if before and before.launched_at is None:
-            self._tell("instance.launched", before, at, f"the cloud calls it {cloud_id}", before.reason)
+            became = f"; it has become {offer.type} in {offer.zone or offer.region}" if offer else ""
+            self._tell("instance.launched", before, at, f"the cloud calls it {cloud_id}{became}", before.reason)
 
     def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
         before = self._store.instance(instance)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleet.model import Allocation, Gpu, Instance, InstanceState, Reason, Run, Standing, Turns, Vitals
+from fleet.model import Allocation, Gpu, Instance, InstanceState, Offer, Reason, Run, Standing, Turns, Vitals
 
 # Clouds bill by the second, but never less than this.
 LEAST_BILLED = timedelta(seconds=60)
@@ -29,11 +29,11 @@ def is_told_at_once(before: Turns, turns: Turns) -> bool:
     return (before.holds, before.gangs) != (turns.holds, turns.gangs)
 
 
-def launched(instance: Instance, cloud_id: str, at: datetime) -> Instance:
-    """The cloud confirmed it."""
+def launched(instance: Instance, cloud_id: str, at: datetime, offer: Offer | None = None) -> Instance:
+    """The cloud confirmed it, as what was asked for or as `offer`."""
     if instance.gone_at or instance.launched_at:
         return instance
-    return replace(instance, cloud_id=cloud_id, launched_at=at)
+    return replace(instance, cloud_id=cloud_id, launched_at=at, offer=offer or instance.offer)
 
 
 def draining(instance: Instance, reason: Reason, at: datetime, by: datetime | None = None) -> Instance:

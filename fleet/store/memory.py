@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
+from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, Spent, Standing, Turns, View, Vitals
 from fleet.store import life
 from fleet.store.base import Bearer
 from fleet.store.tokens import Tokens
@@ -69,8 +69,8 @@ class MemoryStore:
                 if instance.id not in self._all:
                     self._add(instance)
 
-    def note_launched(self, instance: str, cloud_id: str, at: datetime) -> None:
-        self._change(instance, lambda i: life.launched(i, cloud_id, at))
+    def note_launched(self, instance: str, cloud_id: str, at: datetime, offer: Offer | None = None) -> None:
+        self._change(instance, lambda i: life.launched(i, cloud_id, at, offer))
 
     def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
         self._order(instance, lambda i: life.draining(i, reason, at, by))

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from fleet.database import Database
 from fleet.errors import StoreError
-from fleet.model import Allocation, Event, Gpu, Instance, Reason, Run, Spent, Standing, Turns, View, Vitals
+from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, Spent, Standing, Turns, View, Vitals
 from fleet.store import life
 from fleet.store.base import OFFERED_ANEW_AFTER, Bearer
 from fleet.store.tables import (
@@ -95,8 +95,8 @@ class SqlStore:
                 insert = self._insert(INSTANCE).on_conflict_do_nothing(index_elements=[INSTANCE.c.id])
                 connection.execute(insert, [instance_row(i) for i in instances])
 
-    def note_launched(self, instance: str, cloud_id: str, at: datetime) -> None:
-        self._change(instance, lambda i: life.launched(i, cloud_id, at))
+    def note_launched(self, instance: str, cloud_id: str, at: datetime, offer: Offer | None = None) -> None:
+        self._change(instance, lambda i: life.launched(i, cloud_id, at, offer))
 
     def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
         self._order(instance, lambda i: life.draining(i, reason, at, by))

@@ -88,7 +88,7 @@ INSTANCE = sa.Table(
     sa.Column("vitals", Json(Vitals)),
     sa.Column("unsettled", Json(tuple[str, ...], remember=64), nullable=False, server_default="[]"),
     # Not part of the noun:
-    sa.Column("price_usd_per_hour", sa.Double),  # the offer's, which never changes; here so that SQL can sum money
+    sa.Column("price_usd_per_hour", sa.Double),  # the offer's; here so that SQL can sum money
     sa.Column("joined_by", sa.Text),  # SHA-256 of the join token that enrolled it
     sa.Column("token_hash", sa.Text, unique=True),  # SHA-256 of its supervisor's token
     sa.Column("token_issued_at", Time),  # NULL: it is not renewed
@@ -181,7 +181,8 @@ def instance_row(instance: Instance) -> dict[str, Any]:
 def instance_changes(before: Instance, after: Instance) -> dict[str, Any]:
     """The columns that differ, so that a writer touches nothing but what it means to."""
     pairs = ((name, getattr(before, name), getattr(after, name)) for name in INSTANCE_FIELDS)
-    return {name: new for name, old, new in pairs if new != old}
+    changed = {name: new for name, old, new in pairs if new != old}
+    return changed | {"price_usd_per_hour": after.offer.price_usd_per_hour} if "offer" in changed else changed
 
 
 def read_instance(row: Sequence[Any]) -> Instance:

@@ -114,6 +114,16 @@ def test_the_first_confirmation_of_a_launch_stays(store: Store) -> None:
     assert store.instance("i1") == replace(an_instance(), cloud_id="cloud-1", launched_at=at(1))
 
 
+def test_an_instance_that_became_another_offer_is_counted_at_its_price(store: Store) -> None:
+    with_instance(store)
+    became = replace(an_instance().offer, type="other", zone="b", price_usd_per_hour=1.8)
+    store.note_launched("i1", "cloud-1", at(0), became)
+    store.note_launched("i1", "cloud-1", at(1))
+    assert store.instance("i1") == replace(an_instance(), cloud_id="cloud-1", launched_at=at(0), offer=became)
+    store.note_gone("i1", IDLE, at(3600))
+    assert store.usd_since("c", T0, at(7200)) == pytest.approx(1.8)
+
+
 def test_the_first_order_to_drain_and_its_reason_stay(store: Store) -> None:
     with_instance(store)
     store.request_drain("i1", IDLE, at(1))

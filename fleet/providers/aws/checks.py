@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from fleet.errors import NotAuthorised, ProviderError
 from fleet.model import Market, Offer, Resource
+from fleet.providers.aws import fleets
 from fleet.providers.aws import request as requests
 from fleet.providers.aws.access import Access
 from fleet.providers.aws.cached import Cached
@@ -167,6 +168,10 @@ def _launch(resource: Resource, shop: Shop, stock: Stock, image_id: str, at: dat
         [order], shop.settings, way, image_id=image_id, root_device="/dev/xvda", user_data="#", token=token
     )
     refused = _dry(shop.access, "run_instances", built)
+    if refused is None and shop.settings.lets_ec2_choose(order.offer.market):
+        call = fleets.call_of(order, shop.settings, fleets.pools_of(order, stock), built, token)
+        refused = _dry(shop.access, "create_launch_template", call.template or {})
+        refused = refused or _dry(shop.access, "create_fleet", call.request)
     if refused is None:
         return Finding(name="permission to launch", found=f"yes, with tags ({type_} in {zone}, by dry run)")
     return Finding(name="permission to launch", found="no", fix=refused)
@@ -177,7 +182,7 @@ def _others(access: Access) -> Iterator[Finding]:
     yield Finding(name="permission to list", found="no" if refused else "yes, by dry run", fix=refused or "")
 
 
-def _dry(access: Access, verb: str, parameters: dict[str, Any]) -> str | None:
+def _dry(access: Access, verb: str, parameters: Mapping[str, Any]) -> str | None:
     """Why it would be refused; None: it would be done."""
     try:
         with asking(f"try {verb}"):

@@ -40,7 +40,10 @@ CODES: dict[str, tuple[type[ProviderError], str]] = {
     "InsufficientCapacityOnHost": (NoCapacity, SOLD_OUT),
     "InsufficientCapacity": (NoCapacity, SOLD_OUT),
     "ReservationCapacityExceeded": (NoCapacity, "the capacity reservation is full"),
-    "SpotMaxPriceTooLow": (NoCapacity, "spot costs more than max_spot_usd_per_hour there now"),
+    "SpotMaxPriceTooLow": (
+        NoCapacity,
+        "spot costs more there now than max_spot_usd_per_hour, or than was committed for it",
+    ),
     "UnfulfillableCapacity": (NoCapacity, SOLD_OUT),
     "InsufficientFreeAddressesInSubnet": (NoCapacity, "the subnet has no free address; name a larger one in subnets"),
     "Unsupported": (NoCapacity, "this zone does not sell this type so; name other zones or types"),
@@ -70,7 +73,8 @@ CODES: dict[str, tuple[type[ProviderError], str]] = {
     "AuthFailure*": (NotAuthorised, f"{KEYS}; {CLOCK}"),
     "AuthFailure.ServiceLinkedRoleCreationNotPermitted": (
         NotAuthorised,
-        "make the role for spot once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
+        "make the role for spot once: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com "
+        "(with allocation_strategy also: ec2fleet.amazonaws.com)",
     ),
     "InvalidClientTokenId": (NotAuthorised, KEYS),
     "UnrecognizedClientException": (NotAuthorised, KEYS),

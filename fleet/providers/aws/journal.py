@@ -21,12 +21,14 @@ KEEP_S = 2 * 86400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One RunInstances."""
+    """One RunInstances, or one CreateFleet with the launch template that it needs."""
 
     token: str
     resource: str
     intents: tuple[str, ...]  # by launch index
     request: Mapping[str, Any]
+    template: Mapping[str, Any] | None = None  # of a CreateFleet: the CreateLaunchTemplate that goes before it
+    pools: tuple[Mapping[str, Any], ...] = ()  # among which it chooses
 
 
 class Journal:
@@ -43,7 +45,9 @@ class Journal:
         """
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         part = self.directory / f"{call.token}.part"
-        data = {"resource": call.resource, "intents": call.intents, "request": call.request}
+        data: dict[str, Any] = {"resource": call.resource, "intents": call.intents, "request": call.request}
+        if call.template is not None:
+            data |= {"template": call.template, "pools": call.pools}
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(data, file)
             file.flush()
@@ -73,7 +77,12 @@ def _read(path: Path) -> Call | None:
     try:
         data = json.loads(path.read_text())
         return Call(
-            token=path.stem, resource=data["resource"], intents=tuple(data["intents"]), request=dict(data["request"])
+            token=path.stem,
+            resource=data["resource"],
+            intents=tuple(data["intents"]),
+            request=dict(data["request"]),
+            template=data.get("template"),
+            pools=tuple(data.get("pools", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # written whole or not at all, so somebody else has touched it: its intents are asked for anew

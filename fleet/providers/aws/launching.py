@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.errors import BadRequest, NoCapacity, NotAuthorised, ProviderError, QuotaExceeded
+from fleet.providers.aws import fleets, templates
 from fleet.providers.aws import request as requests
 from fleet.providers.aws.access import Access, pages
 from fleet.providers.aws.errors import AwsFault, asking
@@ -28,6 +29,7 @@ Answer = Launched | LaunchFailed
 # throttled: EC2 gives a bucket of a few RunInstances calls that refills with two a second, but 1,000 machines in any of them.
 ALONE_UP_TO = 5
 MOST_IN_A_CALL = 100
+OF_A_FLEET = -1  # in a token: no RunInstances has it
 DEFINITE = (NoCapacity, QuotaExceeded, BadRequest, NotAuthorised)
 # This way has no room, another may: nothing was started.
 NEXT_WAY = ("ReservationCapacityExceeded", "InsufficientFreeAddressesInSubnet", "InsufficientReservedInstanceCapacity")
@@ -92,7 +94,7 @@ def _groups(orders: Sequence[LaunchOrder]) -> Iterator[list[LaunchOrder]]:
         key = (order.cluster, order.resource.name, offer.type, offer.zone, offer.market, order.first_boot.centre_url)
         alike.setdefault(key, []).append(order)
     for group in alike.values():
-        size = 1 if len(group) <= ALONE_UP_TO else MOST_IN_A_CALL
+        size = 1 if len(group) <= ALONE_UP_TO or group[0].offer.may_vary else MOST_IN_A_CALL
         yield from (group[n : n + size] for n in range(0, len(group), size))
 
 
@@ -112,6 +114,14 @@ def _launch_group(group: Sequence[LaunchOrder], ground: Ground, journal: Journal
     device = None
     if settings.root and not settings.root.device:
         device = root_device(ground.access, image_id)
+    if len(group) == 1 and settings.lets_ec2_choose(offer.market):
+        token = token_of(group[0].cluster, [group[0].instance], OF_A_FLEET)
+        way = requests.ways(settings, [], offer.market)[-1]
+        built = requests.build(
+            group, settings, way, image_id=image_id, root_device=device, user_data=user_data, token=token
+        )
+        pools = fleets.pools_of(group[0], stock)
+        return _make(fleets.call_of(group[0], settings, pools, built, token), ground.access, journal)
     subnets = [s.id for s in stock.subnets if s.zone == offer.zone]
     fault: ProviderError | None = None
     for n, way in enumerate(requests.ways(settings, subnets, offer.market)):
@@ -138,13 +148,20 @@ def _make(call: Call, access: Access, journal: Journal, *, is_first: bool = True
     with asking(doing):
         journal.write(call)
     try:
-        answers = _run(call, ec2, doing)
+        answers = _run(call, ec2, doing, is_first=is_first)
     except DEFINITE as error:
         if is_first or not isinstance(error, NotAuthorised):
-            journal.forget(call)  # nothing was started
+            _close(call, ec2, journal)  # nothing was started
         raise
-    journal.forget(call)
+    _close(call, ec2, journal)
     return answers
+
+
+def _close(call: Call, ec2: Any, journal: Journal) -> None:
+    """It is answered. Forgotten first: without its template it could not be repeated, and a template that is left is found by its tag."""
+    journal.forget(call)
+    if call.template:
+        templates.delete(ec2, call.token)
 
 
 def _replay(call: Call, access: Access, journal: Journal) -> dict[str, Answer]:
@@ -158,7 +175,9 @@ def _replay(call: Call, access: Access, journal: Journal) -> dict[str, Answer]:
         return {intent: LaunchFailed(instance=intent, error=error) for intent in call.intents}
 
 
-def _run(call: Call, ec2: Any, doing: str) -> dict[str, Answer]:
+def _run(call: Call, ec2: Any, doing: str, *, is_first: bool) -> dict[str, Answer]:
+    if call.template:
+        return {call.intents[0]: fleets.run(call, ec2, doing, is_first=is_first)}
     try:
         with asking(doing):
             return _read(call, ec2.run_instances(**call.request)["Instances"], doing)
@@ -188,6 +207,9 @@ def _read(call: Call, machines: Sequence[Any], doing: str) -> dict[str, Answer]:
 
 
 def _doing(call: Call) -> str:
+    if call.template:
+        market = "spot" if "SpotOptions" in call.request else "on demand"
+        return f"launch one of {len(call.pools)} pools from {call.pools[0]['type']} in {call.pools[0]['zone']} on ({market})"
     place = call.request.get("SubnetId") or call.request.get("Placement", {}).get("AvailabilityZone") or "its subnet"
     market = "spot" if "InstanceMarketOptions" in call.request else "on demand"
     return f"launch {len(call.intents)} {call.request.get('InstanceType')} in {place} ({market})"

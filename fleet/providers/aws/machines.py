@@ -113,4 +113,6 @@ def _machine(told: Any) -> Machine:
         instance=intents[index] if index < len(intents) else f"{cloud_id} of no intent",
         resource=tags.get(RESOURCE, ""),
         launched_at=launched_at,
+        type=told.get("InstanceType"),
+        zone=(told.get("Placement") or {}).get("AvailabilityZone"),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from fleet.errors import ProviderError
 from fleet.model import Offer, Resource
@@ -19,6 +19,7 @@ from fleet.providers.aws.machines import list_machines, only_one_each, terminate
 from fleet.providers.aws.places import forget, remember
 from fleet.providers.aws.settings import Place, Settings, read, read_place
 from fleet.providers.aws.stock import Stock, offers_of, read_spot, read_stock, told_prices
+from fleet.providers.aws.templates import LeftOver
 from fleet.providers.aws.user_data import Render
 from fleet.providers.base import Finding, Launched, LaunchOrder, Machine, Surroundings
 from fleet.providers.first_boot import user_data
@@ -65,6 +66,9 @@ class AwsProvider:
         self._places = list(remember(surroundings.directory, self._named))
         self._place_of: dict[str, Place] = {}  # by cloud id, as last listed or launched
         self._journal = Journal(surroundings.directory / "calls")
+        self._left_over = LeftOver(surroundings.cluster, lambda: datetime.now(UTC))
+        varied = (r for r in surroundings.resources if "allocation_strategy" in r.settings)
+        self._with_templates = {read_place(r) for r in varied}
 
     def offers(self, resource: Resource, at: datetime) -> Sequence[Offer]:
         shop = self._shop(resource)
@@ -89,6 +93,8 @@ class AwsProvider:
             here = list_machines(self._access(place), cluster)
             if not here and place not in self._named:
                 self._forget(place)
+            if place in self._with_templates:
+                self._left_over.sweep(self._access(place))
             for machine in here:
                 found.setdefault(machine.cloud_id, machine)
                 places.setdefault(machine.cloud_id, place)

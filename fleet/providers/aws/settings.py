@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.errors import BadRequest
-from fleet.model import Resource
+from fleet.model import Market, Resource
 
+# Of spot; EC2's own words. On demand the cheapest pool goes first, which is the only other order that EC2 has by itself.
+STRATEGIES = ("price-capacity-optimized", "capacity-optimized", "lowest-price")
 TENANCIES = ("default", "dedicated", "host")
 DISK_TYPES = ("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")
 DISK_KEYS = ("gib", "type", "device", "snapshot", "iops", "throughput", "encrypted", "kms_key")
@@ -63,10 +65,16 @@ class Settings:
     monitoring: bool = False
     placement_group: str | None = None
     capacity_reservation: str | None = None
+    allocation_strategy: str | None = None  # None: fleet chooses type and zone, EC2 has no choice
     tenancy: str | None = None
     max_spot_usd_per_hour: float | None = None
     metadata_hop_limit: int = 1
     launch_spec: Mapping[str, Any] = field(default_factory=dict)
+
+    def lets_ec2_choose(self, market: Market) -> bool:
+        """Whether EC2 chooses the pool. Reserved capacity with an id is asked for by RunInstances, which can go on without it."""
+        is_anywhere = market is Market.SPOT or self.capacity_reservation in (None, "open", "none")
+        return self.allocation_strategy is not None and is_anywhere
 
 
 def read(resource: Resource) -> Settings:
@@ -99,6 +107,7 @@ def read(resource: Resource) -> Settings:
         monitoring=keys.flag("monitoring") or False,
         placement_group=keys.text("placement_group"),
         capacity_reservation=keys.text("capacity_reservation"),
+        allocation_strategy=keys.choice("allocation_strategy", STRATEGIES),
         tenancy=keys.choice("tenancy", TENANCIES),
         max_spot_usd_per_hour=keys.price("max_spot_usd_per_hour"),
         metadata_hop_limit=keys.whole("metadata_hop_limit", 64) or 1,

@@ -158,6 +158,7 @@ def _offer(
         memory_gib=shape.memory_gib,
         region=settings.place.region,
         zone=zone,
+        may_vary=settings.lets_ec2_choose(market),
         seen_at=at,
     )
 

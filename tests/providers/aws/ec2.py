@@ -3,6 +3,8 @@
 - ClientToken of RunInstances, with IdempotentParameterMismatch ("Ensuring idempotency in Amazon EC2 API requests", EC2 Developer Guide)
 - MinCount and MaxCount against a capacity by (type, zone, market), InsufficientInstanceCapacity as HTTP 500 ("Error codes for the Amazon EC2
   API"); a machine that exists keeps its token, as long as an hour after its end
+- CreateFleet of type instant: the pools in the order of their prices, of which moto knows only the first, with an error for each that was
+  refused, and the machine made as the launch template says ("Configure an EC2 Fleet of type instant", EC2 User Guide)
 - Service Quotas, the price list and capacity reservations, of which moto has none
 - faults: an answer instead, an answer that is lost after the call took effect, a hang, garbage
 - the record of every action that was called, for the test of the IAM policy
@@ -25,6 +27,8 @@ from uuid import uuid4
 import requests
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.providers.aws.fleet_calls import asked_of, fleet_answer
 
 NS = "http://ec2.amazonaws.com/doc/2016-11-15/"
 ENDED = {"terminated", "shutting-down"}
@@ -64,6 +68,8 @@ class Ec2:
     faults: deque[Fault] = field(default_factory=deque)  # one for each call of their action, in order
     always: Fault | None = None
     capacity: dict[tuple[str, str, str], int] = field(default_factory=dict)  # (type, zone or subnet, market) -> left
+    refusals: dict[tuple[str, str, str], str] = field(default_factory=dict)  # the same pools -> what CreateFleet says
+    templates: dict[str, dict[str, str]] = field(default_factory=dict)  # launch templates, as they were asked for
     quotas: dict[str, float] = field(default_factory=dict)
     prices: dict[str, float] = field(default_factory=dict)  # type -> US dollars an hour in the price list
     spot_prices: list[dict[str, Any]] | None = None
@@ -83,7 +89,17 @@ class Ec2:
         self.released = threading.Event()
         self.always = None
         requests.post(f"{self.url}/moto-api/reset", timeout=30)
-        for part in (self.faults, self.capacity, self.quotas, self.prices, self.calls, self.started, self._tokens):
+        for part in (
+            self.faults,
+            self.capacity,
+            self.refusals,
+            self.templates,
+            self.quotas,
+            self.prices,
+            self.calls,
+            self.started,
+            self._tokens,
+        ):
             part.clear()
         self.spot_prices = None
 
@@ -128,6 +144,11 @@ class Ec2:
         if (service, action) == ("ec2", "RunInstances"):
             with self._lock:
                 return self._run_instances(parameters, environ)
+        if (service, action) == ("ec2", "CreateLaunchTemplate") and parameters.get("DryRun") != "true":
+            self.templates[parameters["LaunchTemplateName"]] = parameters
+        if (service, action) == ("ec2", "CreateFleet"):
+            with self._lock:
+                return self._create_fleet(parameters, environ)
         if (service, action) == ("servicequotas", "GetServiceQuota"):
             return self._quota(json.loads(body))
         if (service, action) == ("pricing", "GetProducts"):
@@ -150,11 +171,8 @@ class Ec2:
         if parameters.get("DryRun") == "true":
             return self._pass_on(environ, urlencode(parameters).encode())
         token = parameters.get("ClientToken", "")
-        if token in self._tokens:
-            known, answer = self._tokens[token]
-            if known != parameters:
-                return refusal("IdempotentParameterMismatch", f"The token {token} was used with other parameters")
-            return Answer(body=answer)
+        if known := self._known(parameters):
+            return known
         wanted = int(parameters["MaxCount"])
         place = parameters.get("SubnetId") or parameters.get("Placement.AvailabilityZone", "")
         market = parameters.get("InstanceMarketOptions.MarketType", "on-demand")
@@ -169,6 +187,53 @@ class Ec2:
             self._tokens[token] = (parameters, answer.body)
             self.started.append(parameters)
         return answer
+
+    def _create_fleet(self, parameters: dict[str, str], environ: dict[str, Any]) -> Answer:
+        if parameters.get("DryRun") == "true":
+            return refusal("DryRunOperation", "Request would have succeeded", 412)
+        if known := self._known(parameters):
+            return known
+        asked = asked_of(parameters)
+        if self._pass_on(environ, urlencode(asked.look).encode()).status != 200:
+            return refusal(
+                "InvalidLaunchTemplateName.NotFoundException", "The specified launch template does not exist"
+            )
+        refused, machine, given = [], b"", None
+        for pool in sorted(asked.pools, key=lambda pool: self._price(pool)):
+            code = self.refusals.get(pool) or ("InsufficientInstanceCapacity" if self.capacity.get(pool, 1) < 1 else "")
+            if not code and self._price(pool) > asked.most_usd:
+                code = "SpotMaxPriceTooLow"
+            if code:
+                refused.append((pool, code))
+                continue
+            started = asked.run(self.templates[asked.template], pool)
+            answer = self._pass_on(environ, urlencode(started).encode())
+            if answer.status != 200:
+                return answer
+            found = re.search(rb"<instanceId>([^<]+)<", answer.body)
+            assert found
+            machine, given = found[1], pool
+            if pool in self.capacity:
+                self.capacity[pool] -= 1
+            self.started.append(started)
+            break
+        body = fleet_answer(refused, given, machine.decode())
+        self._tokens[parameters["ClientToken"]] = (parameters, body)
+        return Answer(body=body)
+
+    def _price(self, pool: tuple[str, str, str]) -> float:
+        told = [float(p["usd"]) for p in self.spot_prices or () if (p["type"], p["zone"]) == pool[:2]]
+        return told[0] if told and pool[2] == "spot" else 0.0
+
+    def _known(self, parameters: dict[str, str]) -> Answer | None:
+        """What was answered to this token."""
+        token = parameters.get("ClientToken", "")
+        if token not in self._tokens:
+            return None
+        known, answer = self._tokens[token]
+        if known != parameters:
+            return refusal("IdempotentParameterMismatch", f"The token {token} was used with other parameters")
+        return Answer(body=answer)
 
     def _quota(self, asked: dict[str, str]) -> Answer:
         code = asked["QuotaCode"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.model import Resource
-from tests.providers.aws.conftest import PATIENCE_S, a_provider
+from tests.providers.aws.conftest import PATIENCE_S, a_provider, aws_resource
 from tests.providers.aws.ec2 import Answer, Ec2, Fault, refusal
 from tests.providers.contract import Ground, ProviderContract
 
@@ -37,3 +37,13 @@ class TestAws(ProviderContract):
     def ground(self, ec2: Ec2, resource: Resource, tmp_path: Path) -> Ground:
         provider = a_provider(tmp_path, resource, patience_s=PATIENCE_S)
         return Ground(provider=provider, resource=resource, trouble=Trouble(ec2), patience_s=PATIENCE_S, many=5)
+
+
+class TestAwsThatChooses(ProviderContract):
+    """The same by CreateFleet."""
+
+    @pytest.fixture
+    def ground(self, ec2: Ec2, tmp_path: Path) -> Ground:
+        resource = aws_resource(ec2, settings={"allocation_strategy": "price-capacity-optimized"})
+        provider = a_provider(tmp_path, resource, patience_s=2 * PATIENCE_S)
+        return Ground(provider=provider, resource=resource, trouble=Trouble(ec2), patience_s=2 * PATIENCE_S, many=5)

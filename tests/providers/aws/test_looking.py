@@ -166,6 +166,11 @@ def test_the_policy_allows_all_that_is_called_and_ends_only_what_carries_our_tag
     (launched,) = whole.launch(orders(whole, full, ["i1"]))
     assert isinstance(launched, Launched), launched
     whole.list("test")
+    free = aws_resource(ec2, "free", settings={"allocation_strategy": "price-capacity-optimized"})
+    choosing = a_provider(tmp_path / "free", free)
+    choosing.check(free, AT)
+    assert isinstance(choosing.launch(orders(choosing, free, ["i2"]))[0], Launched)
+    choosing.list("test")
     whole.prices(full, AT)
     whole.console(launched.cloud_id)
     whole.terminate([launched.cloud_id])
