@@ -3,13 +3,14 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.ports import a_free_port
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +41,7 @@ def postgres_url() -> Iterator[str]:
         except KeyError:
             pytest.skip("PostgreSQL does not run as root, and this machine has no user `postgres`")
         as_user = ["runuser", "-u", "postgres", "--"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = a_free_port()
     quick = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
     options = f"-c listen_addresses=127.0.0.1 -p {port} -k {home} {quick}"
     pg_ctl = [*as_user, str(programs / "pg_ctl"), "-w", "-D", f"{home}/data"]

@@ -20,7 +20,7 @@ from fleet.config import parse
 from fleet.errors import ConfigError
 from tests.cli.running import Shell
 from tests.images.packing import PACKER, PACKER_MISSING, quiet, switches
-from tests.system.real_clients import a_free_port
+from tests.ports import a_free_port
 from tests.waiting import wait_for
 
 needs_packer = pytest.mark.skipif(PACKER_MISSING is not None, reason=str(PACKER_MISSING))

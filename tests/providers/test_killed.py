@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import a_free_port
 from tests.providers.compute_engine import ComputeEngine, Refused, served
 from tests.providers.genesis_cloud import TOKEN, GenesisCloud
 from tests.waiting import wait_for
@@ -75,25 +75,23 @@ def test_a_dispatcher_killed_between_call_and_answer_launches_nothing_twice(tmp_
     google, genesis = LosingEngine(killer), GenesisCloud()
     genesis.after = killer
     google.page = genesis.page = 100
-    with socket.socket() as free, served(google) as gcp_url, served(genesis) as genesis_url:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        text = FLEET_FILE.format(place=tmp_path, port=port, gcp=gcp_url, genesis=genesis_url, token=TOKEN)
+    with served(google) as gcp_url, served(genesis) as genesis_url:
+        text = FLEET_FILE.format(place=tmp_path, port=a_free_port(), gcp=gcp_url, genesis=genesis_url, token=TOKEN)
         (tmp_path / "fleet.yaml").write_text(text)
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "fleet", "dispatch", "--config", str(tmp_path / "fleet.yaml")]
         with (tmp_path / "log").open("ab") as log:
             killer.process = first = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-            wait_for(lambda: first.poll() is not None and killer.has_killed, 30.0)
+            wait_for(lambda: first.poll() is not None and killer.has_killed, 120.0)
             made = len(google.instances), len(genesis.instances)
-            killer.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            killer.process = second = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         assert made[0] == 2
         assert made[1] >= 1
         # As soon as the dead one's lead has run out, it asks again; then some passes more.
-        wait_for(lambda: len(google.instances) + len(genesis.instances) == 4, 60.0)
+        wait_for(lambda: len(google.instances) + len(genesis.instances) == 4 or second.poll() is not None, 180.0)
+        assert second.poll() is None, (tmp_path / "log").read_text()
         calls = len(google.calls) + len(genesis.calls)
-        wait_for(lambda: len(google.calls) + len(genesis.calls) > calls + 2, 60.0)
+        wait_for(lambda: len(google.calls) + len(genesis.calls) > calls + 2, 120.0)
     assert len(google.instances) == 2
     assert len(genesis.instances) == 2
     assert len({i["name"] for i in genesis.instances.values()}) == 2

@@ -19,6 +19,7 @@ import pytest
 from fleet.model import ServerAccess
 from fleet.queues.base import LogLine
 from fleet.queues.client import ClearMLServer
+from tests.ports import a_free_port
 from tests.queues.queues_contract import TRAIN, ApiPeople, ConcurrentContract
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +36,7 @@ class ServerProcess:
     """`python -m fleet.server` on a free port."""
 
     def __init__(self, state: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = a_free_port()
         self.state = state
         self.start()
 

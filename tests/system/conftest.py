@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from fleet.queues.client import ClearMLServer
+from tests.ports import a_free_port
 from tests.system import docker_engine
 from tests.system.docker_engine import DockerEngine
 from tests.system.edge import QUEUES, Machine, MakeMachine, Person, Server
-from tests.system.real_clients import Home, RunningServer, a_free_port
+from tests.system.real_clients import Home, RunningServer
 from tests.system.ring import MakeRing, Ring
 
 

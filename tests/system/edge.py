@@ -21,6 +21,7 @@ from fleet.queues.base import Script, TaskStatus
 from fleet.queues.client import ClearMLServer
 from fleet.wire import Enrolled
 from tests.fake_centre import FakeCentre
+from tests.ports import a_free_port
 from tests.waiting import wait_for
 
 # A supervisor ends what it finds of its own worker: runs of these tests beside each other must not share the name.
@@ -37,9 +38,7 @@ class Server:
     """The embedded server as a process, on a port and a state that survive its death."""
 
     def __init__(self, state: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = a_free_port()
         self.state = state
         self.start()
         pair = json.loads((state / "credentials.json").read_text())

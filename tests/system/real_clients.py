@@ -6,7 +6,6 @@ Each process has its own HOME, TMPDIR and clearml.conf, and speaks to 127.0.0.1 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,7 +71,7 @@ class RunningServer:
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
-        assert self.process.wait(timeout=10) == 0
+        assert self.process.wait(timeout=60) == 0
 
     def call(self, endpoint: str, /, **fields: Any) -> dict[str, Any]:
         """The `data` of the answer."""
@@ -183,9 +182,3 @@ class Home:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-
-
-def a_free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

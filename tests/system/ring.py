@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from fleet.model import Instance, Run, ServerAccess
 from fleet.queues.base import Script, TaskState, TaskStatus
 from fleet.queues.client import ClearMLServer
 from fleet.store.sql import SqlStore
+from tests.ports import a_free_port
 from tests.signals import heed_signals
 from tests.waiting import wait_for
 
@@ -174,14 +174,6 @@ class Ring:
 
 
 MakeRing = Callable[..., Ring]
-
-
-def a_free_port() -> int:
-    """One that nobody has now. Fixed, because machines must find a centre again that was restarted."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from tests.markdown import Page
+from tests.ports import a_free_port
 from tests.providers.aws.conftest import alive
 from tests.providers.aws.ec2 import Answer, Ec2, Fault, served
-from tests.system.ring import ROOT, a_free_port
+from tests.system.ring import ROOT
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("cloud-pages")]

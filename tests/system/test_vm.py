@@ -16,12 +16,13 @@ import pytest
 
 from fleet.config.resources import installed
 from fleet.model import InstanceState
+from tests.ports import a_free_port
 from tests.system.box import provider
 from tests.system.box.cloud import Cloud, Rented
 from tests.system.box.ground import Ground, hierarchies
 from tests.system.box.image import UNITS, Unavailable
 from tests.system.box.network import GATEWAY
-from tests.system.ring import ROOT, Ring, a_free_port
+from tests.system.ring import ROOT, Ring
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("vm")]
