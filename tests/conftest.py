@@ -7,10 +7,21 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.ports import a_free_port
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Who runs what, where tests are handed out by groups."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from tests.distribution import FromBothEnds
+
+    return FromBothEnds(config, log)
 
 
 @pytest.fixture(autouse=True)

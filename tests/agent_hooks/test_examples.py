@@ -192,7 +192,7 @@ def listening(*answers: int) -> Iterator[tuple[str, list[tuple[bytes, str | None
             """Says nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/hook/w0rd", got
     finally:
