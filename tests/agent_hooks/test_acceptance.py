@@ -51,7 +51,7 @@ def test_a_gpu_that_hangs_is_given_up_at_the_time_limit(library, tmp_path):
     began = time.monotonic()
     (found,) = tried(library, "cuda|GPU-aaaa|hang\n", tmp_path, time_limit_s=3)
     assert "GPU-aaaa acceptance sick it failed the test at boot (no answer within 3 s)" in found
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_a_gpu_whose_memory_somebody_else_has_is_not_sick(library, tmp_path):

@@ -90,7 +90,7 @@ def test_a_server_that_asks_for_patience_gets_it(fake: FakeClearML, client: Clea
     fake.faults["tasks.get_all"].append(busy("1"))
     start = time.monotonic()
     client.states(["x"])
-    assert 1 <= time.monotonic() - start < 5
+    assert 1 <= time.monotonic() - start < 15
 
 
 def test_more_patience_than_we_have_is_given_up_at_once(fake: FakeClearML, client: ClearMLServer) -> None:
@@ -98,7 +98,7 @@ def test_more_patience_than_we_have_is_given_up_at_once(fake: FakeClearML, clien
     start = time.monotonic()
     with pytest.raises(ServerUnreachable, match=r"Server is starting \(503\); try again later"):
         client.states(["x"])
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
 
 
 def test_no_server_is_unreachable_and_says_so() -> None:
@@ -117,7 +117,7 @@ def test_a_server_that_hangs_is_unreachable_in_time(fake: FakeClearML) -> None:
     start = time.monotonic()
     with pytest.raises(ServerUnreachable, match="no whole answer"):
         transport.call("tasks.get_all", {}, read_timeout_s=0.3)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     transport.close()
 
 
@@ -130,7 +130,7 @@ def test_closing_ends_a_wait_at_once(fake: FakeClearML) -> None:
     start = time.monotonic()
     with pytest.raises(ServerUnreachable):
         client.waiting([TRAIN])
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     client.close()
 
 

@@ -229,14 +229,14 @@ def test_a_listener_is_answered_at_once_if_it_missed_one_or_the_centre_restarted
     started = time.monotonic()
     assert web.get("/edge/v1/hint?after=0&wait_s=20").json() == {"seq": 1}
     assert web.get("/edge/v1/hint?after=57&wait_s=20").json() == {"seq": 1}
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 def test_a_listener_without_news_is_answered_after_its_time(web: Web) -> None:
     enrolled(web)
     started = time.monotonic()
     assert web.get("/edge/v1/hint?after=0&wait_s=0.3").json() == {"seq": 0}
-    assert 0.3 <= time.monotonic() - started < 5
+    assert 0.3 <= time.monotonic() - started < 15
 
 
 def test_listeners_do_not_keep_a_server_from_stopping(web: Web) -> None:
@@ -246,7 +246,7 @@ def test_listeners_do_not_keep_a_server_from_stopping(web: Web) -> None:
     started = time.monotonic()
     web.hints.close()
     listener.join()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 def test_the_levels_of_a_machine_come_with_its_enrolment_and_with_every_answer(web: Web) -> None:
