@@ -1,8 +1,8 @@
 """Compute Engine's REST API over real HTTP, as far as fleet uses it, in memory; it can be slow, full, and wrong.
 
 After these documents of Google Cloud: "Compute Engine API v1" (instances.insert with requestId and sourceInstanceTemplate,
-regionInstances.bulkInsert, instances.aggregatedList with filter, maxResults and pageToken, instances.delete, zoneOperations.get,
-machineTypes.get, regions.get), "Handling API responses" (Operation: status, error.errors[].code, httpErrorStatusCode),
+regionInstances.bulkInsert, instances.aggregatedList with filter, maxResults and pageToken, instances.delete, instances.getSerialPortOutput,
+zoneOperations.get, machineTypes.get, regions.get), "Handling API responses" (Operation: status, error.errors[].code, httpErrorStatusCode),
 "Troubleshooting bulk VM creation" and "Resource availability errors" (reasons and codes), "Resource Manager API v1"
 (projects.testIamPermissions). Errors are {"error": {"code", "message", "errors": [{"reason", "message"}]}}.
 """
@@ -52,6 +52,7 @@ class ComputeEngine:
         self.calls: list[tuple[str, str]] = []  # (verb, path)
         self.bodies: list[Json] = []  # of insert and bulkInsert
         self.queries: list[dict[str, str]] = []
+        self.consoles: dict[str, str] = {}  # what a machine wrote to its first serial port, by its name
         self.page = 3  # so many machines a page, whatever is asked for
         self.operation_s = 0.0  # so long until an operation is DONE
         self.fails: Callable[[str, Json], tuple[str, str] | None] = lambda zone, body: (
@@ -178,6 +179,20 @@ class ComputeEngine:
             )
         return self.instances[project, zone, name]
 
+    def serial_port(self, project: str, zone: str, name: str, query: dict[str, str], body: Json) -> Json:
+        """The last bytes where `start` is negative, as the document says."""
+        self.get(project, zone, name, query, body)
+        said = self.consoles.get(name, "").encode()
+        start = int(query.get("start", "0"))
+        first = max(len(said) + start, 0) if start < 0 else start
+        contents = said[first : first + 1024 * 1024].decode(errors="replace")
+        return {
+            "kind": "compute#serialPortOutput",
+            "contents": contents,
+            "start": str(first),
+            "next": str(len(said)),
+        }
+
     def delete(self, project: str, zone: str, name: str, query: dict[str, str], body: Json) -> Json:
         self.get(project, zone, name, query, body)
         del self.instances[project, zone, name]
@@ -255,6 +270,7 @@ ROUTES = {
         PROJECT + r"/aggregated/instances": "aggregated",
         PROJECT + r"/aggregated/machineTypes": "machine_types",
         PROJECT + r"/zones/(?P<zone>[^/]+)/instances/(?P<name>[^/]+)": "get",
+        PROJECT + r"/zones/(?P<zone>[^/]+)/instances/(?P<name>[^/]+)/serialPort": "serial_port",
         PROJECT + r"/zones/(?P<zone>[^/]+)/machineTypes/(?P<name>[^/]+)": "machine_type",
         PROJECT + r"/zones/(?P<zone>[^/]+)/acceleratorTypes/(?P<name>[^/]+)": "accelerator",
         PROJECT + r"/(?P<place>(?:zones|regions)/[^/]+)/operations/(?P<name>[^/]+)": "operation",

@@ -60,6 +60,11 @@ METHODS = {
         verb="POST", path="regions/{region}/instances/bulkInsert", permissions=LAUNCHING
     ),
     "instances.get": Method(verb="GET", path="zones/{zone}/instances/{name}", permissions=("compute.instances.get",)),
+    "instances.getSerialPortOutput": Method(
+        verb="GET",
+        path="zones/{zone}/instances/{name}/serialPort",
+        permissions=("compute.instances.getSerialPortOutput",),
+    ),
     "instances.delete": Method(
         verb="DELETE", path="zones/{zone}/instances/{name}", permissions=("compute.instances.delete",)
     ),

@@ -23,6 +23,7 @@ from fleet.providers.base import (
 )
 from fleet.providers.gcp.account import Account, project_named, session_of
 from fleet.providers.gcp.checks import findings
+from fleet.providers.gcp.console import read_console
 from fleet.providers.gcp.errors import reasons, refusal
 from fleet.providers.gcp.launching import Begun, Outcome, begin, follow
 from fleet.providers.gcp.machines import Place, machines, place_of
@@ -108,6 +109,11 @@ class GcpProvider:
 
     def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
         return findings(resource, lambda: self._account(resource))
+
+    def console(self, cloud_id: str) -> str | None:
+        """The end of its serial port, without what looks like a secret; None: there is none."""
+        place = place_of(cloud_id)
+        return read_console(self._account_of_project(place.project), place) if place else None
 
     # --- accounts
 
