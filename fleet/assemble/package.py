@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ IMAGES = HOUSE / "fleet" / "images"
 PACKAGES = ("fleet", "agent_hooks")
 SCRIPTS = ("provision", "systemd")
 SINGLE = ("versions.toml", "requirements-edge.lock", "requirements-agent.lock")
+# In the environment of whoever makes the package: an address from which machines take NVIDIA's container toolkit instead.
+MIRROR = "FLEET_NVIDIA_REPOSITORY"
+ADDRESS = re.compile(r"https?://[\w.:-]+(/[\w./~-]*)?")
 # The same installation gives the same bytes: nothing is provisioned anew for a new date.
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -72,9 +76,24 @@ def write_package(directory: Path) -> None:
 def contents() -> dict[str, bytes]:
     """Names and bytes of all files."""
     files = {name: (IMAGES / name).read_bytes() for name in SINGLE}
+    files["versions.toml"] = _mirrored(files["versions.toml"], os.environ.get(MIRROR, ""))
     for folder in SCRIPTS:
         files |= {str(path.relative_to(IMAGES)): path.read_bytes() for path in _files(IMAGES / folder)}
     return dict(sorted(files.items())) | {f"fleet-{__version__}-py3-none-any.whl": wheel()}
+
+
+def _mirrored(versions: bytes, mirror: str) -> bytes:
+    """`versions.toml` with another address of NVIDIA's archive.
+
+    Raises:
+        ConfigError: this is no address.
+    """
+    if not mirror:
+        return versions
+    if not ADDRESS.fullmatch(mirror):
+        raise ConfigError(f"{MIRROR} is {mirror!r}, and must be an address as https://mirror.lab/libnvidia-container")
+    line = f'toolkit_repository = "{mirror.rstrip("/")}"'
+    return re.sub(rb'(?m)^toolkit_repository = ".*"', line.encode(), versions)
 
 
 def wheel() -> bytes:

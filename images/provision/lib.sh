@@ -38,6 +38,12 @@ refresh_lists() {
 
 forget_lists() { lists_are_fresh=; }
 
+# exists PACKAGE: an archive of this machine has it.
+exists() {
+  refresh_lists
+  [ -n "$(apt-cache --no-all-versions show "$1" 2>/dev/null)" ]
+}
+
 # want PACKAGE[=VERSION]...: what is not installed yet.
 want() {
   local missing=() each
@@ -45,8 +51,10 @@ want() {
   [ ${#missing[@]} -gt 0 ] || return 0
   refresh_lists
   say "installing ${missing[*]}"
+  dpkg --configure -a >&2 # what a reboot broke off
   # The lock is held at the first boot by the distribution's own unattended upgrades.
-  apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 install --no-install-recommends "${missing[@]}" >&2
+  apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 install --no-install-recommends "${missing[@]}" >&2 ||
+    fail "${missing[*]} could not be installed, as apt-get says above; are the archives of this machine within its reach?"
 }
 
 # put FILE TARGET MODE: copies what differs; true where it did.
@@ -62,6 +70,26 @@ is_bake() { [ -n "${FLEET_BAKE:-}" ]; }
 
 # The vendor of every device on the PCI bus; 0x10de is NVIDIA.
 has_nvidia_device() { grep -qsx 0x10de "${FLEET_SYSFS:-/sys}"/bus/pci/devices/*/vendor; }
+
+# Of a GPU (class 03): the numbers of Turing and later begin at 1e02.
+has_gpu_before_turing() {
+  local device
+  for device in "${FLEET_SYSFS:-/sys}"/bus/pci/devices/*; do
+    if grep -qsx 0x10de "$device/vendor" && grep -qs '^0x03' "$device/class" && [ $(($(cat "$device/device"))) -lt $((0x1e00)) ]; then
+      return 0
+    fi
+  done
+  return 1
+}
+
+# A bridge (class 0680) of NVIDIA.
+has_nvswitch() {
+  local device
+  for device in "${FLEET_SYSFS:-/sys}"/bus/pci/devices/*; do
+    if grep -qsx 0x10de "$device/vendor" && grep -qs '^0x0680' "$device/class"; then return 0; fi
+  done
+  return 1
+}
 
 wants_gpu_software() {
   [ -z "${FLEET_CPU_ONLY:-}" ] || return 1

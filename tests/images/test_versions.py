@@ -37,6 +37,29 @@ def test_nothing_else_names_a_version_but_a_default_of_a_dockerfile_which_is_the
     assert named == []
 
 
+def test_nothing_of_fleet_and_no_page_names_a_version_that_is_baked() -> None:
+    """`clearml-agent` is pinned in pyproject.toml too, for tests (below); a fleet file that `fleet init` writes names an image to begin with."""
+    baked = {v for section in ("clearml", "nvidia", "aws", "gcp", "packer") for v in versions()[section].values()}
+    baked -= {versions()["nvidia"]["driver"]}  # a number as many others; its place is found by its name
+    branch = re.compile(rf"(nvidia\S*-|driver\W+){versions()['nvidia']['driver']}\b")
+    example = 'of `clearml-agent`, as `"'
+    pages = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "images").rglob("*.md")]
+    sources = [path for name in ("fleet", "agent_hooks") for path in (ROOT / name).rglob("*.py")]
+    said = {
+        f"{path.name}: {line.strip()}"
+        for path in [*pages, *sources]
+        for line in path.read_text().splitlines()
+        if example not in line and (branch.search(line) or any(f'"{v}"' in line or f" {v}" in line for v in baked))
+    }
+    assert said == set()
+
+
+def test_what_fleet_init_begins_with_is_the_image_that_is_baked_from() -> None:
+    starter = (ROOT / "fleet" / "config" / "starter_gcp.yaml").read_text()
+    gcp = versions()["gcp"]
+    assert f"projects/{gcp['source_project']}/global/images/family/{gcp['source_family']}" in starter
+
+
 def test_pinned_lists_are_of_these_versions() -> None:
     agent = versions()["clearml"]["agent"]
     assert f"clearml-agent=={agent}" in PROJECT["optional-dependencies"]["agent"]

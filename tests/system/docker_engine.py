@@ -42,33 +42,42 @@ class DockerEngine:
     def inspections(self) -> list[dict]:
         return [self.api.inspect_container(each["Id"]) for each in self.containers()]
 
+    def names(self) -> list[str]:
+        """Of its images."""
+        return [tag for each in self.api.images() for tag in each["RepoTags"] or ()]
+
     def make_image(self, name: str = IMAGE, user: str = "") -> None:
         """Directories and links: a fraction of a second."""
-        data = io.BytesIO()
-        with tarfile.open(fileobj=data, mode="w") as archive:
-            for folder, mode in (
-                ("usr", 0o755),
-                ("sbin", 0o755),
-                ("etc", 0o755),
-                ("root", 0o755),
-                ("tmp", 0o1777),
-                ("var/tmp", 0o1777),
-            ):
-                info = tarfile.TarInfo(folder)
-                info.type, info.mode = tarfile.DIRTYPE, mode
-                archive.addfile(info)
-            for link, target in LINKS.items():
-                if Path("/", link).is_symlink():
-                    info = tarfile.TarInfo(link)
-                    info.type, info.linkname = tarfile.SYMTYPE, target
-                    archive.addfile(info)
-            info = tarfile.TarInfo("etc/passwd")
-            info.size = len(PASSWD)
-            archive.addfile(info, io.BytesIO(PASSWD.encode()))
         path = f"{sys.prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         changes = [f"ENV PATH={path}", *([f"USER {user}"] if user else [])]
         repository, tag = name.split(":")
-        self.api.import_image_from_data(data.getvalue(), repository=repository, tag=tag, changes=changes)
+        self.api.import_image_from_data(image_tar(), repository=repository, tag=tag, changes=changes)
+
+
+def image_tar() -> bytes:
+    """Directories and links."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for folder, mode in (
+            ("usr", 0o755),
+            ("sbin", 0o755),
+            ("etc", 0o755),
+            ("root", 0o755),
+            ("tmp", 0o1777),
+            ("var/tmp", 0o1777),
+        ):
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, mode
+            archive.addfile(info)
+        for link, target in LINKS.items():
+            if Path("/", link).is_symlink():
+                info = tarfile.TarInfo(link)
+                info.type, info.linkname = tarfile.SYMTYPE, target
+                archive.addfile(info)
+        info = tarfile.TarInfo("etc/passwd")
+        info.size = len(PASSWD)
+        archive.addfile(info, io.BytesIO(PASSWD.encode()))
+    return data.getvalue()
 
 
 def why_not() -> str | None:
