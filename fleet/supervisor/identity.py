@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from fleet.errors import WireError
-from fleet.supervisor.private import is_in_memory, write_private
+from fleet.supervisor.private import is_in_memory, is_ours_alone, write_private
 from fleet.wire import Enrolled, from_data, to_data
 
 log = logging.getLogger(__name__)
@@ -98,8 +96,7 @@ class Identity:
             return None
         path = self._place / name
         try:
-            found = path.lstat()
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            if not is_ours_alone(path):
                 log.warning("identity not used", extra={"why": f"{path} is not a file that is ours alone"})
                 return None
             return from_data(kind, json.loads(path.read_bytes()))

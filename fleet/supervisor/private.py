@@ -69,6 +69,16 @@ def hold(directory: Path) -> int:
     return lock
 
 
+def is_ours_alone(path: Path) -> bool:
+    """Whether nobody else can have written this file, or can read it.
+
+    Raises:
+        OSError: there is none, or it cannot be looked at.
+    """
+    found = path.lstat()
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only our user can read, whole or not at all."""
     new = path.with_name(f"{path.name}.new")

@@ -10,6 +10,7 @@ import logging
 from dataclasses import replace
 
 from fleet.supervisor.centre import Centre
+from fleet.supervisor.comeback import Comeback
 from fleet.supervisor.identity import Identity
 from fleet.wire import Enrolled, Heartbeat, Orders
 
@@ -21,8 +22,8 @@ class Renewing:
 
     is_remote = True
 
-    def __init__(self, centre: Centre, identity: Identity, enrolled: Enrolled) -> None:
-        self._centre, self._identity, self._enrolled = centre, identity, enrolled
+    def __init__(self, centre: Centre, identity: Identity, enrolled: Enrolled, comeback: Comeback) -> None:
+        self._centre, self._identity, self._enrolled, self._comeback = centre, identity, enrolled, comeback
         centre.speak_as(enrolled.token)
 
     def heartbeat(self, facts: Heartbeat) -> Orders:
@@ -41,5 +42,6 @@ class Renewing:
         # What cannot be kept is not used: it is offered again, and the one before works on.
         if self._identity.keep_enrolled(enrolled):
             self._enrolled = enrolled
+            self._comeback.keep(token)
             self._centre.speak_as(token)
             log.info("token renewed")

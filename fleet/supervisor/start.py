@@ -31,6 +31,7 @@ from fleet.supervisor.agents import Agents
 from fleet.supervisor.calls import worker_base
 from fleet.supervisor.centre import Centre
 from fleet.supervisor.claims import FIRST_LOOK
+from fleet.supervisor.comeback import Comeback
 from fleet.supervisor.first import init_script
 from fleet.supervisor.handed import taken
 from fleet.supervisor.identity import Identity
@@ -116,9 +117,9 @@ def _run(settings: Settings, alone: Enrolled | None) -> int:
     gpus = _gpus(settings)
     directory = settings.directory.absolute()
     private = _made_ours(directory, settings.instance)
-    identity = Identity(private)
+    identity, comeback = Identity(private), Comeback(directory, settings.instance)
     try:
-        centre, enrolled = (Alone(alone), alone) if alone else _let_in(settings, identity, gpus)
+        centre, enrolled = (Alone(alone), alone) if alone else _let_in(settings, identity, comeback, gpus)
     except CentreUnreachable as error:
         return _end_unwanted(settings.power, error)
     adopt_orphans()
@@ -128,11 +129,12 @@ def _run(settings: Settings, alone: Enrolled | None) -> int:
     try:
         memory = open_memory(directory, identity)
         runner.prepare()
-        take_over(memory, runner, worker_base(enrolled))
+        take_over(memory, runner, worker_base(enrolled), has_rebooted=comeback.has_rebooted)
         runner.sweep()
         first = init_script(enrolled.agent.init_script, private)
     except (AgentUnusable, OSError) as error:
         identity.forget()
+        comeback.forget()
         guard.close()
         _say_unusable(centre, enrolled, str(error))
         raise AgentUnusable(str(error)) from error
@@ -156,20 +158,38 @@ def _run(settings: Settings, alone: Enrolled | None) -> int:
     )
     reason = Supervisor(parts).run()
     shutil.rmtree(private, ignore_errors=True)  # its identity too
+    comeback.forget()
     log.info("ended", extra={"code": reason.code})
     return settings.power.end()
 
 
-def _let_in(settings: Settings, identity: Identity, gpus: sensed.Gpus) -> tuple[Superior, Enrolled]:
-    """By the dispatcher: now, or before a restart.
+def _let_in(settings: Settings, identity: Identity, comeback: Comeback, gpus: sensed.Gpus) -> tuple[Superior, Enrolled]:
+    """By the dispatcher: now, or before a restart; after a reboot it knows us by what we kept.
 
     Raises:
         CentreRefused, CentreUnreachable: as `_enroll`.
     """
     centre = Centre(settings.centre_url, settings.certificate_sha256)
-    enrolled = identity.enrolled() or _enroll(centre, settings, gpus)
+    enrolled = identity.enrolled() or _enrolled_again(centre, settings, comeback, gpus)
+    enrolled = enrolled or _enroll(centre, settings, gpus)
     identity.keep_enrolled(enrolled)
-    return Renewing(centre, identity, enrolled), enrolled
+    comeback.keep(enrolled.token)
+    return Renewing(centre, identity, enrolled, comeback), enrolled
+
+
+def _enrolled_again(centre: Centre, settings: Settings, comeback: Comeback, gpus: sensed.Gpus) -> Enrolled | None:
+    """None: it was never let in, or is known no more.
+
+    Raises:
+        CentreUnreachable: as `_enroll`.
+    """
+    if comeback.token is None:
+        return None
+    try:
+        return _enroll(centre, replace(settings, join_token=comeback.token), gpus)
+    except CentreRefused as error:
+        log.warning("not known by the token from before the reboot", extra={"error": str(error)})
+        return None
 
 
 def _made_ours(directory: Path, instance: str) -> Path:

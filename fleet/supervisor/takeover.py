@@ -32,13 +32,15 @@ OVERLAP = timedelta(milliseconds=100)
 LOOKS = 5  # a process that forks while it is looked for is found by the next look
 
 
-def take_over(memory: Memory, agents: Agents, worker: str) -> None:
+def take_over(memory: Memory, agents: Agents, worker: str, *, has_rebooted: bool = False) -> None:
     """End or adopt all that was left of the worker names that begin so; what each task came to is told later (`Work.restore`).
+
+    After a reboot nothing is adopted: an engine says of containers that lost their power that they failed.
 
     To be called between `agents.prepare` and `agents.sweep`, which removes what was not adopted.
     """
     entries = memory.journal.read()
-    found = {each.mark: each for each in agents.found()}
+    found = {} if has_rebooted else {each.mark: each for each in agents.found()}
     for entry in entries:
         if (
             entry.pid is not None

@@ -72,6 +72,8 @@ class EdgeApi:
     def _enroll(self, body: bytes) -> object:
         message = from_data(Enroll, parse_json(body))
         self._prove(message)
+        if caller := self._renewal.known(message.join_token):
+            return self._let_back(caller.instance, message)
         token = new_token()
         instance = self._store.enroll(
             message.instance,
@@ -86,6 +88,17 @@ class EdgeApi:
             log.warning("enrolment refused", extra={"instance": message.instance, "host": message.hostname})
             raise HTTPException(403, f"instance {message.instance!r} may not enrol: its token is unknown, used or late")
         return to_data(_enrolled(instance, token, self._policy(instance), self._store.turns()))
+
+    def _let_back(self, known: Instance, message: Enroll) -> object:
+        """A machine that rebooted shows the token that it was given, and is told again what it has forgotten.
+
+        Raises:
+            HTTPException: 403, the token is of another.
+        """
+        if known.id != message.instance:
+            raise HTTPException(403, f"this token is of instance {known.id!r}, not of {message.instance!r}")
+        log.info("machine came back after a reboot", extra={"instance": known.id, "host": message.hostname})
+        return to_data(_enrolled(known, message.join_token, self._policy(known), self._store.turns()))
 
     def _prove(self, message: Enroll) -> None:
         """Before the token is used up: a machine that is not ours must not use up the one of a machine that is.

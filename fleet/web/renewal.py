@@ -34,10 +34,15 @@ class Renewal:
         Raises:
             HTTPException: 401, it is nobody's, or not any more.
         """
-        bearer = self._store.who(sha256(token)) if token else None
-        if bearer is None or self._is_over(bearer, self._clock()):
+        bearer = self.known(token)
+        if bearer is None:
             raise unknown_token()
         return bearer
+
+    def known(self, token: str) -> Bearer | None:
+        """The same; None: it is nobody's, or not any more."""
+        bearer = self._store.who(sha256(token)) if token else None
+        return None if bearer is None or self._is_over(bearer, self._clock()) else bearer
 
     def take_up(self, bearer: Bearer, token: str) -> None:
         """It came with this token: if that is the new one, the old one has done its work."""

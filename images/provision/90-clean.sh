@@ -5,6 +5,7 @@
 apt-get clean
 rm -rf /var/lib/apt/lists/* /tmp/fleet-package /root/.cache
 rm -f /etc/fleet/supervise.env /etc/fleet/first-boot-done
+rm -rf /var/lib/fleet/supervisor # of a machine of fleet that was baked again: who it was, what its tasks left
 rm -f /root/.bash_history /root/.ssh/authorized_keys /home/*/.bash_history /home/*/.ssh/authorized_keys
 rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub # made anew at the first boot, by cloud-init
 if command -v cloud-init >/dev/null; then cloud-init clean --logs >&2; fi

@@ -15,6 +15,7 @@ from fleet.database import Database
 from fleet.errors import CentreRefused
 from fleet.store.sql import SqlStore
 from fleet.supervisor.centre import Centre
+from fleet.supervisor.comeback import Comeback
 from fleet.supervisor.identity import IDENTITY, Identity
 from fleet.supervisor.renewal import Renewing
 from fleet.wire import Enroll, Heartbeat
@@ -53,7 +54,7 @@ def let_in(web: Web, private: Path) -> Renewing:
     )
     enrolled = identity.enrolled() or centre.enroll(enroll)
     identity.keep_enrolled(enrolled)
-    return Renewing(centre, identity, enrolled)
+    return Renewing(centre, identity, enrolled, Comeback(private, "i1"))
 
 
 def kept(private: Path) -> str:
@@ -68,6 +69,7 @@ def test_a_renewed_token_survives_restarts_of_the_supervisor_and_of_the_dispatch
     machine.heartbeat(a_heartbeat())
     second = kept(private)
     assert second != first, "kept before it is used"
+    assert Comeback(private, "i1").token == second, "also for the next boot"
     assert stat.S_IMODE((private / IDENTITY).stat().st_mode) == 0o600
     let_in(web, private).heartbeat(a_heartbeat())  # the supervisor was killed before it could use the new one
     with pytest.raises(CentreRefused, match="answered 401"):

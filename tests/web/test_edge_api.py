@@ -316,3 +316,19 @@ def test_the_certificate_is_shown_to_all_and_where_there_is_none_that_is_said(we
     assert refusal(web.get("/edge/v1/certificate"))[0] == 404
     with serving(Web(settings=settings(authority="-----BEGIN CERTIFICATE-----"))) as ours:
         assert ours.get("/edge/v1/certificate").text == "-----BEGIN CERTIFICATE-----"
+
+
+def test_a_machine_that_rebooted_is_let_in_by_the_token_that_it_has_and_stays_who_it_was(web: Web) -> None:
+    answer = enrolled(web)
+    beat(web)
+    again = from_data(Enrolled, web.post("/edge/v1/enroll", an_enrolment(join_token=answer.token)).json())
+    assert again == answer
+    beat(web)
+    code, error = refusal(web.post("/edge/v1/enroll", an_enrolment(instance="i2", join_token=answer.token)))
+    assert (code, "is of instance 'i1'" in error) == (403, True)
+
+
+def test_a_machine_that_is_gone_is_not_let_in_again(web: Web) -> None:
+    answer = enrolled(web)
+    web.store.note_gone("i1", Reason(code="vanished", text="x"), at(9))
+    assert refusal(web.post("/edge/v1/enroll", an_enrolment(join_token=answer.token)))[0] == 403

@@ -34,6 +34,7 @@ class Cloud:
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
         self.rented: dict[str, Rented] = {}  # by token; all there ever were
+        self.keeps_disks = False  # of the next machines: they can reboot
         self._by_address: dict[str, Metadata] = {}
         self._lock = threading.Lock()
         with ground.network.entered():
@@ -49,7 +50,7 @@ class Cloud:
     def end_all(self) -> None:
         """Of a test: whatever still runs is lost."""
         for each in self.rented.values():
-            if each.vm.is_running:
+            if each.vm.process.poll() is None:
                 each.vm.lose()
                 each.vm.process.wait(10)
 
@@ -59,7 +60,7 @@ class Cloud:
                 number = len(self.rented)
                 name, address = f"i-{number:06x}", self.ground.network.address(number)
                 metadata = self._by_address[address] = Metadata(name, address, user_data)
-                vm = Vm(self.ground, name, address)
+                vm = Vm(self.ground, name, address, self.keeps_disks)
                 self.rented[token] = Rented(vm, metadata, tags, time.time())
             return self.rented[token].vm.name
 

@@ -54,13 +54,21 @@ class Ground:
                 _inherit(each)
         return made
 
+    def own_disk(self, machine: Path) -> Path:
+        """A root file system of a machine's own below `machine`, over the baked one."""
+        return _over(self.root, machine)
+
     def _overlay(self, stock: Path) -> Path:
-        for name in ("root", "upper", "work", "machines"):
-            (self.place / name).mkdir()
-        options = f"lowerdir={stock},upperdir={self.place}/upper,workdir={self.place}/work"
-        root = self.place / "root"
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, root], check=True)
-        return root
+        (self.place / "machines").mkdir()
+        return _over(stock, self.place)
+
+
+def _over(lower: Path, place: Path) -> Path:
+    for name in ("root", "upper", "work"):
+        (place / name).mkdir()
+    options = f"lowerdir={lower},upperdir={place}/upper,workdir={place}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, place / "root"], check=True)
+    return place / "root"
 
 
 def check() -> None:

@@ -21,6 +21,7 @@ ip netns del "$name" 2>/dev/null
 for machine in "$place"/machines/*; do
   id=${machine##*/}
   rm -rf "/run/systemd/nspawn/propagate/$id" "/run/systemd/nspawn/unix-export/$id"
+  umount --lazy "$machine/root" 2>/dev/null
 done
 umount --lazy "$place/root" 2>/dev/null
 groups -type d -exec rmdir {} + 2>/dev/null

@@ -14,6 +14,7 @@ from tests.waiting import wait_for
 
 # A shell that puts itself into the groups before it becomes the machine.
 ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
+REBOOTS = 133  # systemd-nspawn --keep-unit, to whoever shall start it again
 # What docker needs in a machine of this kind: all capabilities, two calls that are filtered otherwise, a disk that is no overlay.
 FOR_DOCKER = ("--capability=all", "--system-call-filter=@keyring bpf")
 
@@ -21,8 +22,8 @@ FOR_DOCKER = ("--capability=all", "--system-call-filter=@keyring bpf")
 class Vm:
     """Boots when it is made. It has ended when its process has; status 0 is a power-off from within."""
 
-    def __init__(self, ground: Ground, name: str, address: str) -> None:
-        """`name`: at most 11 characters."""
+    def __init__(self, ground: Ground, name: str, address: str, keeps_disk: bool = False) -> None:
+        """`name`: at most 11 characters. `keeps_disk`: it can `boot` again, and finds what it wrote."""
         self.name, self.address = name, address
         self.place = ground.place / "machines" / name
         self.place.mkdir()
@@ -30,8 +31,12 @@ class Vm:
         card.write_text(f"{address}/24")
         disk = self.place / "docker"
         disk.mkdir()
-        nspawn = [
-            *("systemd-nspawn", "--quiet", "--directory", str(ground.root), "--volatile=overlay", f"--machine={name}"),
+        self._network, self._groups = ground.network, ground.groups(name)
+        self.keeps_disk = keeps_disk
+        root = ground.own_disk(self.place) if keeps_disk else ground.root
+        self._nspawn = [
+            *("systemd-nspawn", "--quiet", "--directory", str(root), f"--machine={name}"),
+            *(() if keeps_disk else ("--volatile=overlay",)),
             f"--hostname={name}",
             *("--register=no", "--keep-unit", "--boot", "--console=read-only", f"--network-bridge={BRIDGE}"),
             *("--link-journal=no", "--resolv-conf=off", "--timezone=off", *FOR_DOCKER),
@@ -40,10 +45,13 @@ class Vm:
             "systemd.journald.forward_to_console=1",
             "systemd.show_status=no",
         ]
-        enter = ["/bin/sh", "-c", ENTER, "enter", *map(str, ground.groups(name)), "--", *booting_now()]
-        with self.console_file.open("wb") as console, ground.network.entered():
+        self.boot()
+
+    def boot(self) -> None:
+        enter = ["/bin/sh", "-c", ENTER, "enter", *map(str, self._groups), "--", *booting_now()]
+        with self.console_file.open("ab") as console, self._network.entered():
             self.process = subprocess.Popen(
-                [*enter, *nspawn],
+                [*enter, *self._nspawn],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -60,7 +68,8 @@ class Vm:
 
     @property
     def is_running(self) -> bool:
-        return self.process.poll() is None
+        """As its cloud sees it: one that reboots runs."""
+        return self.process.poll() is None or (self.keeps_disk and self.process.returncode == REBOOTS)
 
     @property
     def leader(self) -> int:
