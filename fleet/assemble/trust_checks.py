@@ -1,4 +1,4 @@
-"""What `fleet doctor` looks at of trust: the certificate of the port, and which machines prove who they are."""
+"""What `fleet doctor` looks at of trust: the port's certificate, who proves who he is, and what tasks can have of their machine's cloud."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from fleet.assemble.state import state_of
 from fleet.config import Config
 from fleet.errors import ConfigError
 from fleet.identity.ec2 import HOW_TO
-from fleet.model import Resource
+from fleet.model import AgentSettings, Resource
 
 
 def trust(config: Config) -> Iterator[Check]:
     """The certificate is made, if it is ours and is missing: the first start would do the same."""
     yield _certificate(config)
     yield _identity(config)
+    yield _metadata(config)
 
 
 def _certificate(config: Config) -> Check:
@@ -65,3 +66,25 @@ def _identity(config: Config) -> Check:
         found = f"machines of {', '.join(alone)} enrol by their token alone"
         return Check(name="identity", found="; ".join([found, *_hints(config, alone)]))
     return Check(name="identity", found=f"proven: {', '.join(sorted(proven))}" if proven else "no cloud that signs it")
+
+
+# Who gives a machine rights in its cloud, by provider: tasks that reach the metadata server have them too.
+RIGHTS = {"aws": "iam_instance_profile", "gcp": "service_account"}
+
+
+def _metadata(config: Config) -> Check:
+    """The packet filter of an image lets the supervisor's user and root through: docs/security.md, "What a task can reach"."""
+    open_ = [r.name for r in config.resources if _has_rights(r) and not _is_walled_off(config.agent_of(r.name))]
+    if not open_:
+        return Check(name="metadata", found="no task can have rights in a cloud from its machine")
+    rest = "closed by agent: {mode: docker, docker: {network: bridge}}"
+    found = f"tasks of {', '.join(open_)} can have the rights that the cloud gives their machine; {rest}"
+    return Check(name="metadata", found=found)
+
+
+def _has_rights(resource: Resource) -> bool:
+    return bool(resource.settings.get(RIGHTS.get(resource.provider, "")))
+
+
+def _is_walled_off(agent: AgentSettings) -> bool:
+    return agent.mode == "docker" and agent.docker.network != "host"

@@ -79,25 +79,45 @@ def test_a_file_of_certificates_that_is_not_there_is_said_before_anything_is_lau
 def test_the_doctor_says_whose_machines_enrol_by_their_token_alone(tmp_path: Path) -> None:
     (tmp_path / "aws.pem").write_bytes(a_certificate(0).public_bytes(PEM))
     config = replace(parse(FILE.format(place=tmp_path, more=""), "f"), state_dir=tmp_path)
-    certificate, identity = trust(config)
+    certificate, identity, _ = trust(config)
     assert (certificate.found, certificate.fix) == ("none (loopback)", "")
     told = (
         "machines of mute enrol by their token alone; gcp: give them a service_account, which may be one without rights"
     )
     assert (identity.found, identity.fix) == (told, "")
     made = replace(config, tls=Tls(is_own=True))
-    certificate, _ = trust(made)
+    certificate, *_ = trust(made)
     assert certificate.found == f"fleet's own, authority {fingerprint((tmp_path / 'authority.pem').read_text())}"
     (tmp_path / "aws.pem").write_text("")
-    certificate, identity = trust(replace(config, tls=Tls(certificate=tmp_path / "none", key=tmp_path / "none")))
+    certificate, identity, _ = trust(replace(config, tls=Tls(certificate=tmp_path / "none", key=tmp_path / "none")))
     assert "cannot be read: No such file" in certificate.fix
     assert "holds no certificates" in identity.fix
+
+
+@pytest.mark.parametrize(
+    ("agent", "found"),
+    [
+        (
+            "{mode: venv}",
+            "tasks of east, west can have the rights that the cloud gives their machine; closed by agent: ",
+        ),
+        ("{mode: docker, image: x}", "tasks of east, west can have the rights"),
+        ("{mode: docker, image: x, docker: {network: bridge}}", "no task can have rights in a cloud from its machine"),
+    ],
+)
+def test_the_doctor_says_whose_tasks_have_the_rights_of_their_machine(tmp_path: Path, agent: str, found: str) -> None:
+    (tmp_path / "aws.pem").write_bytes(a_certificate(0).public_bytes(PEM))
+    text = FILE.format(place=tmp_path, more="") + f"agent: {agent}\n"
+    text = text.replace("region: us-east-1", "region: us-east-1, iam_instance_profile: p")
+    *_, metadata = trust(replace(parse(text, "f"), state_dir=tmp_path))
+    assert (metadata.name, metadata.fix) == ("metadata", "")
+    assert metadata.found.startswith(found)
 
 
 def test_the_doctor_says_which_certificates_to_take_from_where(tmp_path: Path) -> None:
     text = FILE.format(place=tmp_path, more="").replace("region: us-east-1", "region: us-west-2")
     config = replace(parse(text, "f"), state_dir=tmp_path, identity=Identity())
-    _, identity = trust(config)
+    _, identity, _ = trust(config)
     assert identity.found.startswith(
         "machines of east, mute enrol by their token alone; aws: take those under RSA-2048 "
     )
@@ -105,7 +125,7 @@ def test_the_doctor_says_which_certificates_to_take_from_where(tmp_path: Path) -
         'instance identity document signatures" of the Amazon EC2 User Guide for us-west-2 into one PEM'
         in identity.found
     )
-    _, identity = trust(replace(config, identity=Identity(is_required=False)))
+    _, identity, _ = trust(replace(config, identity=Identity(is_required=False)))
     assert identity.found.endswith("because identity.required is false")
 
 

@@ -25,8 +25,9 @@ task = Task.init("ring", "training")
 saved = task.artifacts.get("checkpoint")
 step = first = saved.get()["step"] if saved else 0
 def save():
-    task.upload_artifact("checkpoint", {"step": step}, wait_on_upload=True)
-    print("callback saved", step, flush=True)
+    reached = step  # training goes on meanwhile
+    task.upload_artifact("checkpoint", {"step": reached}, wait_on_upload=True)
+    print("callback saved", reached, flush=True)
 task.register_abort_callback(save, callback_execution_timeout=20)
 print("goes on from", first, "last iteration", task.get_last_iteration(), flush=True)
 while not (saved and step >= first + 3):
