@@ -13,6 +13,7 @@ from fleet.assemble.cloud_checks import clouds
 from fleet.assemble.listening import Listener
 from fleet.assemble.prices import refuse_unpriced
 from fleet.assemble.providers import providers_of
+from fleet.assemble.queue_checks import queues
 from fleet.assemble.state import state_of
 from fleet.assemble.trust_checks import trust
 from fleet.config import Config, Embedded
@@ -33,8 +34,8 @@ def check_runnable(config: Config) -> None:
             providers[resource.provider].offers(resource, datetime.now(UTC))
 
 
-def examine(load: Callable[[], Config]) -> Iterator[Check]:
-    """Every check, as far as the ones before allow."""
+def examine(load: Callable[[], Config], *, is_mending: bool = False) -> Iterator[Check]:
+    """Every check, as far as the ones before allow. With `is_mending`, what is missing and can be made is made."""
     try:
         config = load()
     except ConfigError as error:
@@ -51,7 +52,7 @@ def examine(load: Callable[[], Config]) -> Iterator[Check]:
     yield _git()
     is_running = state_of(config).centre_file.exists()
     yield _port(config, is_running)
-    yield _server(config, is_running)
+    yield from _server(config, is_running, is_mending=is_mending)
 
 
 def _state(config: Config) -> Check:
@@ -109,12 +110,15 @@ def _port(config: Config, is_running: bool) -> Check:
     return Check(name="listen", found=f"{config.listen} is free")
 
 
-def _server(config: Config, is_running: bool) -> Check:
+def _server(config: Config, is_running: bool, *, is_mending: bool) -> Iterator[Check]:
     if isinstance(config.server, Embedded) and not is_running:
-        return Check(name="ClearML server", found="embedded; starts with the centre")
+        yield Check(name="ClearML server", found="embedded; starts with the centre")
+        return
     try:
         access = access_of(config, "fleet")
-        ClearMLServer(access).ensure_queues([q.name for q in config.queues])
+        server = ClearMLServer(access)
+        found = [*queues(config, server, is_mending=is_mending)]
+        yield Check(name="ClearML server", found=f"{access.api_url} answers")
+        yield from found
     except FleetError as error:
-        return Check(name="ClearML server", found="no", fix=str(error))
-    return Check(name="ClearML server", found=f"{access.api_url} answers; queues are there")
+        yield Check(name="ClearML server", found="no", fix=str(error))

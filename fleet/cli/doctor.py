@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import typer
 
 from fleet.cli.options import ConfigOption, JsonOption
+
+FixOption = Annotated[bool, typer.Option("--fix", help="Make the queues that the ClearML server does not have.")]
 
 
 def add_to(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def doctor(config: ConfigOption = None, as_json: JsonOption = False, fix: FixOption = False) -> None:
     """Find what is wrong here, and say how to mend it.
 
     Looks at the fleet file, this machine, the providers and the ClearML server.
@@ -22,7 +25,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from fleet.assemble.running import load_or_workstation
 
     checks = []
-    for check in examine(lambda: load_or_workstation(config)):
+    for check in examine(lambda: load_or_workstation(config), is_mending=fix):
         checks.append(check)
         if not as_json:
             mark = "ok   " if check.is_fine else "WRONG"

@@ -49,6 +49,10 @@ class ClearMLServer:
 
     # --- queues
 
+    def queue_names(self) -> tuple[str, ...]:
+        """Of all queues that the server has."""
+        return self._directory.names()
+
     def ensure_queues(self, names: Sequence[str]) -> Mapping[str, str]:
         return self._directory.ensure(names)
 

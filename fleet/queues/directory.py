@@ -41,6 +41,10 @@ class Directory:
                 self._create(name)
         return self.ids(wanted)
 
+    def names(self) -> tuple[str, ...]:
+        """All that exist."""
+        return tuple(sorted(name for name, _ in self._ask({})))
+
     def id(self, name: str) -> str:
         """The id of this queue.
 
