@@ -14,7 +14,7 @@ Read in this order:
 
 from fleet.model.limits import Budget, Spent, WhenSpent
 from fleet.model.notice import Notice, OnRebalance
-from fleet.model.offered import Market, MarketPolicy, Offer, Resource
+from fleet.model.offered import Market, MarketPolicy, Offer, Quota, Resource
 from fleet.model.plans import (
     Action,
     Backoff,
@@ -84,6 +84,7 @@ __all__ = [
     "PoolRecord",
     "Preference",
     "Queue",
+    "Quota",
     "QueueView",
     "Reason",
     "Resource",

@@ -58,6 +58,18 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How much of some families the account may run at once in one place, in CPUs."""
+
+    code: str  # the cloud's own: "L-DB2E81BA"
+    name: str  # and its name there
+    cpus: float  # the limit
+    others_cpus: float  # what machines that are not this fleet's hold of it, as last seen
+    scope: str  # where, and as whom, if that matters: "us-east-1"
+    remedy: str  # how to get more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """One type in one zone at one price in one market, as seen now."""
 
@@ -73,9 +85,8 @@ class Offer:
     memory_gib: float | None = None
     region: str | None = None
     zone: str | None = None
-    may_vary: bool = (
-        False  # its cloud may be told to choose, between it and others of its resource, when it is launched
-    )
+    quota: Quota | None = None  # None: none that is known
+    may_vary: bool = False  # its cloud may be told to choose between it and others of its resource
     seen_at: datetime
 
     @property

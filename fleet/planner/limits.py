@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fleet.model import Budget, Offer, Queue, Reason, Resource, Snapshot
 from fleet.planner.money import Money
 from fleet.planner.pauses import Probes
+from fleet.planner.quotas import Quotas
 from fleet.planner.schedule import key_of, next_window
 
 
@@ -21,6 +22,7 @@ class Ledger:
     by_resource: Counter[str] = field(default_factory=Counter)
     for_queue: Counter[str] = field(default_factory=Counter)  # instances launched for a queue, as their reasons say
     probes: Probes | None = None
+    quotas: Quotas | None = None  # None: none is known
 
     @classmethod
     def of(cls, snapshot: Snapshot, money: Money | None = None) -> Ledger:
@@ -32,12 +34,21 @@ class Ledger:
         ledger.money = money
         if any(b.is_probing for b in snapshot.backoffs):
             ledger.probes = Probes(snapshot.backoffs)
+        if any(offer.quota for offer in snapshot.offers):
+            ledger.quotas = Quotas(instances)
         return ledger
+
+    @property
+    def is_by_resource(self) -> bool:
+        """A limit is the same for all offers of a resource."""
+        return self.money is None and self.probes is None and self.quotas is None
 
     def add(self, offer: Offer, queue: str | None, user: str | None = None) -> None:
         """Commit one more instance."""
         if self.probes:
             self.probes.note(offer)
+        if self.quotas:
+            self.quotas.add(offer)
         self.instances += 1
         self.by_resource[offer.resource] += 1
         if queue:
@@ -49,6 +60,8 @@ class Ledger:
         """Why one more of `offer` would break a limit; None: it would not."""
         if self.probes and (probing := self.probes.refusal(offer)):
             return probing
+        if self.quotas and (short := self.quotas.refusal(offer)):
+            return short
         budget = self.snapshot.budget
         if budget.max_instances is not None and self.instances >= budget.max_instances:
             return _cap("the fleet", self.instances, budget, "budget", budget.max_instances)

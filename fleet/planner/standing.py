@@ -43,8 +43,8 @@ class Belonging:
     @cached_property
     def _sizes(self) -> Sizes:
         ledger, snapshot = Ledger.of(self._snapshot, self._money), self._snapshot
-        if self._money is None and ledger.probes is None:
-            # Then a limit is the same for all offers of a resource, and asked for once.
+        if ledger.is_by_resource:
+            # Then it is asked for once.
             resources = {r.name: r for r in snapshot.resources}
             some = {name: choices[0].offer for name, choices in self.choices.items()}
             return self._ground.sizes(

@@ -14,12 +14,11 @@ from fleet.providers.aws import fleets
 from fleet.providers.aws import request as requests
 from fleet.providers.aws.access import Access
 from fleet.providers.aws.cached import Cached
-from fleet.providers.aws.errors import ALLOW, QUOTA, asking, code_of, of_answer
+from fleet.providers.aws.errors import ALLOW, asking, code_of, of_answer
 from fleet.providers.aws.images import resolve
 from fleet.providers.aws.launching import token_of
-from fleet.providers.aws.quotas import quota_code
 from fleet.providers.aws.settings import Settings
-from fleet.providers.aws.stock import Stock, markets_of, too_large, zones_of
+from fleet.providers.aws.stock import Stock, markets_of, quota_of, zones_of
 from fleet.providers.base import Finding, FirstBoot, LaunchOrder
 
 DRY_RUN_OK = "DryRunOperation"
@@ -55,7 +54,7 @@ def examine(resource: Resource, shop_of: Callable[[], Shop], at: datetime) -> It
         yield Finding(name="types", found="not known", fix=str(error))
         return
     yield from _types(resource, stock)
-    yield from _quotas(resource, stock)
+    yield from _quotas(resource, shop.settings, stock)
     if image_id:
         yield _launch(resource, shop, stock, image_id, at)
     yield from _others(shop.access)
@@ -135,23 +134,19 @@ def _types(resource: Resource, stock: Stock) -> Iterator[Finding]:
             yield Finding(name=f"price of {type_}", found="unknown", fix=fix)
 
 
-def _quotas(resource: Resource, stock: Stock) -> Iterator[Finding]:
-    forbidden = too_large(stock)
+def _quotas(resource: Resource, settings: Settings, stock: Stock) -> Iterator[Finding]:
     for type_ in resource.instance_types:
+        shape = stock.shapes[type_]
         for market in markets_of(resource.market):
-            code = quota_code(type_, market)
-            limit = stock.quotas.get(code) if code else None
+            quota = quota_of(settings, stock, shape, market)
             name = f"quota of {type_} ({market})"
-            if limit is None:
+            if quota is None:
                 yield Finding(name=name, found="unknown: it may be enough")
                 continue
-            is_short = (type_, market) in forbidden
-            fix = (
-                f"it needs {stock.shapes[type_].cpus} vCPUs of {code}: {QUOTA}; until then it is not offered"
-                if is_short
-                else ""
-            )
-            yield Finding(name=name, found=f"{limit:g} vCPUs", fix=fix)
+            more = max(int((quota.cpus - quota.others_cpus) // shape.cpus), 0)
+            held = f", {quota.others_cpus:g} in use by others" if quota.others_cpus else ""
+            fix = "" if more else f"one needs {shape.cpus} vCPUs of {quota.code} ({quota.name}); {quota.remedy}"
+            yield Finding(name=name, found=f"{quota.cpus:g} vCPUs{held}: {more} of them", fix=fix)
 
 
 def _launch(resource: Resource, shop: Shop, stock: Stock, image_id: str, at: datetime) -> Finding:

@@ -147,7 +147,9 @@ class AwsProvider:
             self._named.append(settings.place)
             self._places = list(remember(self._surroundings.directory, self._named))
         stock = Cached(
-            lambda at: read_stock(access, settings, resource, self._price_of), fresh=STOCK_FRESH, good=STOCK_GOOD
+            lambda at: read_stock(access, settings, resource, self._price_of, self._surroundings.cluster),
+            fresh=STOCK_FRESH,
+            good=STOCK_GOOD,
         )
         spot: Cached[SpotPrices] = Cached(
             lambda at: read_spot(access, resource, stock.get(at), at), fresh=SPOT_FRESH, good=SPOT_GOOD

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from fleet.errors import BadRequest, ProviderError
-from fleet.model import Market, MarketPolicy, Offer, Resource
+from fleet.model import Market, MarketPolicy, Offer, Quota, Resource
 from fleet.providers.aws.access import PRICING_REGION, Access, pages
 from fleet.providers.aws.errors import asking
 from fleet.providers.aws.prices import read_list_prices, read_spot_prices
-from fleet.providers.aws.quotas import quota_code, read_quota
+from fleet.providers.aws.quotas import NAMES, how_to_raise, quota_code, read_others, read_quota
 from fleet.providers.aws.settings import Settings
 from fleet.providers.aws.shapes import Shape, read_shapes, read_zones
 from fleet.providers.prices import Price
@@ -41,9 +41,10 @@ class Stock:
     subnets: tuple[Subnet, ...]  # empty: the default one of each zone
     prices: Mapping[str, float | None]  # on demand, by type
     quotas: Mapping[str, float | None]  # vCPUs, by quota code
+    others: Mapping[str, float] = field(default_factory=dict)  # of these, what machines that are not ours hold
 
 
-def read_stock(access: Access, settings: Settings, resource: Resource, price_of: PriceOf) -> Stock:
+def read_stock(access: Access, settings: Settings, resource: Resource, price_of: PriceOf, cluster: str) -> Stock:
     """Ask for all of it.
 
     Raises:
@@ -65,12 +66,22 @@ def read_stock(access: Access, settings: Settings, resource: Resource, price_of:
         subnets=subnets,
         prices=_prices(access, resource, settings.place.region, price_of),
         quotas={code: read_quota(access.client("service-quotas"), code) for code in sorted(codes)},
+        others=_others(ec2, cluster, resource),
     )
     for type_, market in sorted(too_large(stock)):
         log.warning(
             "type is above the account's quota", extra={"type": type_, "market": market, "resource": resource.name}
         )
     return stock
+
+
+def _others(ec2: Any, cluster: str, resource: Resource) -> dict[str, float]:
+    try:
+        with asking(f"resource {resource.name}: look up what else runs in the account"):
+            return read_others(ec2, cluster)
+    except ProviderError as error:
+        log.info("what else runs in the account is not seen", extra={"resource": resource.name, "error": str(error)})
+        return {}
 
 
 def read_subnets(ec2: Any, ids: Sequence[str]) -> tuple[Subnet, ...]:
@@ -106,17 +117,34 @@ def too_large(stock: Stock) -> set[tuple[str, Market]]:
 def offers_of(
     resource: Resource, settings: Settings, stock: Stock, spot: Mapping[tuple[str, str], float], at: datetime
 ) -> Iterator[Offer]:
-    """In the order of the fleet file: types, then zones; without those that the quota forbids."""
-    forbidden = too_large(stock)
+    """In the order of the fleet file: types, then zones; each with its quota, which the planner counts."""
     for type_ in resource.instance_types:
         shape = stock.shapes[type_]
         for zone in zones_of(resource, stock, type_):
             for market in markets_of(resource.market):
-                if market not in shape.markets or (type_, market) in forbidden:
+                if market not in shape.markets:
                     continue
                 seen = stock.prices.get(type_) if market is Market.ON_DEMAND else spot.get((type_, zone))
                 price = resource.prices.get(type_, {}).get(market, seen)
-                yield _offer(resource, settings, shape, zone, market, price, at)
+                quota = quota_of(settings, stock, shape, market)
+                yield _offer(resource, settings, shape, zone, market, price, at, quota)
+
+
+def quota_of(settings: Settings, stock: Stock, shape: Shape, market: Market) -> Quota | None:
+    """What counts this type; None: AWS does not say, or no quota of it is known."""
+    code = quota_code(shape.type, market)
+    limit = stock.quotas.get(code) if code else None
+    if code is None or limit is None:
+        return None
+    region, whom = settings.place.region, settings.place.role_arn or settings.place.profile
+    return Quota(
+        code=code,
+        name=NAMES[code],
+        cpus=limit,
+        others_cpus=stock.others.get(code, 0.0),
+        scope=f"{region} ({whom})" if whom else region,
+        remedy=how_to_raise(code, region, limit + shape.cpus),
+    )
 
 
 def zones_of(resource: Resource, stock: Stock, type_: str) -> tuple[str, ...]:
@@ -143,6 +171,7 @@ def _offer(
     market: Market,
     price: float | None,
     at: datetime,
+    quota: Quota | None,
 ) -> Offer:
     has_gpus = bool(shape.gpus) and not settings.is_cpu_only
     return Offer(
@@ -158,6 +187,7 @@ def _offer(
         memory_gib=shape.memory_gib,
         region=settings.place.region,
         zone=zone,
+        quota=quota,
         may_vary=settings.lets_ec2_choose(market),
         seen_at=at,
     )

@@ -12,7 +12,7 @@ import pytest
 from fleet.model import Market, MarketPolicy, Resource
 from fleet.providers.aws.prices import believable
 from fleet.providers.aws.provider import AwsProvider
-from fleet.providers.aws.quotas import quota_code
+from fleet.providers.aws.quotas import NAMES, ON_DEMAND, SPOT, quota_code
 from fleet.providers.base import Launched
 from tests.providers.aws.conftest import a_provider, alive, aws_resource, client
 from tests.providers.aws.ec2 import Answer, Ec2, Fault, refusal
@@ -60,14 +60,33 @@ def test_a_price_that_nobody_would_pay_is_unknown(value: object) -> None:
     assert believable(value) is None
 
 
-def test_a_type_above_the_quota_is_not_offered_and_an_unknown_quota_forbids_nothing(ec2: Ec2, tmp_path: Path) -> None:
+def test_each_offer_says_which_quota_counts_it_and_what_others_hold_of_it(ec2: Ec2, tmp_path: Path) -> None:
     ec2.quotas["L-DB2E81BA"] = 8
+    client(ec2).run_instances(ImageId="ami-12c6146b", InstanceType="g5.xlarge", MinCount=1, MaxCount=1)
     resource = aws_resource(ec2, instance_types=("g5.xlarge", "g5.12xlarge", "t3.micro"))
     provider = a_provider(tmp_path, resource)
-    assert [o.type for o in provider.offers(resource, AT)] == ["g5.xlarge", "t3.micro"]
-    found = {f.name: (f.found, bool(f.fix)) for f in provider.check(resource, AT)}
-    assert found["quota of g5.12xlarge (on_demand)"] == ("8 vCPUs", True)
-    assert found["quota of t3.micro (on_demand)"] == ("unknown: it may be enough", False)
+    assert isinstance(provider.launch(orders(provider, resource, ["i1"]))[0], Launched)
+    fresh = a_provider(tmp_path / "b", resource)
+    offers = {o.type: o.quota for o in fresh.offers(resource, AT)}
+    assert offers["t3.micro"] is None, "unknown is not zero"
+    small = offers["g5.xlarge"]
+    assert small is not None
+    # The machine of this fleet is counted by the planner, from its intent on.
+    said = (small.code, small.name, small.cpus, small.others_cpus, small.scope)
+    assert said == ("L-DB2E81BA", "Running On-Demand G and VT instances", 8, 4, "us-east-1")
+    assert (
+        "request-service-quota-increase --service-code ec2 --quota-code L-DB2E81BA --desired-value 12" in small.remedy
+    )
+    found = {f.name: f for f in fresh.check(resource, AT)}
+    assert found["quota of g5.xlarge (on_demand)"].found == "8 vCPUs, 4 in use by others: 1 of them"
+    assert found["quota of g5.xlarge (on_demand)"].fix == ""
+    assert found["quota of g5.12xlarge (on_demand)"].found.endswith(": 0 of them")
+    assert "--desired-value 56" in found["quota of g5.12xlarge (on_demand)"].fix
+    assert found["quota of t3.micro (on_demand)"].found == "unknown: it may be enough"
+
+
+def test_every_quota_that_is_known_has_its_name() -> None:
+    assert set(NAMES) == {*ON_DEMAND.values(), *SPOT.values()}
 
 
 @pytest.mark.parametrize(
