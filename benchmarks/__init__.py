@@ -3,7 +3,8 @@
     launch      task enqueued -> the cloud is called                      beside: nothing that can run here
     start       task enqueued -> agent process on an idle instance        beside: a stock clearml-agent daemon
     idle        memory, CPU and calls of an idle supervisor of 8 GPUs     beside: eight stock clearml-agent daemons
-    churn       1,000 short tasks on one machine, and what is left of them
+    idle_docker the same over TLS with a Docker engine                    beside: nothing that can run here
+    churn       1,000 short tasks (`--tasks N`) on one machine, and what is left of them
     commands    `fleet --help`, `fleet status` as whole processes         beside: bare Python, `clearml-agent --help`
     server      calls a second of the embedded server on SQLite           beside: nothing that can run here
     planner     one plan of a large fleet
@@ -18,3 +19,6 @@ Ray comes from PyPI into `benchmarks/.peers` (`python -m benchmarks.peers`, whic
 line of `schedulers` says so. Workloads of real clusters are measured where `../shared/data` holds them.
 Several measurements with a goal need a quiet machine: `load` is the one-minute load average when the line was written.
 """
+
+TASKS, MOST_TASKS = 1000, 100_000  # of `churn`
+TASKS_VARIABLE = "BENCH_TASKS"  # in the environment of its process: another number

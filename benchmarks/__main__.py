@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import MOST_TASKS, TASKS, TASKS_VARIABLE
+
 NAMES = (
     *("commands", "launch", "start", "idle", "idle_docker", "notice", "churn", "server", "planner", "dispatcher"),
     *("quality", "schedulers", "money", "spot"),
@@ -28,10 +30,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure; one JSON object a line.")
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}; none: all")
     parser.add_argument("--quick", action="store_true", help="few samples: shows that it works, not how fast it is")
+    parser.add_argument("--tasks", type=int, metavar="N", help=f"of churn; without it {TASKS}")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # in this very process
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    if options.tasks is not None:
+        if not 1 <= options.tasks <= MOST_TASKS:
+            parser.error(f"--tasks: 1 to {MOST_TASKS}, got {options.tasks}")
+        os.environ[TASKS_VARIABLE] = str(options.tasks)
     if options.here:
         for name in options.names:
             for line in importlib.import_module(f"benchmarks.{name}").measure(options.quick):

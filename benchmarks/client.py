@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+import ssl
 from typing import Any
 
 from fleet.model import ServerAccess
@@ -17,9 +18,13 @@ class Client:
     """One connection to a ClearML API server, logged in. Not to be shared between threads."""
 
     def __init__(self, access: ServerAccess) -> None:
-        host, _, port = access.api_url.removeprefix("http://").partition(":")
+        scheme, _, address = access.api_url.partition("://")
+        host, _, port = address.partition(":")
         self._socket = socket.create_connection((host, int(port)), TIMEOUT_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if scheme == "https":
+            trusted = ssl.create_default_context(cadata=access.authority)
+            self._socket = trusted.wrap_socket(self._socket, server_hostname=host)
         self._host = f"{host}:{port}"
         pair = base64.b64encode(f"{access.access_key}:{access.secret_key}".encode()).decode()
         self._authorization = f"Basic {pair}"

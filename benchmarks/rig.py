@@ -113,7 +113,8 @@ def centre(place: Path, fleet_file: str, environment: Mapping[str, str] | None =
         said = json.loads((state / "centre.json").read_text())
         pairs = json.loads((state / "credentials.json").read_text())
         database = Database(f"sqlite:///{state / 'fleet.db'}")
-        access = access_from(pairs, said["server_url"], "user")
+        authority = Path(said["authority"]).read_text() if "authority" in said else None
+        access = access_from(pairs, said["server_url"], "user", authority)
         try:
             yield Centre(process, said["url"], access, SqlStore(database), environment, state)
         finally:

@@ -28,6 +28,7 @@ INHERITED = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR",
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
     "VIRTUAL_ENV",
+    "DOCKER_HOST",  # an engine without root has its socket where its user is
     "FAKE_NVML_STATE",
     "FLEET_PROVIDER",
     "FLEET_METADATA_URL",

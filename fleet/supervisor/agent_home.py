@@ -24,6 +24,17 @@ def agent_version() -> str | None:
     return found.group(1) if found else ""
 
 
+def can_start_in_conda() -> bool:
+    """Whether it can start a task in the conda environment that it has made. 3.0.0 to 3.0.3 cannot: they hand the environment's
+    variables to a kind of command that does not take any. So their code is asked, not their number: a later one may."""
+    package = _package()
+    if package is None:
+        return False
+    _, _, commands_in_conda = (package / "helper" / "process.py").read_text().partition("class CommandSequence")
+    hands_over = "command.update_envs(" in (package / "commands" / "worker.py").read_text()
+    return not hands_over or "def update_envs" in commands_in_conda
+
+
 def _package() -> Path | None:
     if agent_python() == sys.executable:
         spec = find_spec("clearml_agent")

@@ -19,7 +19,7 @@ from signal import Signals
 from fleet.errors import AgentUnusable
 from fleet.model import AgentSettings, Gpu, ServerAccess, Task
 from fleet.supervisor import shares
-from fleet.supervisor.agent_home import agent_python, agent_version
+from fleet.supervisor.agent_home import agent_python, agent_version, can_start_in_conda
 from fleet.supervisor.agents import Agent, Found, Order, Outcome
 from fleet.supervisor.private import write_private
 from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, mark_of, signal_group
@@ -181,6 +181,12 @@ def check(settings: AgentSettings) -> None:
         raise AgentUnusable(f"clearml-agent is not installed for {agent_python()}; install fleet[agent]")
     if settings.version not in (None, installed):
         raise AgentUnusable(f"agent.version {settings.version} is wanted, this machine has {installed}; bake it anew")
+    if settings.package_manager == "conda" and settings.mode == "venv" and not can_start_in_conda():
+        raise AgentUnusable(
+            f"agent.package_manager conda: clearml-agent {installed} makes an environment and then cannot start the task in "
+            "it (a fault of that release: 'CommandSequence' object has no attribute 'update_envs'); use uv, poetry or pip, "
+            "or put clearml-agent 2.0.1 into the image"
+        )
 
 
 def _which(program: str | None, settings: AgentSettings) -> str | None:

@@ -1,7 +1,8 @@
 """Containers outlive a supervisor that is killed, so that the next one can take them over. But not for ever: without a next one
 somebody else will be given their tasks.
 
-A shell of 1 MB waits for our death, then as long as a successor may take to come, then kills the containers that are left.
+A shell waits for our death, then as long as a successor may take to come, then kills the containers that are left. While there is
+none it is not there either: it takes 1.7 MB.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -46,6 +48,8 @@ class Successor:
     def __init__(self, directory: Path, within: timedelta) -> None:
         self._directory, self._within = directory, within
         self._process: subprocess.Popen[bytes] | None = None
+        self._waited_for: set[str] = set()
+        self._changing = threading.Lock()  # containers are started by threads of their own
 
     def open(self) -> None:
         """We are the successor of whoever was here.
@@ -59,21 +63,34 @@ class Successor:
 
     def add(self, pid: int, id_: str) -> None:
         """A container, and its first process."""
-        if self._process is None:
-            self._process = self._wait()
-        self._say(f"+{pid}:{id_}")
+        with self._changing:
+            if self._process is None:
+                self._process = self._wait()
+            self._waited_for.add(f"{pid}:{id_}")
+            self._say(f"+{pid}:{id_}")
 
     def remove(self, pid: int, id_: str) -> None:
-        self._say(f"-{pid}:{id_}")
+        with self._changing:
+            self._waited_for.discard(f"{pid}:{id_}")
+            if self._waited_for:
+                self._say(f"-{pid}:{id_}")
+            else:
+                self._end()
 
     def close(self) -> None:
         """Nothing is left that anybody could take over."""
+        with self._changing:
+            self._waited_for.clear()
+            self._end()
+
+    def _end(self) -> None:
         for word in self._directory.glob("awaited-*"):
             word.unlink(missing_ok=True)
         if self._process is not None and self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            self._process.wait()
+            self._process.wait()  # a moment: without its word it ends at the end of its input
+        self._process = None
 
     def _wait(self) -> subprocess.Popen[bytes]:
         word = self._directory / f"awaited-{os.getpid()}"
