@@ -165,6 +165,8 @@ def write_private(path: Path, text: str) -> None:
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else a power loss can leave the new name with nothing in it
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
