@@ -3,14 +3,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint parts bench lock clean
 
 demo: $(READY)
 	$(BIN)/fleet demo
 
-test: $(READY) lint
-	./scripts/system-parts
+# Of lint and parts one computes and the other downloads.
+test: $(READY)
+	$(MAKE) --no-print-directory -j2 lint parts
 	$(BIN)/python -m pytest $(ARGS)
+
+parts:
+	./scripts/system-parts
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, urlencode
 from uuid import uuid4
 
 import requests
+from moto.ec2.models import amis
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -32,6 +33,7 @@ from tests.providers.aws.fleet_calls import asked_of, fleet_answer
 
 NS = "http://ec2.amazonaws.com/doc/2016-11-15/"
 ENDED = {"terminated", "shutting-down"}
+IMAGE = "ami-12c6146b"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +300,9 @@ class _Quiet(WSGIRequestHandler):
 @contextmanager
 def served() -> Iterator[Ec2]:
     """On a free port of the loopback, until the end."""
+    # Tests use one of the two thousand images, all of which moto makes anew, with disks and snapshots, when it forgets.
+    amis.AMIS[:] = [image for image in amis.AMIS if image["ami_id"] == IMAGE]
+    amis.environ = {"MOTO_AMIS_PATH": ""}
     ec2 = Ec2(_moto=DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, ec2.app, threaded=True, request_handler=_Quiet)
     server.daemon_threads = True
