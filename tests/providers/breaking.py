@@ -1,4 +1,7 @@
-"""What stands between us and a cloud and breaks its answers: the call has taken effect, and then its answer is cut, twisted, lost or late."""
+"""What stands between us and a cloud and breaks its answers: the call has taken effect, and then its answer is cut, twisted, lost or late.
+
+`Line.aims_at` breaks one call alone; `Line.knows` names calls whose answers never change, so that the cloud is asked once.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,17 @@ import http.client
 import json
 import random
 import re
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-HANG_S = 2.0  # longer than the providers of these tests are patient
+HANG_S = 4.0  # longer than the providers of these tests are patient
 PAGE = b"<html><head><title>502</title></head><body>Bad Gateway: the proxy of somebody</body></html>"
 
 
@@ -27,6 +32,7 @@ class Broken:
     missing: int = 0
     headers: tuple[tuple[str, str], ...] = ()
     hangs: bool = False
+    resets: bool = False  # the connection, instead of an answer
 
 
 Break = Callable[[int, bytes, random.Random], Broken]
@@ -103,13 +109,33 @@ class Line:
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     broken: int = 0
     released: threading.Event = field(default_factory=threading.Event)
+    aims_at: str | None = None  # as `asked_for` names calls; None: at all of them
+    knows: frozenset[str] = frozenset()
+    _known: dict[tuple[str, bytes], tuple[int, bytes, str]] = field(default_factory=dict)
 
-    def say(self, status: int, body: bytes) -> Broken:
+    def say(self, asked: str, status: int, body: bytes) -> Broken:
         how, answer = self.breaks, Broken(status=status, body=body)
-        if how is None or (self.only_first and self.broken):
+        if how is None or self.aims_at not in (None, asked) or (self.only_first and self.broken):
             return answer
-        self.broken += 1
-        return how(status, body, self.chance)
+        said = how(status, body, self.chance)
+        self.broken += said != answer
+        return said
+
+    def ask(self, asked: str, given: bytes, behind: Callable[[], tuple[int, bytes, str]]) -> tuple[int, bytes, str]:
+        """Status, body and kind, from the cloud or from memory."""
+        if asked not in self.knows:
+            return behind()
+        if (asked, given) not in self._known:
+            self._known[asked, given] = behind()
+        return self._known[asked, given]
+
+
+def asked_for(method: str, path: str, target: str | None, body: bytes) -> str:
+    """The name of a call: an action of AWS ("RunInstances"), else method and path ("POST /compute/v1/instances")."""
+    if target:
+        return target.rpartition(".")[2]
+    action = dict(parse_qsl(body.decode(errors="replace"))).get("Action") if method == "POST" else None
+    return action or f"{method} {path.partition('?')[0]}"
 
 
 @contextmanager
@@ -123,6 +149,11 @@ def breaking() -> Iterator[Line]:
 
         def pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked = asked_for(self.command, self.path, self.headers.get("X-Amz-Target"), body)
+            status, text, kind = line.ask(asked, body, lambda: self.behind(body))
+            self.tell(line.say(asked, status, text), kind)
+
+        def behind(self, body: bytes) -> tuple[int, bytes, str]:
             target = urlsplit(line.behind)
             behind = http.client.HTTPConnection(target.hostname or "", target.port, timeout=20)
             given = {k: v for k, v in self.headers.items() if k.lower() not in ("connection", "content-length")}
@@ -130,12 +161,15 @@ def breaking() -> Iterator[Line]:
             answer = behind.getresponse()
             text, kind = answer.read(), answer.getheader("Content-Type", "text/plain")
             behind.close()
-            self.tell(line.say(answer.status, text), kind)
+            return answer.status, text, kind
 
         def tell(self, said: Broken, kind: str) -> None:
             self.close_connection = True
             if said.hangs:
                 line.released.wait(HANG_S)
+            if said.resets:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
             if said.status is None:
                 return
             self.send_response_only(said.status)

@@ -120,6 +120,11 @@ FIXES = {  # beside the fix of their class: which key it is
     "InvalidPlacementGroup": "`placement_group` names none of this region",
     "InvalidCapacityReservation": "`capacity_reservation` names none that is active in this region",
 }
+# What an answer that is no answer makes of botocore's parsers and ours (a time of year 1e999 is a RuntimeError there).
+UNREADABLE = (
+    *(ResponseParserError, KeyError, TypeError, ValueError, AttributeError, IndexError),
+    *(RuntimeError, ArithmeticError, AssertionError),
+)
 _ENCODED = re.compile(r"Encoded authorization failure message:?\s*\S+")
 LONGEST = 320
 
@@ -145,7 +150,7 @@ def asking(doing: str) -> Iterator[None]:
         raise of_answer(error, doing) from error
     except boto.BotoCoreError as error:
         raise of_client(error, doing) from error
-    except (ResponseParserError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except UNREADABLE as error:
         # An answer that is no answer: truncated, of other types, or of another service.
         text = (
             f"{doing}: AWS' answer cannot be read ({type(error).__name__}: {short(str(error), 80)}); it is asked again"

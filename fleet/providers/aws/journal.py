@@ -3,6 +3,8 @@
 EC2 knows a call by its token: the same token with the same words gives the same machines, at once and without the lag of its lists.
 A call for several intents keeps its words only if they are kept here: an intent that was given up meanwhile, or a fleet file that
 changed, would make another call, which would start more machines.
+
+What was answered is kept for a moment too: the dispatcher does not hear of it when another call of the same batch failed, or when it dies.
 """
 
 from __future__ import annotations
@@ -10,13 +12,17 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fleet.providers.base import Launched
+
 # EC2 forgets tokens of machines that ended; nobody repeats an intent for so long.
 KEEP_S = 2 * 86400
+# Longer than EC2's lists lag and a dispatcher takes to come back: from then on the list says whose a machine is.
+KEEP_ANSWERS_S = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +66,28 @@ class Journal:
             os.close(folder)
 
     def forget(self, call: Call) -> None:
-        """It is answered."""
+        """It was refused, and nothing was started; or its answer is kept."""
         (self.directory / f"{call.token}.json").unlink(missing_ok=True)
+
+    def answer(self, call: Call, launched: Sequence[Launched]) -> None:
+        """It was answered so. `forget` comes next.
+
+        Raises:
+            OSError: the disk does not take it; the call is still known as one that was not answered.
+        """
+        part = self.directory / f"{call.token}.part"
+        part.write_text(json.dumps([asdict(one) for one in launched]))
+        part.replace(self.directory / f"{call.token}.answer")
+
+    def answers(self) -> list[Launched]:
+        """What was answered a moment ago. Older ones are removed."""
+        found: list[Launched] = []
+        for path in sorted(self.directory.glob("*.answer")):
+            if time.time() - path.stat().st_mtime > KEEP_ANSWERS_S:
+                path.unlink(missing_ok=True)
+            else:
+                found += _answers(path)
+        return found
 
     def unanswered(self) -> Iterator[Call]:
         """Every call that may have taken effect without our knowing. Files that are none, or very old, are removed."""
@@ -86,3 +112,10 @@ def _read(path: Path) -> Call | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None  # written whole or not at all, so somebody else has touched it: its intents are asked for anew
+
+
+def _answers(path: Path) -> list[Launched]:
+    try:
+        return [Launched(**one) for one in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError):
+        return []  # as above: EC2 knows the call by its token

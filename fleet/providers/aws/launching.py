@@ -56,9 +56,10 @@ def launch(
     Raises:
         ProviderError: of some nothing is known; the same orders again find out.
     """
-    answers: dict[str, Answer] = {}
-    doubt: ProviderError | None = None
     wanted = {o.instance for o in orders}
+    answers: dict[str, Answer] = {a.instance: a for a in journal.answers() if a.instance in wanted}
+    doubt: ProviderError | None = None
+    wanted -= answers.keys()
     for call in journal.unanswered():
         access = access_of(call.resource) if wanted & set(call.intents) else None
         if access is None:
@@ -153,6 +154,8 @@ def _make(call: Call, access: Access, journal: Journal, *, is_first: bool = True
         if is_first or not isinstance(error, NotAuthorised):
             _close(call, ec2, journal)  # nothing was started
         raise
+    with asking(doing):
+        journal.answer(call, [a for a in answers.values() if isinstance(a, Launched)])
     _close(call, ec2, journal)
     return answers
 
@@ -199,6 +202,10 @@ def _read(call: Call, machines: Sequence[Any], doing: str) -> dict[str, Answer]:
     ids = {int(m["AmiLaunchIndex"]): m["InstanceId"] for m in machines}
     if not ids or not all(isinstance(id, str) and id.startswith("i-") for id in ids.values()):
         raise ValueError("no machine in it")
+    if not set(ids) <= set(range(len(call.intents))) or len(set(ids.values())) < len(
+        {m["InstanceId"] for m in machines}
+    ):
+        raise ValueError("machines that were not asked for")  # taken for a refusal, one would run that nobody knows
     short = NoCapacity(f"{doing}: EC2 started {len(ids)} of {len(call.intents)}, it has no more there now")
     return {
         intent: Launched(instance=intent, cloud_id=ids[n]) if n in ids else LaunchFailed(instance=intent, error=short)

@@ -110,7 +110,7 @@ def _machine(told: Any) -> Machine:
     return Machine(
         cloud_id=cloud_id,
         cluster=tags[CLUSTER],
-        instance=intents[index] if index < len(intents) else f"{cloud_id} of no intent",
+        instance=intents[index] if 0 <= index < len(intents) else f"{cloud_id} of no intent",
         resource=tags.get(RESOURCE, ""),
         launched_at=launched_at,
         type=told.get("InstanceType"),

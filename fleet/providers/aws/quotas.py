@@ -11,10 +11,10 @@ import re
 from collections import Counter
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from fleet.errors import ProviderError
 from fleet.model import Market
 from fleet.providers.aws.access import pages
+from fleet.providers.aws.errors import asking
 from fleet.providers.aws.request import CLUSTER
 from fleet.providers.aws.shapes import Shape, read_shapes
 
@@ -82,8 +82,9 @@ def quota_code(type: str, market: Market) -> str | None:
 def read_quota(quotas: Any, code: str) -> float | None:
     """So many vCPUs; None: it could not be read."""
     try:
-        value = quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
-    except (ClientError, BotoCoreError, KeyError, TypeError, ValueError):
+        with asking(f"read quota {code}"):
+            value = quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
+    except ProviderError:
         return None  # no permission, no such service here, an answer that is none: it does not say that we may not
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) and value >= 0 else None

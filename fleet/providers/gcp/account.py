@@ -156,13 +156,19 @@ class Account:
             ProviderError: one of them could not be had.
         """
         token: str | None = None
+        seen: set[str] = set()
         while True:
             page = self.call(method, what, {**query, "maxResults": PAGE, "pageToken": token})
             yield page
-            told = page.get("nextPageToken")
-            if not told or not isinstance(told, str) or told == token:
+            token = page.get("nextPageToken")
+            if token is None or token == "":
                 return
-            token = told
+            if not isinstance(token, str) or token in seen:
+                # Taken for the end, everything after it would be gone.
+                raise UnknownProviderFault(
+                    f"{what} cannot be read whole: its nextPageToken leads nowhere; it is asked again"
+                )
+            seen.add(token)
 
     def lacking(self, permissions: frozenset[str]) -> frozenset[str]:
         """Those of these permissions that we do not have in the project.

@@ -98,13 +98,16 @@ class Api:
                 )
             if number > 1 and count != total:
                 return found, -1  # it changed while we read
-            total = count
+            total, before = count, len(found)
             for row in rows:
                 if not isinstance(row, Mapping) or not isinstance(row.get("id"), str):
                     raise UnknownProviderFault(f"Genesis Cloud's list of {kind} cannot be read: an entry has no id")
                 found[str(row["id"])] = row
-            if not rows or len(found) >= total:
-                return found, total
+            if len(found) == before or len(found) >= total:
+                return (
+                    found,
+                    total,
+                )  # a page of nothing new is the last one, also of a server that says the same for ever
             number += 1
 
 

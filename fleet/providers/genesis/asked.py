@@ -6,6 +6,7 @@ list shows it, it is asked for again. Should both come to be, the one that was a
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -27,8 +28,10 @@ class Asked:
     def is_settled(self, instance: str) -> bool:
         """Whether no call for this intent can still take effect without our knowing."""
         said = self._read(instance)
-        at = said.get("at")
-        return not isinstance(at, int | float) or not 0 <= time.time() - at < self.settled_s
+        # A clock that is set meanwhile must not shorten the wait: within one boot the time since boot counts.
+        is_same_boot = said.get("boot") == _boot()
+        at, now = (said.get("boot_s"), _since_boot_s()) if is_same_boot else (said.get("at"), time.time())
+        return not isinstance(at, int | float) or not 0 <= now - at < self.settled_s
 
     def cloud_id(self, instance: str) -> str | None:
         """The machine that was answered for this intent."""
@@ -46,7 +49,7 @@ class Asked:
             self._forget_the_old()
             part = self.directory / f"{instance}.part"
             with part.open("w") as file:
-                json.dump({"at": time.time(), "cloud_id": cloud_id}, file)
+                json.dump({**_moment(), "cloud_id": cloud_id}, file)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.directory / instance)
@@ -65,7 +68,7 @@ class Asked:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError):
-            return {"at": time.time()}  # whole or not at all: somebody touched it; look before asking again
+            return _moment()  # whole or not at all: somebody touched it; look before asking again
         return said if isinstance(said, dict) else {}
 
     def _forget_the_old(self) -> None:
@@ -73,3 +76,17 @@ class Asked:
             with suppress(FileNotFoundError):  # others write here at the same time
                 if time.time() - path.stat().st_mtime > KEEP_S:
                     path.unlink()
+
+
+def _moment() -> dict[str, object]:
+    return {"at": time.time(), "boot": _boot(), "boot_s": _since_boot_s()}
+
+
+@functools.cache
+def _boot() -> str:
+    """A name of this boot of the host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _since_boot_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -217,7 +217,7 @@ class GenesisProvider:
         answer = api.answer("POST", "instances", body=body)
         if not answer.is_fine:
             error = refusal(answer, f"launch of {name_of(order)}")
-            if answer.status < 500:
+            if not isinstance(error, UnknownProviderFault):  # else nobody has said that nothing will come of it
                 self._asked.refused(order.instance)
             raise error
         instance = answer.body.get("instance")

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from fleet.providers.aws.user_data import MOST_BYTES, of_many
 from fleet.providers.base import FirstBoot, Launched, LaunchFailed, LaunchOrder
 from fleet.providers.first_boot import user_data as first_boot
 from tests.providers.aws.conftest import a_provider, alive, aws_resource, client, machines
-from tests.providers.aws.ec2 import Answer, Ec2, Fault, an_id, refusal
+from tests.providers.aws.ec2 import NS, Answer, Ec2, Fault, an_id, refusal
 
 pytestmark = pytest.mark.xdist_group("aws")
 
@@ -160,7 +161,42 @@ def test_a_call_is_written_for_its_owner_alone_and_forgotten_when_it_is_answered
     (written,) = (tmp_path / "aws" / "calls").iterdir()
     assert written.stat().st_mode & 0o777 == 0o600
     provider.launch(asked)
-    assert list((tmp_path / "aws" / "calls").iterdir()) == []
+    assert list((tmp_path / "aws" / "calls").glob("*.json")) == []
+
+
+def test_what_was_answered_beside_a_call_that_failed_stays_one_machine_although_its_batch_is_another_next_time(
+    ec2: Ec2, resource: Resource, tmp_path: Path
+) -> None:
+    """Seven were answered by one call, and no list shows them yet; then three of them are given up, so that it would be other calls."""
+    provider = a_provider(tmp_path, resource)
+    seven = orders(provider, resource, [f"i{n}" for n in range(7)], Market.ON_DEMAND)
+    elsewhere = replace(seven[0], instance="i7", offer=replace(seven[0].offer, zone="us-east-1b"))
+    ec2.faults.append(Fault(action="RunInstances"))  # the first call is answered, the second is not
+    ec2.faults.append(Fault(action="RunInstances", after=CUT))
+    with pytest.raises(UnknownProviderFault):
+        provider.launch([*seven, elsewhere])
+    assert len(alive(ec2)) == 8
+    for again in (provider, a_provider(tmp_path, resource)):  # also one that has been started anew
+        answers = again.launch([*seven[:4], elsewhere])
+        assert all(isinstance(a, Launched) for a in answers)
+        assert len(alive(ec2)) == 8
+    assert len({a.cloud_id for a in answers if isinstance(a, Launched)}) == 5
+
+
+@pytest.mark.parametrize("index", ["-1", "7"])
+def test_a_machine_of_another_number_than_was_asked_for_is_no_refusal(
+    ec2: Ec2, provider: AwsProvider, resource: Resource, index: str
+) -> None:
+    asked = orders(provider, resource, ["i1"])
+    told = (
+        f'<RunInstancesResponse xmlns="{NS}"><instancesSet><item><instanceId>i-1</instanceId>'
+        f"<amiLaunchIndex>{index}</amiLaunchIndex></item></instancesSet></RunInstancesResponse>"
+    )
+    ec2.faults.append(Fault(action="RunInstances", after=Answer(body=told.encode())))
+    with pytest.raises(UnknownProviderFault):
+        provider.launch(asked)
+    assert isinstance(provider.launch(asked)[0], Launched)
+    assert len(alive(ec2)) == 1
 
 
 # --- batches
