@@ -29,6 +29,7 @@ from fleet.assemble.providers import providers_of
 from fleet.assemble.state import StateDir, access_from, state_of, write_private
 from fleet.assemble.tokens import Tokens
 from fleet.config import Config, Embedded
+from fleet.dispatcher.clock import SteadyClock
 from fleet.dispatcher.loop import Loop
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
@@ -65,6 +66,7 @@ class Centre:
             ConfigError: the port is taken, a provider is not there, a directory cannot be used.
             StoreError: a database cannot be opened.
         """
+        self.now = SteadyClock()
         self.state: StateDir = state_of(config)
         self.state.prepare()
         self._lock = self.state.lock() if with_dispatcher else None
@@ -75,7 +77,7 @@ class Centre:
             _embedded_server(config, self.state, self._on_work) if isinstance(config.server, Embedded) else None
         )
         self.tls = tls_of(config, self.state)
-        self._prove = proofs_of(config)
+        self._proofs = proofs_of(config)
         self.access = _access(config, self.server, self.state, self.tls)
         self.store = ChronicledStore(SqlStore(open_database(config, "fleet"), on_change=self._on_change))
         self.loop = Loop(self._dispatcher()) if with_dispatcher else None
@@ -125,7 +127,7 @@ class Centre:
         deadline = time.monotonic() + patience.total_seconds()
         while (left := self.store.instances(self.config.cluster)) and time.monotonic() < deadline:
             for instance in left:
-                self.store.request_terminate(instance.id, reason, datetime.now(UTC))
+                self.store.request_terminate(instance.id, reason, self.now())
             if hurry.wait(0.2):
                 break
         return left
@@ -160,7 +162,8 @@ class Centre:
             store=self.store,
             demand=ClearMLServer(self.access),
             providers=providers_of(config, self.state),
-            now=lambda: datetime.now(UTC),
+            now=self.now,
+            woken_at=self.now.woken_at,
             new_id=lambda: uuid.uuid4().hex[:8],
             join_secret=self.state.join_secret(),
             announce=self.hints.bump,
@@ -178,12 +181,13 @@ class Centre:
             operator_token=token,
             who_is=Tokens(self.state).who,
             enlist=self._enlist if self.server else None,
-            prove=self._prove,
+            # What a cloud has signed is good until a time of the world, not of ours.
+            prove=lambda known, proof, _: self._proofs(known, proof, datetime.now(UTC)),
             authority=self.tls.certificate.authority if self.tls else None,
             package=functools.cache(lambda: package_file(self.state.directory / "package")),
             token_life=self.config.identity.token_life,
         )
-        return create_web(self.store, settings, self.hints, self._edge_policy)
+        return create_web(self.store, settings, self.hints, self._edge_policy, self.now)
 
     def _enlist(self, user: str) -> str:
         """A key pair of the embedded server; the clearml.conf of its user."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from fleet.config import OnShutdown
@@ -42,9 +42,9 @@ def _end_idle(centre: Centre, hurry: threading.Event) -> tuple[Instance, ...]:
     def order() -> None:
         for instance in left():
             if instance.enrolled_at:
-                centre.store.request_drain(instance.id, REASON, datetime.now(UTC))
+                centre.store.request_drain(instance.id, REASON, centre.now())
             else:  # nobody there can hear of a drain
-                centre.store.request_terminate(instance.id, REASON, datetime.now(UTC))
+                centre.store.request_terminate(instance.id, REASON, centre.now())
 
     return _until(left, order, hurry)
 

@@ -44,3 +44,5 @@ class Parts:
         repr=False
     )  # join tokens are derived from it, so that a repeated launch repeats its token
     announce: Callable[[], None] = lambda: None  # tells idle supervisors that work may wait; a hint
+    # When this host last woke from sleep, or its clock was set by hours: who could not be heard until then was not silent.
+    woken_at: Callable[[], datetime | None] = lambda: None

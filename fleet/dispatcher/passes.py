@@ -98,7 +98,8 @@ class Dispatcher:
             raise NotLeading(
                 f"another dispatcher leads cluster {self.policy.cluster}; it ends, or its lead runs out, first"
             )
-        self.listening_since = self.listening_since or at
+        since, woken_at = self.listening_since or at, self.parts.woken_at()
+        self.listening_since = max(since, woken_at) if woken_at else since
         self._forget(at)
         snapshot, is_server_ok = self.observe()
         made, refused = self._carry_out(snapshot, is_server_ok)

@@ -51,6 +51,11 @@ class Reconciler:
             self._trust_the_working(ours)
             self._close_the_gone(ours, {m.cloud_id for m in listed}, provider)
             self._adopt(ours, {m.instance: m for m in listed})
+            for machine in listed if self.orphans else ():
+                if (
+                    machine.instance in living
+                ):  # what was read wrong for a moment, long ago, must not end it at the next time
+                    self.orphans.pop(machine.cloud_id, None)
             # The memory is asked only of strangers: one question for each of thousands of machines would take seconds.
             self._end_orphans([m for m in listed if m.instance not in living], provider)
 

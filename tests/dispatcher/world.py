@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from fleet.dispatcher.clock import SteadyClock
 from fleet.dispatcher.launching import join_token
 from fleet.dispatcher.parts import Parts, Policy
 from fleet.dispatcher.passes import Dispatcher
@@ -31,10 +32,12 @@ class World:
     list_lag: timedelta = timedelta(0)
     at: datetime = T0
     announced: int = 0
+    off: timedelta = timedelta(0)  # of the clock of the dispatcher's host
     store: ChronicledStore = field(init=False)
     cloud: FakeCloud = field(init=False)
     server: MemoryServer = field(init=False)
     dispatcher: Dispatcher = field(init=False)
+    clock: SteadyClock = field(init=False)
     _ids: itertools.count[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -48,6 +51,10 @@ class World:
         return self.at
 
     def restart(self, holder: str = "dispatcher") -> None:
+        def since_start_s() -> float:
+            return (self.at - T0).total_seconds()
+
+        self.clock = SteadyClock(lambda: self.at + self.off, since_start_s, since_start_s)
         policy = Policy(
             cluster="test",
             resources=self.resources,
@@ -61,7 +68,8 @@ class World:
             store=self.store,
             demand=self.server,
             providers={"fake": self.cloud},
-            now=self.now,
+            now=self.clock,
+            woken_at=self.clock.woken_at,
             new_id=lambda: f"p{next(self._ids)}",
             join_secret=SECRET,
             announce=self._announce,
@@ -98,7 +106,7 @@ class World:
         token = self.cloud.machines[f"fake-{instance.id}"].order.first_boot.join_token
         assert token == join_token(SECRET, instance.id)
         join_hash = hashlib.sha256(token.encode()).hexdigest()
-        enrolled = self.store.enroll(instance.id, join_hash, "t" + instance.id, "host", some_gpus(gpus), self.at)
+        enrolled = self.store.enroll(instance.id, join_hash, "t" + instance.id, "host", some_gpus(gpus), self.clock())
         assert enrolled
         return enrolled
 
@@ -130,7 +138,7 @@ class World:
     ) -> Instance:
         return self.store.beat(
             instance.id,
-            at=self.at,
+            at=self.clock(),
             is_pulling=not is_ending,
             is_ending=is_ending,
             reason=None,
