@@ -21,6 +21,7 @@ from tests.system.box import provider
 from tests.system.box.cloud import Cloud, Rented
 from tests.system.box.ground import Ground, hierarchies
 from tests.system.box.image import UNITS, Unavailable
+from tests.system.box.machine import REBOOTS
 from tests.system.box.network import GATEWAY
 from tests.system.ring import ROOT, Ring
 from tests.waiting import wait_for
@@ -273,6 +274,24 @@ def test_a_task_runs_in_a_container_on_a_machine_whose_engine_is_its_own(cloud: 
     assert f"I see {run.gpus[0]}" in said
     assert "/.dockerenv" in said
     ends(machine, ring)
+
+
+def test_a_machine_that_loses_its_power_for_a_moment_comes_back_as_itself_and_runs_its_task_again(
+    cloud: Cloud, make_fleet: MakeFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cloud, "keeps_disks", True)
+    # Longer than the server keeps back a task that a worker may still have (ADR 8).
+    ring = make_fleet(first_boot="baked", idle="60s")
+    task = ring.bash("echo it runs; [ ! -e /var/tmp/lost ] || exit 0; sleep 600")
+    machine = ready(cloud, ring)
+    wait_for(lambda: "it runs" in ring.console(task), 30, what="it runs")
+    machine.vm.run("sh", "-c", "touch /var/tmp/lost; sync; systemctl reboot -ff", check=False)
+    assert machine.vm.process.wait(20) == REBOOTS
+    machine.vm.boot()
+    assert ring.ends(task) == ["completed"]
+    assert ring.console(task).count("it runs") == 2
+    (instance,) = ring.instances()  # no other was needed
+    assert (instance.cloud_id, instance.state) == (machine.vm.name, InstanceState.READY)
 
 
 KILLED = """
