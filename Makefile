@@ -36,6 +36,8 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  -q -o benchmarks/peers/peers.lock benchmarks/peers/peers.in
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  -q -o tests/system/poetry.lock tests/system/poetry.in
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  -c requirements.lock -q -o images/requirements-edge.lock pyproject.toml
 	sed -n 's/^agent = "\([0-9.]*\)".*/clearml-agent==\1/p' images/versions.toml | \
 	  uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -5,7 +5,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import zipfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from fleet.model import AgentSettings
 from fleet.queues.base import TaskStatus
+from tests.system.wheels import a_wheel
 from tests.waiting import wait_for
 
 pytestmark = [
@@ -29,17 +29,7 @@ SCRIPT = "import a_tiny_package, sys\nprint('uses', a_tiny_package.__file__)\npr
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """A package of one line, made here: no test shall need the network for it."""
-    path = tmp_path_factory.mktemp("wheel") / "a_tiny_package-1.0-py3-none-any.whl"
-    info = "a_tiny_package-1.0.dist-info"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("a_tiny_package.py", "")
-        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: a-tiny-package\nVersion: 1.0\n")
-        file.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        file.writestr(f"{info}/RECORD", "")
-    return path
+    return a_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def seconds_of(run) -> float:
