@@ -101,7 +101,10 @@ source "amazon-ebs" "machine" {
   ssh_username  = var.ssh_username
   ami_name      = var.name
   tags          = var.tags
-  run_tags      = var.tags
+  # Not the tag of the cluster: its dispatcher would take the machine for one of its own that it has lost, and end it.
+  run_tags = {
+    "fleet:bake" = var.name
+  }
   launch_block_device_mappings {
     device_name           = "/dev/sda1"
     volume_size           = var.disk_gib

@@ -99,7 +99,10 @@ source "googlecompute" "machine" {
   image_name              = var.name
   image_family            = var.family
   image_labels            = var.labels
-  labels                  = var.labels
+  # Not the label of the cluster: its dispatcher would take the machine for one of its own that it has lost, and end it.
+  labels = {
+    "fleet-bake" = var.name
+  }
 }
 
 build {

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from fleet.assemble import baking
 from fleet.assemble.image_line import with_image
@@ -20,10 +19,10 @@ from fleet.config import parse
 from fleet.errors import ConfigError
 from tests.cli.running import Shell
 from tests.images.packing import PACKER, PACKER_MISSING, quiet, switches
-from tests.ports import a_free_port
-from tests.waiting import wait_for
+from tests.providers.aws.ec2 import Ec2, served
 
 needs_packer = pytest.mark.skipif(PACKER_MISSING is not None, reason=str(PACKER_MISSING))
+POLICY = PACKER.parent / "iam" / "aws-bake-policy.json"
 VARIABLES = {
     "aws": {"region": "us-east-1", "source_filters": {"name": "ubuntu*"}, "source_owners": ["099720109477"]},
     "gcp": {"project": "p", "zone": "us-central1-a", "source_family": "f", "source_projects": ["ubuntu-os-cloud"]},
@@ -74,26 +73,10 @@ def test_both_templates_provision_alike() -> None:
 
 
 @pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    """EC2's API, as moto has it."""
-    pytest.importorskip("moto")
-    port = a_free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return requests.get(f"{url}/moto-api/data.json", timeout=2).ok
-        except requests.ConnectionError:
-            return False
-
-    try:
-        wait_for(answers, 30, "moto answers")
-        yield url
-    finally:
-        process.kill()
-        process.wait()
+def moto() -> Iterator[Ec2]:
+    """EC2's API, as moto has it, with a record of what was called."""
+    with served() as server:
+        yield server
 
 
 @pytest.fixture
@@ -104,27 +87,53 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.mark.system
 @needs_packer
-def test_fleet_bake_makes_an_ami_says_its_id_and_writes_it_into_the_fleet_file(shell: Shell, moto: str) -> None:
+def test_fleet_bake_makes_an_ami_says_its_id_and_writes_it_into_the_fleet_file(shell: Shell, moto: Ec2) -> None:
     import boto3
 
-    ec2 = boto3.client("ec2", "us-east-1", endpoint_url=moto, aws_access_key_id="k", aws_secret_access_key="s")
+    ec2 = boto3.client("ec2", "us-east-1", endpoint_url=moto.url, aws_access_key_id="k", aws_secret_access_key="s")
     source = ec2.describe_images(Filters=[{"Name": "root-device-type", "Values": ["ebs"]}])["Images"][0]["ImageId"]
+    moto.calls.clear()
     programs = shell.place / "bin"
     programs.mkdir()
     (programs / "packer").write_text(WITHOUT_LOGIN.format(python=sys.executable, packer=shutil.which("packer")))
     (programs / "packer").chmod(0o755)
     file = shell.place / "fleet.yaml"
-    file.write_text(FLEET_FILE.replace("URL", moto))
+    file.write_text(FLEET_FILE.replace("URL", moto.url))
     done = shell.fleet("bake", "aws", "--source", source, "--write", PATH=f"{programs}:{os.environ['PATH']}")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    called = set(moto.calls)
     image = done.stdout.splitlines()[-1]
     (made,) = ec2.describe_images(ImageIds=[image])["Images"]
     assert re.fullmatch(r"fleet-lab-a10-\d{8}-\d{6}", made["Name"])
     assert {"Key": "fleet:cluster", "Value": "lab"} in made["Tags"]
     states = [i["State"]["Name"] for r in ec2.describe_instances()["Reservations"] for i in r["Instances"]]
     assert set(states) == {"terminated"}
-    written = FLEET_FILE.replace("URL", moto).replace("{provider: aws", f"{{image: {image}, provider: aws")
+    assert_policy_allows(moto, called)
+    written = FLEET_FILE.replace("URL", moto.url).replace("{provider: aws", f"{{image: {image}, provider: aws")
     assert file.read_text() == written
+
+
+def assert_policy_allows(moto: Ec2, called: set[str]) -> None:
+    """All that Packer called and nothing else, and the conditions of the policy are met by what it asked for."""
+    statements = {s["Sid"]: s for s in json.loads(POLICY.read_text())["Statement"]}
+    actions = {a for s in statements.values() for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    # Where the fleet file names a subnet, it looks at it.
+    assert called | {"ec2:DescribeSubnets"} == actions
+    machine = "LaunchOnlyAMachineThatBakes", "aws:RequestTag/fleet:bake"
+    tags = "TagTheImageAndWhatIsBeingMade", "aws:RequestTag/fleet:cluster"
+    for sid, condition in (machine, tags):
+        assert statements[sid]["Condition"] == {"StringLike": {condition: "*"}}
+    (launched,) = [parameters for parameters in moto.started if "packer" in parameters.get("KeyName", "")]
+    kinds = [value for key, value in launched.items() if key.endswith("ResourceType")]
+    assert kinds == ["instance"]
+    assert launched["TagSpecification.1.Tag.1.Key"] == "fleet:bake"
+    # The tag of the cluster is the image's alone: a dispatcher ends what carries it and that it does not know.
+    assert "fleet:cluster" not in launched.values()
+    for parameters in (p for p in moto.made if p["Action"] == "CreateTags"):
+        assert parameters["ResourceId.1"].startswith(("ami-", "snap-")), parameters
+        assert "fleet:cluster" in parameters.values()
+    (pair,) = [p["KeyName"] for p in moto.made if p["Action"] == "CreateKeyPair"]
+    assert pair.startswith("packer_")
 
 
 def test_without_packer_it_says_so_in_one_line(shell: Shell) -> None:

@@ -79,6 +79,7 @@ class Ec2:
     started: list[dict[str, str]] = field(
         default_factory=list
     )  # parameters of each RunInstances that started something
+    made: list[dict[str, str]] = field(default_factory=list)  # parameters of calls that make or tag something else
     ever: set[str] = field(default_factory=set)  # actions over all tests
     released: threading.Event = field(default_factory=threading.Event)
     _tokens: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
@@ -96,6 +97,7 @@ class Ec2:
             self.capacity,
             self.refusals,
             self.templates,
+            self.made,
             self.quotas,
             self.prices,
             self.calls,
@@ -118,6 +120,8 @@ class Ec2:
             if service != "moto":
                 self.calls.append(name)
                 self.ever.add(name)
+                if action in ("CreateTags", "CreateImage", "CreateKeyPair", "CreateSecurityGroup"):
+                    self.made.append(parameters)
             fault = self._fault(action) if service != "moto" else None
         if fault and fault.hangs:
             self.released.wait(60)
