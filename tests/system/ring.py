@@ -94,12 +94,12 @@ class Ring:
                 preexec_fn=heed_signals,
             )
         pid = self.process.pid
-        wait_for(lambda: self._centre().get("pid") == pid or self.process.poll() is not None, what="the centre starts")
+        wait_for(lambda: self._centre().get("pid") == pid or self.process.poll() is not None, 60, "the centre starts")
         assert self.process.poll() is None, (self.place / "dispatch.log").read_text()
         pairs = json.loads((self.state / "credentials.json").read_text())
         self.server = ClearMLServer(self._access(pairs))
         self.store = SqlStore(open_database(load(self.place / "fleet.yaml"), "fleet"))
-        wait_for(lambda: self.store.view() is not None, what="the first pass")
+        wait_for(lambda: self.store.view() is not None, 60, "the first pass")
         return self
 
     def _access(self, pairs: dict[str, dict[str, str]]) -> ServerAccess:

@@ -20,8 +20,9 @@ NEEDED = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "ip
 class Ground:
     """The place of one box. Everything in it ends with `close`, and also when this process is killed."""
 
-    def __init__(self) -> None:
-        """
+    def __init__(self, *, is_baked: bool = True) -> None:
+        """`is_baked`: its image has fleet on it; else it is as Debian makes it.
+
         Raises:
             Unavailable: no box can be made on this machine; the text says why.
         """
@@ -35,7 +36,8 @@ class Ground:
         try:
             self.network = Network(self.name)
             self.root = self._overlay(stock)
-            image.bake(self.root)
+            if is_baked:
+                image.bake(self.root)
         except BaseException:
             self.close()
             raise
@@ -43,7 +45,7 @@ class Ground:
     def close(self) -> None:
         assert self._guard.stdin is not None
         self._guard.stdin.close()
-        self._guard.wait(timeout=30)
+        self._guard.wait(timeout=180)  # a provisioned disk has tens of thousands of files
 
     def groups(self, machine: str) -> list[Path]:
         """Directories, one in each hierarchy, that a machine's first process has to be in: systemd needs groups of its own."""

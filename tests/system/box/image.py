@@ -25,11 +25,9 @@ UNREAD = ("doc", "man", "locale", "i18n")
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 # What makes a machine of this cloud: its address is fixed (no DHCP), its metadata is Amazon's.
-SETUP = """
+HARDWARE = """
 set -e
 rm -f /sbin/dhclient /etc/hostname /etc/resolv.conf
-useradd --system --create-home --home-dir /var/lib/fleet --shell /usr/sbin/nologin --groups docker fleet
-systemctl disable -q docker.service docker.socket containerd.service
 systemctl mask -q apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \\
   fstrim.timer getty@tty1.service console-getty.service
 : >/etc/machine-id
@@ -69,18 +67,31 @@ cat >/etc/systemd/system/docker.service.d/box.conf <<'END'
 # systemd-nspawn lets machines read control groups alone.
 ExecStartPre=/bin/sh -c 'for g in /sys/fs/cgroup /sys/fs/cgroup/*; do mountpoint -q $$g && mount -o remount,bind,rw $$g; done; true'
 END
+""".replace("GATEWAY", GATEWAY)
+# What makes it a machine of fleet, without our provision scripts and without a network.
+BAKED = """
+set -e
+useradd --system --create-home --home-dir /var/lib/fleet --shell /usr/sbin/nologin --groups docker fleet
+systemctl disable -q docker.service docker.socket containerd.service
 printf '#!/bin/sh\\ncat >/dev/null\\n' >/usr/bin/nvidia-container-runtime-hook # by its name docker knows that there are GPUs
 chmod 755 /usr/bin/nvidia-container-runtime-hook
 cat >/opt/box-container-image <<'END'
+CONTAINER_IMAGE
+END
+"""
 # A container image that needs no registry: directories and links alone; the machine's programs are mounted into it.
+CONTAINER_IMAGE = """
 set -e
 cd "$(mktemp -d)"
 mkdir -p usr etc root tmp var/tmp sbin
 chmod 1777 tmp var/tmp
 cp -a /bin /lib /lib64 . && cp /etc/passwd etc
-tar -c . | docker import --change 'ENV PATH=/opt/fleet/bin:/usr/sbin:/usr/bin' - box:latest
-END
-""".replace("GATEWAY", GATEWAY)
+tar -c . | docker import --change 'ENV PATH=/opt/fleet-agent/bin:/opt/fleet/bin:/usr/sbin:/usr/bin' - box:latest
+"""
+# A stock Debian has no container engine.
+WITHOUT_DOCKER = (
+    "dpkg --purge --force-depends docker.io containerd runc iptables && rm -rf /var/lib/docker /var/lib/containerd"
+)
 
 
 class Unavailable(Exception):
@@ -93,8 +104,8 @@ def stock_image() -> Path:
     Raises:
         Unavailable: this machine's Debian has another Python than the tests, or its packages cannot be had.
     """
-    codename, sources = _codename(), _sources()
-    inputs = "\n".join([codename, *PACKAGES, *UNREAD, *(file.read_text() for file in sources)])
+    codename, lists = _codename(), sources()
+    inputs = "\n".join([codename, *PACKAGES, *UNREAD, *(file.read_text() for file in lists)])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleet-tests"
     image = cache / f"vm-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -103,7 +114,7 @@ def stock_image() -> Path:
         if not image.exists():
             for old in cache.glob("vm-*"):
                 shutil.rmtree(old)
-            _make(image, codename, sources)
+            _make(image, codename, lists)
     if not (image / "usr" / "bin" / PYTHON).exists():
         raise Unavailable(f"the tests run on {PYTHON}, which is not the Python of Debian {codename}")
     return image
@@ -111,7 +122,8 @@ def stock_image() -> Path:
 
 def bake(root: Path) -> None:
     """Make a stock image one of this cloud, and put fleet where its units expect it, as a baked image has it."""
-    subprocess.run(["chroot", root, "/bin/sh", "-c", SETUP], check=True)
+    in_image(root, HARDWARE)
+    in_image(root, BAKED.replace("CONTAINER_IMAGE", CONTAINER_IMAGE))
     _install(root / "opt" / "fleet")
     (root / "opt" / "fleet" / ".provisioned").touch()
     for unit in UNITS.iterdir():
@@ -119,6 +131,35 @@ def bake(root: Path) -> None:
             shutil.copy(unit, root / "etc" / "systemd" / "system")
     timers = [unit.name for unit in UNITS.glob("*.timer")]
     subprocess.run(["chroot", root, "systemctl", "enable", "-q", *timers], check=True)
+
+
+def leave_stock(root: Path) -> None:
+    """Make a stock image one of this cloud, with nothing of fleet, and without docker."""
+    in_image(root, WITHOUT_DOCKER)
+    in_image(root, HARDWARE)
+
+
+def finish(root: Path) -> None:
+    """Make an image of the disk of a machine that was provisioned, and ended: as Packer does before it takes one."""
+    nspawn = [
+        "systemd-nspawn",
+        "--quiet",
+        "--register=no",
+        "--keep-unit",
+        "--private-network",
+        "--pipe",
+        "-D",
+        str(root),
+    ]
+    nspawn += ["--setenv=FLEET_CPU_ONLY=1", "bash", "/opt/fleet-package/provision/run.sh", "bake"]
+    done = subprocess.run(nspawn, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def in_image(root: Path, script: str) -> None:
+    """Run a script of the shell in an image that no machine runs."""
+    done = subprocess.run(["chroot", root, "/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
 
 
 def _make(image: Path, codename: str, sources: list[Path]) -> None:
@@ -142,7 +183,7 @@ def _codename() -> str:
     return found[1]
 
 
-def _sources() -> list[Path]:
+def sources() -> list[Path]:
     """Where this machine has its Debian packages from."""
     apt = Path("/etc/apt")
     files = [

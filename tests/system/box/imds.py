@@ -32,6 +32,7 @@ class Metadata:
     tokens: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)  # paths, in order
     meta: Tree = field(default_factory=dict)
+    identity: Tree = field(default_factory=dict)  # what its cloud says of it to others, and signs
 
     def __post_init__(self) -> None:
         self.meta = {
@@ -64,7 +65,7 @@ class Metadata:
         return {
             "meta-data": self.meta,
             "user-data": self.user_data,
-            "dynamic": {"instance-identity": {"document": json.dumps(document)}},
+            "dynamic": {"instance-identity": self.identity or {"document": json.dumps(document)}},
         }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -19,29 +21,45 @@ REBOOTS = 133  # systemd-nspawn --keep-unit, to whoever shall start it again
 FOR_DOCKER = ("--capability=all", "--system-call-filter=@keyring bpf")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """What a machine boots from, other than the ground's own image."""
+
+    root: Path
+    docker: Path | None = None  # what its container engine has already
+    is_kept: bool = False  # what the machine writes stays on it; else it is lost with the machine
+    lent: Mapping[str, Path] = field(default_factory=dict)  # files of ours that the machine reads, by their paths there
+
+
 class Vm:
     """Boots when it is made. It has ended when its process has; status 0 is a power-off from within."""
 
-    def __init__(self, ground: Ground, name: str, address: str, keeps_disk: bool = False) -> None:
+    def __init__(
+        self, ground: Ground, name: str, address: str, keeps_disk: bool = False, boots: Disk | None = None
+    ) -> None:
         """`name`: at most 11 characters. `keeps_disk`: it can `boot` again, and finds what it wrote."""
         self.name, self.address = name, address
         self.place = ground.place / "machines" / name
         self.place.mkdir()
         card = self.place / "address"
         card.write_text(f"{address}/24")
-        disk = self.place / "docker"
-        disk.mkdir()
+        self.docker = self.place / "docker"
+        if boots and boots.docker:
+            subprocess.run(["cp", "--archive", boots.docker, self.docker], check=True)
+        else:
+            self.docker.mkdir()
         self._network, self._groups = ground.network, ground.groups(name)
         self.keeps_disk = keeps_disk
-        root = ground.own_disk(self.place) if keeps_disk else ground.root
+        disk = boots or Disk(root=ground.own_disk(self.place) if keeps_disk else ground.root, is_kept=keeps_disk)
         self._nspawn = [
-            *("systemd-nspawn", "--quiet", "--directory", str(root), f"--machine={name}"),
-            *(() if keeps_disk else ("--volatile=overlay",)),
+            *("systemd-nspawn", "--quiet", "--directory", str(disk.root), f"--machine={name}"),
+            *(() if disk.is_kept else ("--volatile=overlay",)),
             f"--hostname={name}",
             *("--register=no", "--keep-unit", "--boot", "--console=read-only", f"--network-bridge={BRIDGE}"),
             *("--link-journal=no", "--resolv-conf=off", "--timezone=off", *FOR_DOCKER),
             f"--bind-ro={card}:/etc/box-address",
-            f"--bind={disk}:/var/lib/docker",
+            f"--bind={self.docker}:/var/lib/docker",
+            *(f"--bind-ro={file}:{path}" for path, file in disk.lent.items()),
             "systemd.journald.forward_to_console=1",
             "systemd.show_status=no",
         ]
