@@ -4,12 +4,14 @@ the line is whole again the same orders give one machine each, all of them are l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.providers.breaking import BREAKS, breaking
+from fleet.errors import UnknownProviderFault
+from tests.providers.breaking import BREAKS, Broken, breaking
 from tests.providers.compute_engine import ComputeEngine
 from tests.providers.compute_engine import served as served_gce
 from tests.providers.held import Cloud, held_to_the_promises
@@ -44,3 +46,14 @@ def gcp() -> Iterator[Cloud]:
 @pytest.mark.parametrize(("verb", "name"), CASES)
 def test_gcp(gcp: Cloud, verb: str, name: str, tmp_path: Path) -> None:
     held_to_the_promises(gcp, verb, name, tmp_path / "gcp")
+
+
+@pytest.mark.parametrize("token", [7, ["a"], "0"], ids=["a number", "a list", "the same for ever"])
+def test_gcp_pages_that_lead_nowhere_are_no_list(gcp: Cloud, token: object, tmp_path: Path) -> None:
+    """Taken for the last page, all machines of the pages to come would be gone."""
+
+    def leading_nowhere(status: int, body: bytes, _: object) -> Broken:
+        return Broken(status=status, body=json.dumps(json.loads(body) | {"nextPageToken": token}).encode())
+
+    said = held_to_the_promises(gcp, "list", f"a token that is {token}", tmp_path / "gcp", leading_nowhere)
+    assert isinstance(said, UnknownProviderFault)
