@@ -26,11 +26,12 @@ from fleet.simulate.cloud import DispatcherKilled, SimulatedCloud
 from fleet.simulate.deadlines import Deadlines
 from fleet.simulate.ending import Ending
 from fleet.simulate.fates import Fates
-from fleet.simulate.machine import Machine, World
+from fleet.simulate.machine import Machine
 from fleet.simulate.outcome import outcome_of
 from fleet.simulate.server import Peeks, SimulatedServer
 from fleet.simulate.setting import Outcome, Setting
 from fleet.simulate.story import Listener, Telling, store_of
+from fleet.simulate.surroundings import World
 from fleet.simulate.ticks import Ticks
 from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Truth

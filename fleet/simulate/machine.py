@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 
-from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, Reason, Run, RunResult, Standing, Task, Turns
+from fleet.model import Gpu, Reason, Standing, Turns
 from fleet.planner.fairness import turns_for
 from fleet.providers.base import LaunchOrder
 from fleet.simulate import sickness
-from fleet.simulate.agenda import NEVER, Agenda
-from fleet.simulate.faults import Faults
-from fleet.simulate.server import Peeks, SimulatedServer
-from fleet.simulate.truth import Attempt, Truth
-from fleet.store.chronicle import ChronicledStore
-from fleet.store.memory import MemoryStore
-from fleet.supervisor.allocation import Free
+from fleet.simulate.agenda import NEVER
+from fleet.simulate.jobs import Jobs
+from fleet.simulate.server import Peeks
+from fleet.simulate.surroundings import World
 from fleet.supervisor.decide import decide, next_deadline
 from fleet.supervisor.instructions import Claim, EndMachine, Instruction, ResumePulling, StopPulling, StopTask
-from fleet.supervisor.situation import Held, Policy, State
+from fleet.supervisor.situation import Policy, State
 
 # So long before the cloud takes a machine its tasks are stopped and put back.
 STOP_BEFORE_END = timedelta(seconds=30)
-# How long a task lasts where every agent dies.
-FAILS_AFTER = timedelta(seconds=2)
 # Ends of tasks that are no scale-down: the world did it, or a limit on lifetimes or money that the fleet file sets.
 NOT_SCALE_DOWN = (
     "gpu_sick",
@@ -37,31 +31,6 @@ NOT_SCALE_DOWN = (
     "budget_stop",
     "budget_drain",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What a machine meets."""
-
-    cluster: str
-    agenda: Agenda
-    server: SimulatedServer
-    store: MemoryStore | ChronicledStore
-    truth: Truth
-    faults: Faults
-    duration_of: Callable[[str], timedelta]  # of an undisturbed run of a task from where it is
-    is_kept: Callable[[str], bool]  # whether the centre wants this machine to stay, idle or not
-    on_start: Callable[[Task], None]  # a task starts
-
-
-@dataclass(slots=True, kw_only=True)
-class Job:
-    """A task that runs here."""
-
-    held: Held
-    allocation: Allocation
-    run: Run
-    attempt: Attempt
 
 
 class Machine:
@@ -82,20 +51,15 @@ class Machine:
         # As orders come down: without an idle time while the centre wants it to stay.
         self._policy = policy
         self._is_dead = False
-        self._gpus = _gpus_of(order)
-        self._peeks = peeks(order, self._gpus)
-        self._jobs: dict[str, Job] = {}
-        self._free = len(self._gpus) * PARTS_OF_A_GPU  # the most that one task could get, in parts of a GPU
+        self._jobs = Jobs(order, _gpus_of(order), world, self.step)
+        self._peeks = peeks(order, self._jobs.gpus)
         self._enrolled_at: datetime | None = None
-        self._idle_since: datetime | None = None
         self._stopped_pulling: Reason | None = None
         self._is_stopped_for_good = False
         self._notice: Reason | None = None
         self._is_out_of_time = False  # the cloud takes it any moment now
         self._cut_off_at: datetime | None = None
         self._silent_from: datetime = NEVER  # when contact will be lost, which only the world knows
-        self._untold: list[tuple[Task, RunResult]] = []  # what tasks came to, for the server
-        self._new_runs: list[Run] = []  # for the centre
         self._told: tuple[object, ...] = ()
         self._heard: tuple[Standing, bool, Turns] | None = None
         self._wakes_at: datetime | None = None
@@ -108,11 +72,11 @@ class Machine:
             return
         world, at = self._world, self._world.agenda.at
         hashed = hashlib.sha256(self._order.first_boot.join_token.encode()).hexdigest()
-        if world.store.enroll(self.id, hashed, f"token of {self.id}", self.id, self._gpus, at) is None:
+        if world.store.enroll(self.id, hashed, f"token of {self.id}", self.id, self._jobs.gpus, at) is None:
             self._vanish()  # refused: it has no purpose
             self._end(self.id)
             return
-        self._enrolled_at = self._idle_since = at
+        self._enrolled_at = self._jobs.idle_since = at
         if world.faults.has(world.faults.quitters, "quits", self.id):
             self._stopped_pulling = Reason(code="hook_failed", text="a startup hook failed")
             self._say_goodbye(self._stopped_pulling)
@@ -143,8 +107,7 @@ class Machine:
     def lose_gpus(self) -> None:
         """Most of its GPUs fail."""
         if self._is_working:
-            self._gpus = sickness.failed(self._gpus)
-            self._count_free()
+            self._jobs.lose_gpus()
             self.step()
 
     def take_notice(self, deadline: datetime) -> None:
@@ -167,9 +130,7 @@ class Machine:
         self.step()
 
     def _vanish(self) -> None:
-        for job in self._jobs.values():
-            self._world.truth.end(job.attempt, self._world.agenda.at)
-        self._jobs.clear()
+        self._jobs.lose_all()
         self._is_dead = True
         self.is_healthy = False
         self._enrolled_at = None
@@ -185,7 +146,7 @@ class Machine:
         """Whether a look into the queues could make it claim something: some task there needs no more than is free."""
         is_pulling = self._is_working and self._stopped_pulling is None and self._cut_off_at is None
         smallest = self._peeks.smallest() if is_pulling else None
-        return smallest is not None and smallest <= self._free
+        return smallest is not None and smallest <= self._jobs.free
 
     def step(self) -> None:
         """Decide and carry out until there is nothing more to do, tell the centre, and sleep until the next deadline."""
@@ -231,14 +192,14 @@ class Machine:
         return State(
             at=at,
             enrolled_at=self._enrolled_at,
-            gpus=sickness.working(self._gpus),
-            sick=sickness.sick(self._gpus),
+            gpus=sickness.working(self._jobs.gpus),
+            sick=sickness.sick(self._jobs.gpus),
             cpus=self._order.offer.cpus,
-            held=tuple(job.held for job in self._jobs.values()),
-            unsent=frozenset(task.id for task, _ in self._untold),
+            held=self._jobs.held,
+            unsent=self._jobs.unsent,
             waiting=self._peeks.tasks() if self.has_use_for else (),
             peeked_at=None if self._cut_off_at else at,
-            idle_since=self._idle_since,
+            idle_since=self._jobs.idle_since,
             server_seen_at=seen,
             centre_seen_at=seen,
             drain=self._notice or draining,
@@ -250,7 +211,7 @@ class Machine:
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case Claim():
-                self._claim(instruction)
+                self._jobs.claim(instruction)
             case StopTask():
                 self._stop(instruction)
             case StopPulling():
@@ -261,108 +222,24 @@ class Machine:
             case EndMachine():
                 self._say_goodbye(instruction.reason)
 
-    def _claim(self, claim: Claim) -> None:
-        world, task, at = self._world, claim.task, self._world.agenda.at
-        if not world.server.claim(task):
-            return
-        worker = f"{world.cluster}:{self._order.resource.name}:{self.id}:{task.id}"
-        world.server.started(task.id, worker, "claimed")
-        run = Run(
-            task=task.id,
-            instance=self.id,
-            queue=task.queue,
-            worker=worker,
-            gpus=claim.gpus,
-            enqueued_at=task.enqueued_at,
-            claimed_at=at,
-            started_at=at,
-        )
-        share = task.need.share
-        held = Allocation(
-            task=task.id,
-            queue=task.queue,
-            worker=worker,
-            gpus=claim.gpus,
-            started_at=at,
-            share=share,
-            user=task.user,
-            gang=task.gang,
-        )
-        attempt = Attempt(task=task.id, instance=self.id, gpus=share or len(claim.gpus), started_at=at)
-        job = Job(held=Held(task=task, gpus=claim.gpus), allocation=held, run=run, attempt=attempt)
-        self._jobs[task.id] = job
-        self._new_runs.append(run)
-        self._count_free()
-        self._idle_since = None
-        world.truth.start(attempt)
-        if world.faults.has(world.faults.failing_agents, "agents fail", self.id):
-            world.agenda.add(at + FAILS_AFTER, partial(self._fail, job))
-            return
-        world.agenda.add(at + world.duration_of(task.id), partial(self._finish, job))
-        world.on_start(task)
-
-    def _fail(self, job: Job) -> None:
-        """Its agent died, if the task is still here."""
-        if self._jobs.get(job.held.task.id) is job:
-            self._world.truth.end(job.attempt, self._world.agenda.at)
-            self._release(job, RunResult.FAILED)
-            self.step()
-
-    def _finish(self, job: Job) -> None:
-        """The task came to its own end, if it is still here."""
-        if self._jobs.get(job.held.task.id) is job:
-            self._world.truth.end(job.attempt, self._world.agenda.at, is_complete=True)
-            self._release(job, RunResult.COMPLETED)
-            self.step()
-
     def _stop(self, stop: StopTask) -> None:
-        job = self._jobs[stop.task]
         if self.is_healthy and stop.reason.code not in NOT_SCALE_DOWN:
             self._world.truth.busy_kills += 1
-        self._world.truth.end(job.attempt, self._world.agenda.at)
-        self._release(job, stop.then)
-
-    def _release(self, job: Job, result: RunResult | None) -> None:
-        task, at = job.held.task, self._world.agenda.at
-        del self._jobs[task.id]
-        self._count_free()
-        if not self._jobs:
-            self._idle_since = at
-        if result:
-            self._untold.append((task, result))
-        self._new_runs = [run for run in self._new_runs if run.task != task.id]
-        self._new_runs.append(replace(job.run, ended_at=at, result=result or RunResult.STOPPED))
+        self._jobs.stop(stop.task, stop.then)
         self._tell_server()
-
-    def _count_free(self) -> None:
-        held = [(job.held.gpus, job.held.task.need.share) for job in self._jobs.values()]
-        if not sickness.sick(self._gpus) and all(share is None for _, share in held):
-            self._free = (len(self._gpus) - sum(len(gpus) for gpus, _ in held)) * PARTS_OF_A_GPU
-            return
-        free = Free.of(sickness.working(self._gpus), held)
-        self._free = len(free.whole) * PARTS_OF_A_GPU or max(free.shared.values(), default=0)
 
     def _tell_server(self) -> None:
         """What tasks came to, as soon as the server can be reached."""
-        if self._cut_off_at or not self._is_working:
-            return
-        untold, self._untold = self._untold, []
-        for task, result in untold:
-            if result is RunResult.REQUEUED:
-                self._world.server.put_back(task.id, task.queue, "its machine ends")
-            elif result is RunResult.FAILED:
-                self._world.server.failed(task.id, "its agent died")
-            else:
-                self._world.server.completed(task.id, "it ended by itself")
+        if self._is_working and not self._cut_off_at:
+            self._jobs.tell_server()
 
     def _beat(self, goodbye: Reason | None = None) -> None:
         """The centre hears what is new. Beats that would repeat it are left out: one stands for all until it goes silent."""
         if self._cut_off_at:
             return
-        stops = goodbye or self._stopped_pulling
-        allocations = tuple(job.allocation for job in self._jobs.values())
-        news = (stops, goodbye, self._idle_since, allocations, self._silent_from, self._gpus)
-        if news == self._told and not self._new_runs:
+        jobs, stops = self._jobs, goodbye or self._stopped_pulling
+        news = (stops, goodbye, jobs.idle_since, jobs.allocations, self._silent_from, jobs.gpus)
+        if news == self._told and not jobs.new_runs:
             return
         self._told = news
         times = [self._world.agenda.at] if stops else []
@@ -373,12 +250,12 @@ class Machine:
                 is_pulling=not stops,
                 is_ending=goodbye is not None,
                 reason=stops,
-                idle_since=self._idle_since,
-                allocations=allocations,
-                runs=self._new_runs,
-                gpus=self._gpus,
+                idle_since=jobs.idle_since,
+                allocations=jobs.allocations,
+                runs=jobs.new_runs,
+                gpus=jobs.gpus,
             )
-        self._new_runs = []
+        jobs.new_runs = []
 
     def _say_goodbye(self, reason: Reason) -> None:
         self._beat(reason)
