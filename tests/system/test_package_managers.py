@@ -1,7 +1,7 @@
 """uv, Poetry and conda as the real clearml-agent drives them, for code in a private git repository of the test's own.
 
-uv and Poetry are the real ones. The agent's releases 3.0.0 to 3.0.3 cannot start a task in conda (see `agent_home`). conda cannot be had from PyPI: what stands in for it records its calls, and does with pip what the
-agent asks for (docs.conda.io: `conda create`, `conda env update`, `conda list`, `conda activate`).
+uv and Poetry are the real ones. The agent's releases 3.0.0 to 3.0.3 cannot start a task in conda (see `agent_home`). conda cannot be had from PyPI: what stands in for it records its calls, and makes
+environments without installing anything (docs.conda.io: `conda create`, `conda env update`, `conda list`, `conda activate`).
 """
 
 from __future__ import annotations
@@ -210,13 +210,12 @@ CONDA = """\
 #!/bin/bash
 # conda, as far as the agent uses it. https://docs.conda.io/projects/conda/en/stable/commands/
 echo "$@" >>{calls}
+prefix=$(echo "$@" | sed -n 's/.* --*p[refix]* \\([^ ]*\\).*/\\1/p')
 case "$1 $2" in
   "--version ") echo "conda 24.9.2" ;;
-  "create --yes") {python} -m venv "$4" ;;                          # --prefix PATH python=X.Y
-  "env update") sed -n 's/^ *- \\(.*@ file.*\\)$/\\1/p' "$6" | "$4/bin/pip" install -q --no-index -r /dev/stdin >&2
-                echo '{{"success": true}}' ;;                       # -p PATH --file FILE --quiet --json
+  "create --yes") {python} -m venv "$prefix" ;;                     # --prefix PATH python=X.Y
   "list --json") echo '[{{"name": "python", "version": "{version}", "channel": "conda-forge"}}]' ;;
-  "env remove") rm -rf "$4" ;;
+  "env remove") rm -rf "$prefix" ;;
   *) echo '{{"success": true}}' ;;
 esac
 """
@@ -241,10 +240,13 @@ def test_conda_is_asked_for_an_environment_and_the_task_runs_in_it(machine, clea
     wheel = a_wheel(tmp_path)
     channels = "extra_conf: 'agent.package_manager.conda_channels: [\"lab\"]'"
     here = machine(agent=settings(tmp_path, f"package_manager: conda, {channels}", conda / "bin"))
-    task = clearml.submit("train", TRAIN, PYTHON, requirements=f"a_tiny_package @ file://{wheel}")
+    task = clearml.submit(
+        "train", "import sys\nprint('prefix', sys.prefix)\n", PYTHON, requirements=f"a_tiny_package @ file://{wheel}"
+    )
     assert clearml.ended(task, 90) == TaskStatus.COMPLETED, clearml.log(task)
     console = clearml.log(task)
     assert prefix(console).is_relative_to(here.directory)
     asked = calls.read_text().splitlines()
-    assert f"create --yes --prefix {prefix(console)} python={version}" in asked
+    made = [line.replace("--mkdir ", "") for line in asked]  # which releases before 3.0 say besides
+    assert f"create --yes --prefix {prefix(console)} python={version}" in made
     assert any(line.startswith(f"env update -p {prefix(console)} --file ") for line in asked)
