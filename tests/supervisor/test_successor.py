@@ -7,11 +7,13 @@ from pathlib import Path
 import psutil
 
 from fleet.supervisor.successor import Successor
+from tests.waiting import is_alive
 
 
 def shells(place: Path) -> list[psutil.Process]:
     """Of ours that wait with a word in this directory."""
-    return [p for p in psutil.Process().children() if any(str(place) in word for word in p.cmdline())]
+    alive = [p for p in psutil.Process().children() if is_alive(p.pid)]
+    return [p for p in alive if any(str(place) in word for word in p.cmdline())]
 
 
 def test_without_a_container_nobody_waits_and_no_word_is_left(tmp_path: Path) -> None:
