@@ -49,8 +49,10 @@ class Reconciler:
                 continue
             ours = [i for i in instances if providers.get(i.resource, i.offer.provider) == name]
             self._trust_the_working(ours)
-            self._close_the_gone(ours, {m.cloud_id for m in listed}, provider)
-            self._adopt(ours, {m.instance: m for m in listed})
+            shown = {m.cloud_id for m in listed}
+            if missing := [i for i in ours if i.cloud_id not in shown]:
+                self._close_the_gone(missing, provider)
+                self._adopt(missing, {m.instance: m for m in listed})
             for machine in listed if self.orphans else ():
                 if (
                     machine.instance in living
@@ -70,10 +72,10 @@ class Reconciler:
             ):
                 self.backoffs.succeed(instance.offer, instance.launched_at)
 
-    def _close_the_gone(self, ours: Sequence[Instance], listed: set[str], provider: Provider) -> None:
+    def _close_the_gone(self, missing: Sequence[Instance], provider: Provider) -> None:
         at = self.parts.now()
-        for instance in ours:
-            if instance.cloud_id is None or instance.cloud_id in listed:
+        for instance in missing:
+            if instance.cloud_id is None:
                 continue
             # Just launched: the list may not show it yet, even if it boots faster than the cloud lists.
             if instance.launched_at and at - instance.launched_at < provider.list_lag:
@@ -90,9 +92,9 @@ class Reconciler:
                 self.backoffs.interrupted(instance.offer, resource, reason.text, at)
             log.info("instance gone", extra={"instance": instance.id, "reason": reason.text})
 
-    def _adopt(self, ours: Sequence[Instance], listed: Mapping[str, Machine]) -> None:
+    def _adopt(self, missing: Sequence[Instance], listed: Mapping[str, Machine]) -> None:
         """An intent whose launch was answered to a dispatcher that died: the cloud has it, so it is launched."""
-        for instance in ours:
+        for instance in missing:
             if instance.cloud_id is None and instance.id in listed:
                 machine = listed[instance.id]
                 resource = next((r for r in self.policy.resources if r.name == instance.resource), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import NamedTuple
@@ -11,14 +11,12 @@ from typing import NamedTuple
 from fleet.model import (
     NOMINAL_MEMORY,
     PARTS_OF_A_GPU,
-    TAKING_TASKS,
     Allocation,
     Gpu,
     Instance,
     InstanceState,
     Offer,
     Queue,
-    Resource,
     in_parts,
     is_gpu_type,
 )
@@ -281,40 +279,3 @@ def _shape_as_seen(gpus: Sequence[Gpu], model: str | None, memory_gib: float | N
     if gpus:
         model, memory_gib = (whole or gpus)[0].model, min([g.memory_gib for g in whole or gpus])
     return Shape(len(whole), model, memory_gib, len(gpus) - len(whole))
-
-
-def rooms_of(
-    instances: Sequence[Instance],
-    resources: Sequence[Resource],
-    queues: Sequence[Queue],
-    above_gpus: Callable[[Instance], Mapping[str, float] | None],
-) -> dict[str, list[Room]]:
-    """Room by resource; `above_gpus` tells which tasks are too small for an instance (`fleet.planner.standing`).
-
-    Those that run, fullest first, so that empty machines may become idle and end; then those that boot, in the order of
-    their launch: what the next plan sees must lead it to the same places, or it would launch once more.
-    """
-    rooms: dict[str, list[Room]] = {r.name: [] for r in resources}
-    coming: dict[str, list[Instance]] = {}
-    with_own_slots = {q.name for q in queues if q.slots is not None}
-    for instance in instances:
-        state = instance.state
-        several = rooms.get(instance.offer.resource)
-        if several is None or state not in TAKING_TASKS:
-            continue
-        if instance.enrolled_at:
-            room = room_of(instance, state, with_own_slots)
-            room.above_gpus = above_gpus(instance)
-            several.append(room)
-        else:
-            coming.setdefault(instance.offer.resource, []).append(instance)
-    for name, several in rooms.items():
-        several.sort(key=lambda r: (r.free_gpus, -r.shared_cpu_tasks, r.instance))
-        # Ids of one pass end in a number: 10 comes after 9.
-        launched = sorted(coming.get(name, ()), key=lambda i: (i.requested_at, len(i.id), i.id))
-        for instance in launched:
-            room = room_of(instance, instance.state, with_own_slots)
-            room.above_gpus = above_gpus(instance)
-            room.launched_for = instance.standing.meant_for
-            several.append(room)
-    return rooms

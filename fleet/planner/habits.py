@@ -117,12 +117,22 @@ def _bands(spells: Mapping[int, Sequence[Spell]], boot_s: float, wait: float) ->
 
 def _band(first: int, group: Sequence[Sequence[Spell]], boot_s: float, wait: float) -> Band:
     """The choice that would have cost least."""
-    idle_s = min(IDLE_CHOICES_S, key=lambda idle: (_cost(group, idle, 0.0, boot_s, wait), idle))
+    idle_s, _ = _cheapest(((idle, 0.0) for idle in IDLE_CHOICES_S), group, boot_s, wait)
     near = _near(IDLE_CHOICES_S, idle_s)
-    idle_s, patience_s = min(
-        product(near, PATIENCE_CHOICES_S), key=lambda pair: (_cost(group, pair[0], pair[1], boot_s, wait), pair)
-    )
+    idle_s, patience_s = _cheapest(product(near, PATIENCE_CHOICES_S), group, boot_s, wait)
     return Band(level=first, idle_s=idle_s, patience_s=patience_s)
+
+
+def _cheapest(
+    choices: Iterable[tuple[float, float]], group: Sequence[Sequence[Spell]], boot_s: float, wait: float
+) -> tuple[float, float]:
+    """Idle time and patience; of two that cost the same, the shorter."""
+    least, best = math.inf, (math.inf, math.inf)
+    for choice in choices:
+        cost = _cost(group, *choice, boot_s, wait, least)
+        if (cost, choice) < (least, best):
+            least, best = cost, choice
+    return best
 
 
 def _near(choices: Sequence[float], chosen: float) -> Sequence[float]:
@@ -130,20 +140,31 @@ def _near(choices: Sequence[float], chosen: float) -> Sequence[float]:
     return choices[max(place - 2, 0) : place + 2]
 
 
-def _cost(group: Iterable[Sequence[Spell]], idle_s: float, patience_s: float, boot_s: float, wait: float) -> float:
-    """Machine time beyond the work, and waiting in its worth, had these thresholds held."""
+def _cost(
+    group: Iterable[Sequence[Spell]],
+    idle_s: float,
+    patience_s: float,
+    boot_s: float,
+    wait: float,
+    most: float = math.inf,
+) -> float:
+    """Machine time beyond the work, and waiting in its worth, had these thresholds held; inf as soon as it is above `most`."""
     extra = waited = 0.0
     late_s = patience_s + boot_s
     for spells in group:
+        if extra + wait * waited > most:
+            return math.inf
         is_there = False
         for needed_s, gap_s in spells:
             if not is_there:
-                waited += min(needed_s, late_s)
+                waited += needed_s if needed_s <= late_s else late_s
                 if needed_s <= patience_s:
                     continue  # over before anybody launched
                 extra += boot_s
                 if late_s > needed_s:  # it comes when nobody needs it any more
-                    gap_s = max(gap_s - (late_s - needed_s), 0.0)
+                    gap_s -= late_s - needed_s
+                    if gap_s < 0.0:
+                        gap_s = 0.0
             is_there = gap_s <= idle_s
-            extra += min(gap_s, idle_s)
+            extra += gap_s if is_there else idle_s
     return extra + wait * waited

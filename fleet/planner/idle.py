@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from fleet.model import Band, Habits, Instance, InstanceState
+from fleet.model import TAKING_TASKS, Band, Habits, Instance, InstanceState
 
 RUNNING = (InstanceState.READY, InstanceState.BUSY)
 
@@ -25,20 +26,21 @@ def idle_timeouts(instances: Iterable[Instance], habits: Habits, auto: Mapping[s
 
     The machine that has been idle longest stands for the n-th of n: it is needed next when all others are.
     """
-    kinds: dict[tuple[str, str], list[Instance]] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    idle: dict[tuple[str, str], list[tuple[datetime, str]]] = {}
     for instance in instances:
-        if auto.get(instance.offer.resource) and instance.is_taking_tasks:
-            kinds.setdefault((instance.offer.resource, instance.offer.type), []).append(instance)
-    found = {}
-    for kind, several in kinds.items():
-        bands = habits.bands.get(kind)
-        if not bands:
+        offer, state = instance.offer, instance.state
+        if state not in TAKING_TASKS or not auto.get(offer.resource):
             continue
-        idle = sorted(
-            ((i.idle_since, i.id) for i in several if i.idle_since and i.state is InstanceState.READY), reverse=False
-        )
-        for place, (_, name) in enumerate(idle):
-            band = band_of(bands, len(several) - place)
+        kind = offer.resource, offer.type
+        counts[kind] += 1
+        if state is InstanceState.READY and instance.idle_since:
+            idle.setdefault(kind, []).append((instance.idle_since, instance.id))
+    found = {}
+    for kind, several in idle.items():
+        bands = habits.bands.get(kind) or ()
+        for place, (_, name) in enumerate(sorted(several)):
+            band = band_of(bands, counts[kind] - place)
             if band:
                 found[name] = timedelta(seconds=band.idle_s)
     return found

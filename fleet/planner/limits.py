@@ -19,8 +19,8 @@ class Ledger:
     snapshot: Snapshot
     money: Money | None = None  # None: nothing but the fleet's instances is limited
     instances: int = 0
-    by_resource: Counter[str] = field(default_factory=Counter)
-    for_queue: Counter[str] = field(default_factory=Counter)  # instances launched for a queue, as their reasons say
+    by_resource: Counter[str] = field(default_factory=Counter)  # if any of them has a limit
+    for_queue: Counter[str] = field(default_factory=Counter)  # the same: launched for it, as their reasons say
     probes: Probes | None = None
     quotas: Quotas | None = None  # None: none is known
 
@@ -29,8 +29,11 @@ class Ledger:
         """With all that is there. `money`, if given, has it already."""
         instances = snapshot.instances
         ledger = cls(snapshot, instances=len(instances))
-        ledger.by_resource = Counter([i.offer.resource for i in instances])
-        ledger.for_queue = Counter([queue for i in instances if (queue := i.reason.queue)])
+        # Thousands are counted only where somebody asks.
+        if any(r.max_instances is not None for r in snapshot.resources):
+            ledger.by_resource = Counter([i.offer.resource for i in instances])
+        if any(q.max_instances is not None for q in snapshot.queues):
+            ledger.for_queue = Counter([queue for i in instances if (queue := i.reason.queue)])
         ledger.money = money
         if any(b.is_probing for b in snapshot.backoffs):
             ledger.probes = Probes(snapshot.backoffs)

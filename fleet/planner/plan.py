@@ -32,7 +32,7 @@ from fleet.model import (
 from fleet.planner import headroom
 from fleet.planner.advice import advise, unmet
 from fleet.planner.alternatives import Alternatives
-from fleet.planner.capacity import Fits, Room, Walk, Wish, rooms_of
+from fleet.planner.capacity import Fits, Room, Walk, Wish
 from fleet.planner.demand import Choice, Demand, in_order, ranked
 from fleet.planner.enforce import Enforcement, enforce, may_order, staying
 from fleet.planner.fairness import share_words, uses_of
@@ -44,6 +44,7 @@ from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, rival_of, soon_free, waits
+from fleet.planner.rooms import rooms_of
 from fleet.planner.schedule import keep_to_windows, key_of, taken_back
 from fleet.planner.sick import replace_sick
 from fleet.planner.spot import SpotWaits, next_turn, return_to_spot

@@ -29,6 +29,7 @@ class Belonging:
         # More tasks on a machine than so many make no difference to what the next one pins.
         self.most_tasks = MOST_TASKS if snapshot.habits.stretch else 1
         self._maps: dict[Above, dict[str, float] | None] = {(): None}
+        self._usual: dict[tuple[int, int], Mapping[str, float] | None] = {}  # `above` by offer (its id) and tasks
         self._lifted: set[str] = set()  # queues
 
     @cached_property
@@ -72,10 +73,18 @@ class Belonging:
 
     def above(self, instance: Instance) -> Mapping[str, float] | None:
         """By queue: tasks of up to so many GPUs do not belong on this instance. None: all do."""
-        found = self.above_gpus(instance)
-        if found not in self._maps:
-            self._maps[found] = dict(found)
-        return self._maps[found]
+        tasks = len(instance.allocations)
+        if not tasks or self._lifted or instance.id in self.paid_anyhow:
+            return self._map(self.above_gpus(instance))
+        key = id(instance.offer), tasks  # many machines are of one offer
+        if key not in self._usual:
+            self._usual[key] = self._map(self.above_gpus(instance))
+        return self._usual[key]
+
+    def _map(self, above: Above) -> Mapping[str, float] | None:
+        if above not in self._maps:
+            self._maps[above] = dict(above)
+        return self._maps[above]
 
     def above_gpus(self, instance: Instance) -> Above:
         """The same, as it is told to the instance."""

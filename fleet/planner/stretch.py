@@ -21,10 +21,11 @@ def stretch_of(durations_s: Sequence[float]) -> tuple[float, ...]:
     if count < FEWEST_SAMPLES or total <= 0:
         return ()
     found = []
+    places = [place / count for place in range(1, count + 1)]
     for tasks in range(1, MOST_TASKS + 1):
         below, longest = 0.0, 0.0
-        for place, duration in enumerate(ordered, 1):
-            share = (place / count) ** tasks  # the chance that none of them is longer
+        for place, duration in zip(places, ordered, strict=True):
+            share = place**tasks  # the chance that none of them is longer
             longest += duration * (share - below)
             below = share
         found.append(longest * count / total)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from hypothesis import HealthCheck, given, settings
 
 from fleet.model import Snapshot
-from fleet.planner import ground
+from fleet.planner import ground, rooms
 from fleet.planner.ground import ground_of
 from fleet.planner.plan import plan
 from tests.builders import a_queue, a_resource, a_snapshot, an_instance, an_offer, tasks
@@ -33,6 +33,7 @@ def test_another_price_queue_or_resource_is_another_ground() -> None:
 @given(snapshots())
 def test_a_plan_is_the_same_after_any_other_plan_of_its_world_and_after_none(world: Snapshot) -> None:
     ground._latest.clear()
+    rooms._latest.clear()
     first = plan(world)
     plan(replace(world, tasks=world.tasks[::2], instances=world.instances[1:]))
     assert plan(world) == first

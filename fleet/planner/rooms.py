@@ -1,0 +1,82 @@
+"""All the room there is, by resource.
+
+What a machine has room for follows from what it says, and most say nothing new between two plans: then it is not worked out
+again. That is a shortcut, not a memory (as in `fleet.planner.ground`): a plan is the same with and without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from fleet.model import TAKING_TASKS, Instance, InstanceState, Queue, Resource
+from fleet.planner.capacity import Room, room_of
+
+SPARE = 64  # machines that are gone, and remembered still
+
+# By instance: as it was, the queues with slots of their own, and what room that leaves.
+_latest: dict[str, tuple[Instance, frozenset[str], Room]] = {}
+
+
+def rooms_of(
+    instances: Sequence[Instance],
+    resources: Sequence[Resource],
+    queues: Sequence[Queue],
+    above_gpus: Callable[[Instance], Mapping[str, float] | None],
+) -> dict[str, list[Room]]:
+    """Room by resource; `above_gpus` tells which tasks are too small for an instance (`fleet.planner.standing`).
+
+    Those that run, fullest first, so that empty machines may become idle and end; then those that boot, in the order of
+    their launch: what the next plan sees must lead it to the same places, or it would launch once more.
+    """
+    rooms: dict[str, list[Room]] = {r.name: [] for r in resources}
+    coming: dict[str, list[Instance]] = {}
+    with_own_slots = frozenset(q.name for q in queues if q.slots is not None)
+    for instance in instances:
+        state = instance.state
+        several = rooms.get(instance.offer.resource)
+        if several is None or state not in TAKING_TASKS:
+            continue
+        if instance.enrolled_at:
+            room = _room_on(instance, state, with_own_slots)
+            room.above_gpus = above_gpus(instance)
+            several.append(room)
+        else:
+            coming.setdefault(instance.offer.resource, []).append(instance)
+    for name, several in rooms.items():
+        several.sort(key=lambda r: (r.free_gpus, -r.shared_cpu_tasks, r.instance))
+        # Ids of one pass end in a number: 10 comes after 9.
+        launched = sorted(coming.get(name, ()), key=lambda i: (i.requested_at, len(i.id), i.id))
+        for instance in launched:
+            room = room_of(instance, instance.state, with_own_slots)
+            room.above_gpus = above_gpus(instance)
+            room.launched_for = instance.standing.meant_for
+            several.append(room)
+    _forget_all_but(instances)
+    return rooms
+
+
+def _room_on(instance: Instance, state: InstanceState, with_own_slots: frozenset[str]) -> Room:
+    """As `room_of`."""
+    known = _latest.get(instance.id)
+    if known is None or known[0] is not instance or known[1] != with_own_slots:
+        known = _latest[instance.id] = (instance, with_own_slots, room_of(instance, state, with_own_slots))
+    room = known[2]  # never handed out: a plan takes of its rooms
+    return Room(
+        room.instance,
+        room.offer,
+        state,
+        room.shape,
+        room.free_gpus,
+        parts=None if room.parts is None else list(room.parts),
+        shared_cpu_tasks=room.shared_cpu_tasks,
+        own_cpu_tasks=room.own_cpu_tasks,
+        free_mig=room.free_mig,
+    )
+
+
+def _forget_all_but(instances: Sequence[Instance]) -> None:
+    """What is gone is asked for by nobody."""
+    if len(_latest) > 2 * len(instances) + SPARE:
+        there = {instance.id for instance in instances}
+        for name in [name for name in _latest if name not in there]:
+            del _latest[name]
