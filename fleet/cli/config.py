@@ -35,14 +35,14 @@ def check(config: ConfigOption = None) -> None:
 
 @config_app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="ClearML's aws_autoscaler.yaml.")],
+    source: Annotated[Path, typer.Argument(help="ClearML's aws_autoscaler.yaml, or an application's export.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of printing.")] = None,
 ) -> None:
-    """Turn ClearML's aws_autoscaler.yaml into a fleet file."""
-    from fleet.config import import_aws_autoscaler
+    """Turn ClearML's aws_autoscaler.yaml, or the export of its AWS, GCP or GPU Compute application, into a fleet file."""
+    from fleet.config import import_clearml
 
     try:
-        text = import_aws_autoscaler(source.read_text())
+        text = import_clearml(source.read_text(), source.name)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source} cannot be read: it is not text") from error
     except OSError as error:

@@ -68,10 +68,11 @@ def import_aws_autoscaler(text: str, origin: str = "aws_autoscaler.yaml") -> str
         notes += [f"{_path(part, name)}: not known, left out" for name, _ in part.rest()]
     if problems:
         raise ConfigError(*(f"{origin}: {problem}" for problem in problems))
-    return _written(fleet, origin, notes)
+    return written(fleet, origin, notes)
 
 
-def _written(fleet: Mapping[str, Any], origin: str, notes: list[str]) -> str:
+def written(fleet: Mapping[str, Any], origin: str, notes: list[str]) -> str:
+    """The text of this fleet file, with the variables that it wants and these notes at its head."""
     body = yaml.dump(fleet, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     names = sorted(set(re.findall(r"\$\{((?:AWS|CLEARML|FLEET|AGENT)_\w+)\}", body)))
     head = HEAD.format(origin=origin, names=", ".join(names))
@@ -179,12 +180,13 @@ def _served(conf: Section, path: str, pairs: object, resources: Mapping[str, Any
 
 
 def _gpus(served: list[tuple[str, int]], resources: Mapping[str, Any]) -> int | str:
-    counts = [_count(resources[name]) for name, _ in served] or [1]
+    counts = [machine_gpus(resources[name]) for name, _ in served] or [1]
     low, high = max(min(counts), 1), max(counts)
     return high if low >= high else f"{low}-{high}"
 
 
-def _count(resource: Mapping[str, Any]) -> int:
+def machine_gpus(resource: Mapping[str, Any]) -> int:
+    """GPUs of its first type, of AWS."""
     kind = next(iter(resource.get("instance_types", ())), "")
     if resource.get("cpu_only") or not kind.startswith(GPU_FAMILIES):
         return 0

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from fleet.config import clearml_form as form
 from fleet.config import parse
 from fleet.config.resources import OWN_KEYS
 from fleet.errors import ConfigError
@@ -72,6 +73,15 @@ def test_every_key_that_a_row_names_is_known_to_the_reader(heading: str) -> None
         for name in re.findall(r"`([a-z_.*]+)`", row[1]):
             place, _, key = name.rpartition(".")
             assert key in places[place], f"{row[0]}: {name}"
+
+
+@pytest.mark.parametrize(
+    ("heading", "form"), [(h, f) for h, f in zip(HEADINGS, (form.AWS, form.GCP, form.COMPUTE), strict=False)]
+)
+def test_the_import_reads_each_field_as_its_row_says(heading: str, form: dict[str, str]) -> None:
+    (table,) = CONFIGURATION.tables(heading)
+    said = {row[0]: re.findall(r"`([a-z_.*]+)`", row[1])[:1] or [""] for row in table.rows}
+    assert {label: [key] for label, key in form.items()} == said
 
 
 @pytest.mark.parametrize("heading", HEADINGS)
