@@ -6,6 +6,7 @@
     FLEET_POWER       how the machine ends           FLEET_ALIVE_FILE  where a sign of life is left
     FLEET_CENTRE_CERT_SHA256  the authority that vouches for the centre (absent: those that this machine trusts)
     FLEET_RUN_DIR     where files with credentials lie (default: a place in memory)
+    FLEET_TASK_USER   tasks run as this user, in the modes venv and interpreter (default: as ours)
 
 Exit codes: 0 ended as planned, 1 refused. Needs the base install only.
 """

@@ -23,6 +23,7 @@ from fleet.supervisor.agent_home import agent_python, agent_version, can_start_i
 from fleet.supervisor.agents import Agent, Found, Order, Outcome
 from fleet.supervisor.private import write_private
 from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, mark_of, signal_group
+from fleet.supervisor.task_user import PASS, TaskUser, let_pass
 from fleet.supervisor.vouched import NAME, VARIABLE, bundle
 
 # Of the environment that we were started in, the agents get all but what would speak for another identity or device.
@@ -69,12 +70,15 @@ class Runner:
         directory: Path,
         guard: Guard,
         private: Path | None = None,
+        user: TaskUser | None = None,
     ) -> None:
-        """`private`: where files with credentials lie, in memory if the machine can; None: `directory`."""
+        """`private`: where files with credentials lie, in memory if the machine can; None: `directory`. `user`: whose processes
+        tasks are; None: ours."""
         self._settings = settings
         self._access = access
         self._directory = directory
         self._guard = guard
+        self._user = user
         self._conf = (private or directory) / "clearml.conf"
         self._vouched = bundle(access, {**os.environ, **settings.environment})
 
@@ -88,6 +92,10 @@ class Runner:
         shutil.rmtree(self._directory, ignore_errors=True)  # of a supervisor before us
         self._directory.mkdir(parents=True, mode=0o700)
         self._write_shared()
+        if self._user:
+            self._directory.chmod(PASS)
+            let_pass(self._directory.parent)
+            self._user.check(self._directory, self._conf, agent_python())
 
     def place(self, mark: str) -> Path:
         """The directory of one allocation. Short, because sockets are made in it, and their paths may have 107 bytes."""
@@ -104,19 +112,19 @@ class Runner:
             self._conf.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._write_shared()
         place = self.place(order.mark)
-        for part in ("tmp", "venvs"):
-            (place / part).mkdir(parents=True, exist_ok=True)
+        self._make(place)
         read_end, write_end = os.pipe()
         try:
             process = subprocess.Popen(
                 command(order.task.id),
-                env=environment(self._settings, self._access, order, place, self._conf, os.environ),
+                env=environment(self._settings, self._access, order, place, self._conf, self._ours()),
                 stdin=subprocess.DEVNULL,
                 stdout=write_end,
                 stderr=write_end,
                 cwd=place,
                 start_new_session=True,
                 preexec_fn=die_with_parent,
+                **(self._user.rights if self._user else {}),
             )
         except (OSError, ValueError):
             os.close(read_end)
@@ -126,10 +134,27 @@ class Runner:
         self._guard.add(process.pid)
         return Process(mark=order.mark, process=process, output=read_end)
 
+    def _make(self, place: Path) -> None:
+        """The directory of one allocation; its user's, from the inside out."""
+        parts = [place / part for part in ("tmp", "venvs")]
+        for part in parts:
+            part.mkdir(parents=True, exist_ok=True)
+        if self._user:
+            for each in (*parts, place):
+                self._user.own(each)
+
+    def _ours(self) -> Mapping[str, str]:
+        return self._user.environment(os.environ) if self._user else os.environ
+
     def _write_shared(self) -> None:
-        write_private(self._conf, conf(self._settings))
+        shared = {self._conf: conf(self._settings)}
         if self._vouched:
-            write_private(self._conf.with_name(NAME), self._vouched)
+            shared[self._conf.with_name(NAME)] = self._vouched
+        for path, text in shared.items():
+            write_private(path, text)
+            if self._user:
+                let_pass(path.parent)
+                self._user.share(path)
 
     def sweep(self) -> None:
         """Nothing of an earlier supervisor is left: see `found`."""

@@ -46,6 +46,7 @@ from fleet.supervisor.senses import Senses
 from fleet.supervisor.stats import gpus_of
 from fleet.supervisor.superior import Alone, Superior
 from fleet.supervisor.takeover import take_over
+from fleet.supervisor.task_user import task_user
 from fleet.wire import Enroll, Enrolled, Heartbeat, Proof
 
 log = logging.getLogger("fleet.supervisor")
@@ -125,8 +126,8 @@ def _run(settings: Settings, alone: Enrolled | None) -> int:
     adopt_orphans()
     guard = Guard()
     claims = ClearMLServer(enrolled.server, first_entries=FIRST_LOOK)
-    runner = _agents(enrolled, directory / "agents", guard, private, claims)
     try:
+        runner = _agents(enrolled, directory / "agents", guard, private, claims)
         memory = open_memory(directory, identity)
         runner.prepare()
         take_over(memory, runner, worker_base(enrolled), has_rebooted=comeback.has_rebooted)
@@ -224,7 +225,7 @@ def _end_unwanted(power: Power, error: CentreUnreachable) -> int:
 def _agents(enrolled: Enrolled, directory: Path, guard: Guard, private: Path, server: ClearMLServer) -> Agents:
     """Processes, or containers: what is only for these is loaded only then."""
     if enrolled.agent.mode != "docker":
-        return Runner(enrolled.agent, enrolled.server, directory, guard, private)
+        return Runner(enrolled.agent, enrolled.server, directory, guard, private, task_user(os.environ))
     from fleet.supervisor.containers import Containers, Owner
     from fleet.supervisor.successor import Successor
 
