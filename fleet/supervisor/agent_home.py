@@ -25,7 +25,7 @@ def agent_version() -> str | None:
 
 
 def can_start_in_conda() -> bool:
-    """Whether it can start a task in the conda environment that it has made. 3.0.0 to 3.0.3 cannot: they hand the environment's
+    """Whether it can start a task in the conda environment that it has made. 3.0.0-3.0.3 cannot: they hand the environment's
     variables to a kind of command that does not take any. So their code is asked, not their number: a later one may."""
     package = _package()
     if package is None:

@@ -92,7 +92,20 @@ def test_the_supervisor_waits_until_the_driver_shows_all_gpus(machine: Machine) 
     gpu_programs(machine, 1)
     done = machine.run("files/fleet-wait-gpus", FLEET_GPUS="2", FLEET_WAIT_S="1")
     assert done.returncode == 1
-    assert done.stderr == "fleet-wait-gpus: the driver shows 1 of 2 GPUs, after 1 s; this machine takes no task\n"
+    assert done.stderr.splitlines() == [
+        "fleet-wait-gpus: waiting: the driver shows 1 of 2 GPUs",
+        "fleet-wait-gpus: the driver shows 1 of 2 GPUs, after 1 s; this machine takes no task",
+    ]
+
+
+def test_what_is_waited_for_is_on_the_console_before_the_boot_deadline_can_end_the_machine(machine: Machine) -> None:
+    """The dispatcher puts the end of the console into the event log: tests/dispatcher/test_ending.py."""
+    console = machine.place / "console"
+    console.touch()
+    gpu_programs(machine, 1)
+    machine.has("sleep", "kill -KILL $PPID")  # its end comes at the first wait
+    machine.run("files/fleet-wait-gpus", FLEET_GPUS="2", FLEET_CONSOLE=str(console), INVOCATION_ID="of-systemd")
+    assert console.read_text() == "fleet-wait-gpus: waiting: the driver shows 1 of 2 GPUs\n"
 
 
 def test_it_waits_for_a_driver_that_loads_slowly(machine: Machine) -> None:
