@@ -81,6 +81,7 @@ class Ec2:
     )  # parameters of each RunInstances that started something
     made: list[dict[str, str]] = field(default_factory=list)  # parameters of calls that make or tag something else
     ever: set[str] = field(default_factory=set)  # actions over all tests
+    after: Callable[[str], None] = lambda action: None  # told of each call when it has taken effect, before its answer
     released: threading.Event = field(default_factory=threading.Event)
     _tokens: dict[str, tuple[dict[str, str], bytes]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -128,6 +129,7 @@ class Ec2:
         answer = fault.instead if fault and fault.instead else None
         if answer is None:
             answer = self._own(service, action, parameters, environ, body)
+        self.after(action)
         if fault and fault.after:
             answer = fault.after
         headers = [
