@@ -14,8 +14,9 @@ def main(arguments: list[str]) -> int:
         from agent_hooks.idle import main as idle
 
         return idle(arguments[1:])
-    print(USAGE, file=sys.stderr)
-    return 2
+    is_asked = arguments[:1] in (["-h"], ["--help"])
+    print(USAGE, file=sys.stdout if is_asked else sys.stderr)
+    return 0 if is_asked else 2
 
 
 if __name__ == "__main__":

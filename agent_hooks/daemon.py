@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import socket
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -29,12 +30,15 @@ class Daemon:
         self._docker_socket = docker_socket
 
     def why_busy(self) -> str | None:
-        """The task that runs, as one sentence; None: none does."""
-        for process in self._processes():
+        """The task that runs, as one sentence; None: none does. What may not be looked at may be one."""
+        daemons = {process.pid for process in self._processes()}
+        for pid in daemons:
             with contextlib.suppress(psutil.Error):
-                for child in process.children(recursive=True):
+                for child in psutil.Process(pid).children(recursive=True):
                     if task := _task_of(child):
                         return f"process {child.pid} runs task {task}"
+                    if child.pid not in daemons and _is_closed(child):
+                        return f"process {child.pid} of the daemon may be a task: to see that, run this as root or as the daemon's user"
         for name in containers(self._docker_socket):
             return f"container {name} runs a task"
         return None
@@ -68,6 +72,22 @@ def _task_of(process: psutil.Process) -> str | None:
         environ = process.environ()
         return environ.get("CLEARML_TASK_ID") or environ.get("TRAINS_TASK_ID")
     return None
+
+
+def _is_closed(process: psutil.Process) -> bool:
+    """Whether it lives, and only others may see what is in its environment."""
+    try:
+        process.environ()
+    except psutil.AccessDenied:
+        return True
+    except psutil.Error:
+        return False
+    return False
+
+
+def is_engine_closed(docker_socket: str = DOCKER_SOCKET) -> bool:
+    """Whether there is a docker engine that we may not ask."""
+    return os.path.exists(docker_socket) and not os.access(docker_socket, os.R_OK | os.W_OK)
 
 
 def containers(docker_socket: str) -> list[str]:

@@ -12,6 +12,7 @@ import os
 import queue
 import re
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent_hooks.awake import KEEP_ALIVE, Guards, why_awake
-from agent_hooks.daemon import Daemon
+from agent_hooks.daemon import DOCKER_SOCKET, Daemon, is_engine_closed
 from agent_hooks.gpus import NvmlGpus
 from agent_hooks.health import NvmlHealth
 from agent_hooks.hooks import Hooks, Moment
@@ -157,7 +158,9 @@ def main(arguments: Sequence[str]) -> int:
     wanted = Wanted(idle_timeout_s=given.idle_timeout, max_lifetime_s=given.max_lifetime, guards=guards)
     hooks = Hooks(Path(os.environ.get("FLEET_HOOKS_DIR", "/etc/fleet/hooks")))
     signs = signs_of(os.environ)
-    idle = Idle(wanted, Daemon(given.worker_process), hooks, NvmlGpus())
+    daemon = Daemon(given.worker_process)
+    _say_what_is_watched(daemon, given)
+    idle = Idle(wanted, daemon, hooks, NvmlGpus())
     _stop_at_a_signal(idle.told_to_stop)
     idle.listen(_watches(given.notices, os.environ))
     signs.ready("watching a clearml-agent daemon")
@@ -172,6 +175,17 @@ def main(arguments: Sequence[str]) -> int:
     idle.leave(reason)
     ended: int = power.end()
     return ended
+
+
+def _say_what_is_watched(daemon: Daemon, given: argparse.Namespace) -> None:
+    """For people who read the log: what was understood, and what cannot be seen."""
+    there = (
+        "is there" if daemon.is_there() else "is not there (yet): if it has another name, give it by --worker-process"
+    )
+    log.info("watching", extra={"why": f"ends after {given.idle_timeout:g} s without a task; a daemon {there}"})
+    if is_engine_closed():
+        text = f"{DOCKER_SOCKET} may not be used, so containers whose agent is gone are not seen; run this as root"
+        log.warning("docker not seen", extra={"why": text})
 
 
 def _stop_at_a_signal(told_to_stop: threading.Event) -> None:
@@ -190,15 +204,39 @@ def _stop_at_a_signal(told_to_stop: threading.Event) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m agent_hooks idle", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--idle-timeout", type=_seconds, default=900.0, metavar="15m", help="end after so long without a task")
+    add(
+        "--idle-timeout",
+        type=_seconds,
+        default=900.0,
+        metavar="15m",
+        help="end after so long without a task (default: 15m)",
+    )
     add("--max-lifetime", type=_seconds, metavar="24h", help="end after so long, whatever runs (default: never)")
-    add("--gpu-threshold", type=_percent, default=5.0, metavar="5", help="a GPU used this much (per cent) is not idle")
+    add(
+        "--gpu-threshold",
+        type=_percent,
+        default=5.0,
+        metavar="5",
+        help="a GPU used so much (%%) by others is not idle (default: 5)",
+    )
     add("--ssh", action="store_true", help="somebody who is logged in keeps the machine awake")
-    add("--keep-alive", type=Path, default=Path(os.environ.get("FLEET_KEEP_ALIVE", KEEP_ALIVE)), metavar="FILE")
-    add("--keep-alive-for", type=_seconds, default=8 * 3600.0, metavar="8h", help="so long after it was touched")
+    file = Path(os.environ.get("FLEET_KEEP_ALIVE", KEEP_ALIVE))
+    add(
+        "--keep-alive",
+        type=Path,
+        default=file,
+        metavar="FILE",
+        help="to touch it keeps the machine (default: %(default)s)",
+    )
+    add("--keep-alive-for", type=_seconds, default=8 * 3600.0, metavar="8h", help="for so long (default: 8h)")
     add("--end", type=_power, default="exit", metavar="poweroff|delete-self|exit|COMMAND", help="default: exit")
-    add("--worker-process", default="clearml-agent", metavar="NAME", help="the program of the daemon")
-    add("--notices", choices=("ec2", "gce", "none"), default="none", help="the cloud whose notices are heard")
+    add(
+        "--worker-process",
+        default="clearml-agent",
+        metavar="NAME",
+        help="the daemon's program (default: clearml-agent)",
+    )
+    add("--notices", choices=("ec2", "gce", "none"), default="none", help="whose notices are heard (default: none)")
     add("--dry-run", action="store_true", help="say what would be done, stop nothing")
     return parser
 
@@ -237,6 +275,12 @@ def _power(text: str) -> Power:
         raise argparse.ArgumentTypeError(f"{text!r} is no command line: {error}") from error
     if not words:
         raise argparse.ArgumentTypeError("an empty command; write poweroff, delete-self, exit or a command")
+    if (
+        shutil.which(words[0]) is None
+    ):  # found out at the end it would leave a machine that costs money, without its daemon
+        raise argparse.ArgumentTypeError(
+            f"{words[0]!r} is no program of this machine; write poweroff, delete-self, exit or a command"
+        )
     return RunCommand(words)
 
 

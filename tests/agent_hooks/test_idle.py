@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socketserver
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agent_hooks.daemon import containers
 from agent_hooks.idle import Seen, Wanted, why_end
 from tests.agent_hooks.clouds import Gce
 from tests.system.real_clients import ROOT
+from tests.waiting import wait_for
 
 WANTED = Wanted(idle_timeout_s=900, max_lifetime_s=86_400)
 
@@ -45,6 +48,10 @@ def test_a_machine_ends_after_its_idle_time_or_its_longest_life_and_not_before()
         (["idle", "--idle-timeout", "15"], "'15' is no duration; write 90s, 15m, 24h or 1d"),
         (["idle", "--gpu-threshold", "200"], "'200' is no percentage"),
         (["idle", "--end", "'"], "is no command line"),
+        (
+            ["idle", "--end", "power-off now"],
+            "'power-off' is no program of this machine; write poweroff, delete-self, exit",
+        ),
         (["doze"], "usage: python -m agent_hooks idle"),
     ],
 )
@@ -62,6 +69,35 @@ def test_a_dry_run_says_what_would_be_done_and_ends_nothing(tmp_path: Path) -> N
 
 def test_a_way_to_end_that_fails_is_exit_1() -> None:
     assert idle("idle", "--idle-timeout", "0.5s", "--worker-process", "nobody", "--end", "false").returncode == 1
+
+
+def test_what_is_watched_is_said_at_the_start_and_how_to_call_it_where_people_ask() -> None:
+    done = idle("idle", "--idle-timeout", "0.5s", "--worker-process", "nobody", "--dry-run")
+    said = "watching: ends after 0.5 s without a task; a daemon is not there (yet): if it has another name, give it by --worker-process"
+    assert said in done.stderr.splitlines()[0]
+    asked = idle("--help")
+    assert (asked.returncode, asked.stdout.split(" [")[0]) == (0, "usage: python -m agent_hooks idle")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as another user")
+def test_a_process_of_the_daemon_that_we_may_not_look_at_keeps_the_machine() -> None:
+    """It may be a task: once it runs, only its environment says so. Somebody who is not root looks at root's daemon."""
+    program = f"clearml-agent-{os.getpid()}"
+    daemon = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait", program, "daemon"], start_new_session=True)
+    look = f"from agent_hooks.daemon import Daemon; print(Daemon({program!r}, '/nowhere').why_busy())"
+
+    def seen(first: str = "") -> str:
+        command = [sys.executable, "-c", f"from agent_hooks import daemon; import os; {first}{look}"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    try:
+        wait_for(lambda: psutil.Process(daemon.pid).children(), 5)
+        assert seen() == "None\n", "root sees that it is no task"
+        # Not by `user=`: the interpreter may lie where only root can run it.
+        assert "of the daemon may be a task: to see that, run this as root" in seen("os.setuid(65534); ")
+    finally:
+        os.killpg(daemon.pid, signal.SIGKILL)
+        daemon.wait()
 
 
 def test_containers_of_an_agent_are_asked_for_by_their_label(tmp_path: Path) -> None:
