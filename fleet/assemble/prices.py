@@ -15,6 +15,7 @@ from fleet.model import Budget, Market, MarketPolicy, Resource
 from fleet.providers.prices import REFRESHED, Price, PriceSource, as_json, believable, list_prices, price_of, refreshed
 
 CLOUDS = ("aws", "gcp", "genesis")
+TELLING = ("aws",)  # prices through an API: what `fleet prices refresh` can ask
 MARKETS = {
     MarketPolicy.SPOT: (Market.SPOT,),
     MarketPolicy.ON_DEMAND: (Market.ON_DEMAND,),
@@ -92,10 +93,11 @@ def unpriced(config: Config) -> Iterator[str]:
             continue
         for kind in (*resource.instance_types, *_attached(resource)):
             if not _is_priced(config, resource, kind):
+                ask = ", or ask the cloud with: fleet prices refresh" if resource.provider in TELLING else ""
                 where = f" in {', '.join(regions)}" if (regions := regions_of(resource)) else ""
                 yield (
                     f"resources.{resource.name}.instance_types: nobody knows what {kind} costs{where}, and a budget in dollars must; "
-                    f"say it with prices: {{{kind}: DOLLARS_AN_HOUR}} there, or ask the cloud with: fleet prices refresh"
+                    f"say it with prices: {{{kind}: DOLLARS_AN_HOUR}} there{ask}"
                 )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fleet.assemble.prices import refuse_unpriced
+from fleet.assemble.prices import TELLING, refuse_unpriced
 from fleet.config import parse, starter
 from fleet.errors import ConfigError
 from fleet.model import Market
@@ -44,6 +44,7 @@ class Answers:
     region: str = ""
     type: str = ""
     project: str = ""
+    ssh_key: str = ""  # of Genesis Cloud, which launches no machine without one
     advertise_url: str = ""
     usd_per_hour: float = 0.0  # 0: four machines of this type
     server_url: str | None = None  # None: embedded
@@ -80,7 +81,7 @@ def written(answers: Answers) -> str:
     Raises:
         ConfigError: an answer cannot be meant; the text names it.
     """
-    for name in ("region", "type", "project", "advertise_url"):
+    for name in ("region", "type", "project", "ssh_key", "advertise_url"):
         value = getattr(answers, name)
         if not re.fullmatch(r"[\w./:@\[\]-]*", value):
             raise ConfigError(f"{name.replace('_', '-')} {value!r}: expected a name without spaces or quotes")
@@ -92,6 +93,7 @@ def written(answers: Answers) -> str:
         "region": answers.region,
         "type": answers.type,
         "project": answers.project,
+        "ssh_keys": f"ssh_keys: [{answers.ssh_key}]" if answers.ssh_key else "# ssh_keys: [NAME]",
         "advertise_url": answers.advertise_url,
         "money": f"usd_per_hour: {usd}" + " " * max(1, 16 - len(usd)),
     }
@@ -107,10 +109,17 @@ def to_do(text: str, path: Path, answers: Answers, credentials: str | None) -> I
     """What is left before it can start, a line each."""
     if answers.kind in LOGINS and not credentials:
         yield LOGINS[answers.kind]
+    if answers.kind == "genesis" and not answers.ssh_key:
+        yield "name a key of your account under ssh_keys (or with --ssh-key): Genesis Cloud launches no machine without one"
     if answers.kind != "local" and not _is_priced(answers):
+        fix = (
+            "`fleet prices refresh` asks the cloud"
+            if answers.kind in TELLING
+            else f"write prices: {{{answers.type}: DOLLARS}} on the resource"
+        )
         yield (
             f"the list that comes with fleet has no price of {answers.type} in {answers.region}: the limit in dollars is commented "
-            "out; `fleet prices refresh` asks the cloud, then take the # away"
+            f"out; {fix}, then take the # away"
         )
     try:
         refuse_unpriced(parse(text, str(path)))

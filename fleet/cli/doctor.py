@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Annotated
 
 import typer
 
 from fleet.cli.options import ConfigOption, JsonOption
+from fleet.cli.table import columns, printable
 
+NAME = 18  # columns
 FixOption = Annotated[bool, typer.Option("--fix", help="Make the queues that the ClearML server does not have.")]
 
 
@@ -29,12 +32,24 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False, fix: FixOpt
         checks.append(check)
         if not as_json:
             mark = "ok   " if check.is_fine else "WRONG"
-            typer.echo(f"{mark}  {check.name:<18}  {check.found}")
+            typer.echo(_folded(f"{mark}  {check.name:<{NAME}}  ", check.found, hang=NAME + 9))
             if not check.is_fine:
-                typer.echo(f"       fix: {check.fix}")
+                typer.echo(_folded("       fix: ", check.fix, hang=12))
     if as_json:
         typer.echo(
             json.dumps([{"name": c.name, "ok": c.is_fine, "found": c.found, "fix": c.fix} for c in checks], indent=2)
         )
     if not all(c.is_fine for c in checks):
         raise typer.Exit(1)
+
+
+def _folded(head: str, text: str, hang: int) -> str:
+    """As wide as a table; a path or an address stays whole, so that it can be copied."""
+    return textwrap.fill(
+        printable(text),
+        columns(),
+        initial_indent=head,
+        subsequent_indent=" " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

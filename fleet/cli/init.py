@@ -33,6 +33,7 @@ def init(
     region: Annotated[str | None, typer.Option(help="The cloud's region. Default: as its own tools say.")] = None,
     kind: Annotated[str | None, typer.Option("--type", help="The instance type to launch.")] = None,
     project: Annotated[str | None, typer.Option(help="The project of Google Cloud.")] = None,
+    ssh_key: Annotated[str | None, typer.Option(help="A key of the account at Genesis Cloud, which wants one.")] = None,
     advertise_url: Annotated[str | None, typer.Option(help="How machines in the cloud reach this host.")] = None,
     usd_per_hour: Annotated[float | None, typer.Option(help="What all machines together may cost.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take what can be seen here.")] = False,
@@ -57,13 +58,14 @@ def init(
         region=region,
         type=kind,
         project=project,
+        ssh_key=ssh_key,
         advertise_url=advertise_url and advertise_url.rstrip("/"),
         usd_per_hour=usd_per_hour,
     )
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise ConfigError(f"--usd-per-hour {usd_per_hour:g}: must be more than 0")
     if is_asking:
-        given = {"region": region, "type": kind, "project": project, "advertise_url": advertise_url}
+        given = {"region": region, "type": kind, "project": project, "ssh_key": ssh_key, "advertise_url": advertise_url}
         answers = _ask(answers, credentials, given, clearml_server())
     text = written(answers)
     write_whole(path, text)
@@ -95,6 +97,8 @@ def _ask(answers: Answers, credentials: str | None, given: dict[str, str | None]
     typer.echo(f"Credentials: {credentials or 'none found here'}. They stay where they are.")
     if answers.kind == "gcp" and not given["project"]:
         said["project"] = typer.prompt("Project", default=answers.project or None)
+    if answers.kind == "genesis" and not given["ssh_key"]:
+        said["ssh_key"] = typer.prompt("Name of an SSH key of your account (a machine there needs one)").strip()
     questions = {
         "region": "Region",
         "type": "Instance type (one GPU is a good start)",

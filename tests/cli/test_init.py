@@ -53,11 +53,23 @@ def test_what_is_not_there_yet_is_said_with_the_way_to_it(user: Shell) -> None:
     assert "# usd_per_hour: 5 " in (user.place / "fleet.yaml").read_text()
 
 
+def test_a_machine_of_genesis_cloud_needs_a_key_and_a_price_and_both_are_asked_for(user: Shell) -> None:
+    said = user.fleet("init", "--provider", "genesis", GENESIS_TOKEN="t").stdout
+    assert "name a key of your account under ssh_keys (or with --ssh-key)" in said
+    assert "write prices: {vcpu-4_memory-12g_nvidia-rtx-3080-1: DOLLARS} on the resource" in said
+    assert "fleet prices refresh" not in said
+    said = user.fleet("init", "--provider", "genesis", "--ssh-key", "ann-0", "--force", GENESIS_TOKEN="t").stdout
+    config = parse((user.place / "fleet.yaml").read_text(), "fleet.yaml", {"GENESIS_TOKEN": "t"})
+    assert config.resources[0].settings["ssh_keys"] == ["ann-0"]
+    assert "ssh_keys" not in said
+
+
 def test_a_file_is_never_overwritten_and_a_wrong_answer_writes_none(user: Shell) -> None:
     assert "expected local, aws, gcp, genesis" in user.refusal("init", "--provider", "azure")
     assert "name it with --project" in user.refusal("init", "--provider", "gcp")
     assert "region 'a b': expected a name" in user.refusal("init", "--provider", "aws", "--region", "a b")
     assert "must be more than 0" in user.refusal("init", "--provider", "aws", "--usd-per-hour", "-1")
+    assert "ssh-key 'a b'" in user.refusal("init", "--provider", "genesis", "--ssh-key", "a b")
     assert not (user.place / "fleet.yaml").exists()
     (user.place / "fleet.yaml").write_text("mine")
     assert "exists" in user.refusal("init", "--provider", "aws")

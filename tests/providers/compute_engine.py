@@ -23,6 +23,11 @@ from urllib.parse import parse_qs, unquote, urlparse
 Json = dict[str, Any]
 TYPES: dict[str, Json] = {
     "n1-standard-8": {"guestCpus": 8, "memoryMb": 30720},
+    "g2-standard-4": {
+        "guestCpus": 4,
+        "memoryMb": 16384,
+        "accelerators": [{"guestAcceleratorType": "nvidia-l4", "guestAcceleratorCount": 1}],
+    },
     "g2-standard-24": {
         "guestCpus": 24,
         "memoryMb": 98304,
@@ -53,6 +58,7 @@ class ComputeEngine:
         self.bodies: list[Json] = []  # of insert and bulkInsert
         self.queries: list[dict[str, str]] = []
         self.consoles: dict[str, str] = {}  # what a machine wrote to its first serial port, by its name
+        self.l4s = 8.0  # the quota of GPUs that types of g2 have built in
         self.page = 3  # so many machines a page, whatever is asked for
         self.operation_s = 0.0  # so long until an operation is DONE
         self.fails: Callable[[str, Json], tuple[str, str] | None] = lambda zone, body: (
@@ -235,7 +241,8 @@ class ComputeEngine:
         return {"name": name, "maximumCardsPerInstance": 4}
 
     def image(self, project: str, name: str, query: dict[str, str], body: Json) -> Json:
-        if (project, name) not in (("lab-1", "fleet-1"), ("debian-cloud", "family/debian-12")):
+        ubuntu = ("ubuntu-os-cloud", "family/ubuntu-2404-lts-amd64")
+        if (project, name) not in (("lab-1", "fleet-1"), ("debian-cloud", "family/debian-12"), ubuntu):
             raise Refused(404, "notFound", f"The resource 'projects/{project}/global/images/{name}' was not found")
         return {"name": name.rpartition("/")[2], "status": "READY"}
 
@@ -251,6 +258,7 @@ class ComputeEngine:
 
     def region(self, project: str, region: str, query: dict[str, str], body: Json) -> Json:
         rows = [("CPUS", 72.0, 24.0), ("NVIDIA_T4_GPUS", 4.0, 4.0), ("PREEMPTIBLE_NVIDIA_T4_GPUS", 8.0, 0.0)]
+        rows.append(("NVIDIA_L4_GPUS", self.l4s, 0.0))
         return {"name": region, "quotas": [{"metric": m, "limit": limit, "usage": used} for m, limit, used in rows]}
 
     def test_permissions(self, project: str, query: dict[str, str], body: Json) -> Json:

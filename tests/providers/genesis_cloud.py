@@ -37,6 +37,9 @@ class GenesisCloud:
         self.instances: dict[str, Json] = {}
         self.bodies: list[Json] = []
         self.sold_out: set[str] = set()
+        self.types = list(TYPES)
+        self.ubuntus = ["22.04"]
+        self.key = "ann-0"  # the first of three
         self.page = 2  # so many a page, whatever is asked for
         self.hidden: set[str] = set()  # ids that the list does not show yet
         self.calls: list[tuple[str, str]] = []
@@ -67,6 +70,12 @@ class GenesisCloud:
     def garble(self) -> None:
         self.raw = b'{"instances": [{"id": "'
 
+    def sells(self, kind: str) -> None:
+        """This type too, and what `fleet init` begins with: a newer Ubuntu, and a key of this name."""
+        self.types.append(kind)
+        self.ubuntus.append("24.04")
+        self.key = "my-key"
+
     # --- the API
 
     def handle(self, verb: str, path: str, query: dict[str, str], body: Json) -> Any:
@@ -87,7 +96,7 @@ class GenesisCloud:
             del self.instances[match[1]]
             return 204, None
         if verb == "GET" and (match := re.fullmatch(r"availability/([^/]+)/instances", path)):
-            rows = [{"type": kind, "available": kind not in self.sold_out} for kind in TYPES]
+            rows = [{"type": kind, "available": kind not in self.sold_out} for kind in self.types]
             return {"availability": {"type": "instances", "region": match[1], "instance_types": rows}}
         if verb == "GET" and path in ("instances", "images", "ssh-keys", "security-groups"):
             return self.listed(path.replace("-", "_"), query)
@@ -99,7 +108,7 @@ class GenesisCloud:
             raise Refused(
                 400, "unavailable", f"Instance type {body['type']} is currently not available in {body['region']}."
             )
-        if body["image"] not in ("ubuntu:22.04", "snap-1"):
+        if body["image"] not in (*(f"ubuntu:{version}" for version in self.ubuntus), "snap-1"):
             raise Refused(404, "not_found", "Image not found.")
         assert set(body) <= DOCUMENTED, set(body) - DOCUMENTED
         found = {
@@ -119,12 +128,12 @@ class GenesisCloud:
                     "id": "img-1",
                     "slug": "ubuntu",
                     "name": "Ubuntu",
-                    "versions": ["22.04"],
+                    "versions": self.ubuntus,
                     "regions": ["NORD-NO-KRS-1"],
                 },
                 {"id": "snap-1", "slug": None, "name": "fleet baked", "versions": None, "regions": ["EUC-DE-MUC-1"]},
             ],
-            "ssh_keys": [{"id": f"key-{n}", "name": f"ann-{n}"} for n in range(3)],
+            "ssh_keys": [{"id": f"key-{n}", "name": f"ann-{n}" if n else self.key} for n in range(3)],
             "security_groups": [{"id": "sg-1", "name": "no-ingress"}],
         }[kind]
         number, size = int(query["page"]), min(self.page, int(query["per_page"]))

@@ -38,6 +38,16 @@ def findings(resource: Resource, account_of: Callable[[], Account]) -> Sequence[
     return [_found(name, look) for name, look in checks]
 
 
+# What counts GPUs that are built in, by the beginning of a type. `quotas[].metric` of `regions.get` (Compute Engine API v1).
+BUILT_IN = {
+    "g2-": "NVIDIA_L4_GPUS",
+    "a2-highgpu-": "NVIDIA_A100_GPUS",
+    "a2-megagpu-": "NVIDIA_A100_GPUS",
+    "a2-ultragpu-": "NVIDIA_A100_80GB_GPUS",
+    "a3-highgpu-": "NVIDIA_H100_GPUS",
+}
+
+
 class _Wrong(Exception):
     """What was found, and the fix."""
 
@@ -141,7 +151,7 @@ def _wide(rows: Sequence[Any]) -> Iterator[tuple[str, float, float]]:
 
 
 def _is_ours(row: tuple[str, float, float, float], said: GcpSettings, resource: Resource) -> bool:
-    """CPUS, or <GPU>_GPUS as NVIDIA_T4_GPUS; PREEMPTIBLE_ before it where only spot is bought."""
+    """CPUS, or <GPU>_GPUS as NVIDIA_T4_GPUS; PREEMPTIBLE_ before it where only spot is bought. A region without the metric says nothing of it."""
     metric = row[0].removeprefix("PREEMPTIBLE_")
     is_spot = row[0].startswith("PREEMPTIBLE_")
     if is_spot != (resource.market is MarketPolicy.SPOT):
@@ -149,4 +159,7 @@ def _is_ours(row: tuple[str, float, float, float], said: GcpSettings, resource: 
     if said.gpu_type:
         model = said.gpu_type.removeprefix("nvidia-").removeprefix("tesla-").upper().replace("-", "_")
         return metric == f"NVIDIA_{model}_GPUS"
-    return metric == "CPUS"
+    return metric in {
+        "CPUS",
+        *(gpus for start, gpus in BUILT_IN.items() if any(t.startswith(start) for t in said.types)),
+    }
