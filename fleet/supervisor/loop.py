@@ -34,6 +34,7 @@ from fleet.supervisor.processes import reap_orphans
 from fleet.supervisor.situation import State
 from fleet.supervisor.stats import vitals_of
 from fleet.supervisor.timetable import Timetable
+from fleet.supervisor.unserved import Unserved
 from fleet.supervisor.vigil import vigil_every
 from fleet.supervisor.wiring import wire
 from fleet.wire import Heartbeat, Orders
@@ -66,6 +67,7 @@ class Supervisor:
         self._own = Worker(id=worker_base(enrolled), task=None, queues=queues, gpus=gpus)
         self._policy = first_policy(enrolled)
         self._host: HostReading | None = None
+        self._unserved = None if parts.centre.is_remote else Unserved()
         self._waiting: tuple[Task, ...] = ()
         self._depth = FIRST_LOOK
         self._peeked_at: datetime | None = None
@@ -247,6 +249,8 @@ class Supervisor:
                 self._end = self._end or event.reason
             case events.Peeked():
                 self._waiting, self._peeked_at = event.tasks, event.asked_at
+                if self._unserved:
+                    self._unserved.look(event.tasks, self._gpus, self._policy.queues)
                 self._look_deeper()
             case events.Watched():
                 self._work.on_watched(event)

@@ -47,6 +47,7 @@ from fleet.supervisor.stats import gpus_of
 from fleet.supervisor.superior import Alone, Superior
 from fleet.supervisor.takeover import take_over
 from fleet.supervisor.task_user import task_user
+from fleet.supervisor.unserved import say_what_is_served
 from fleet.wire import Enroll, Enrolled, Heartbeat, Proof
 
 log = logging.getLogger("fleet.supervisor")
@@ -157,6 +158,8 @@ def _run(settings: Settings, alone: Enrolled | None) -> int:
         signs=settings.signs,
         watches=notices.watches(os.environ, has_gpus=bool(gpus.read())),
     )
+    if alone:
+        say_what_is_served(enrolled, gpus_of(gpus.read()))
     reason = Supervisor(parts).run()
     shutil.rmtree(private, ignore_errors=True)  # its identity too
     comeback.forget()

@@ -92,6 +92,8 @@ def test_tasks_of_its_queues_run_and_after_kill_9_it_is_the_same_machine_again(
 ) -> None:
     box.start()
     wait_for(lambda: (box.directory / "journal").exists(), 30, "it works, so it has made its queues")
+    wait_for(lambda: "at work: machine=box" in box.log.read_text(), 30, "it says for whom it works, and with what")
+    assert "queues='first (GPUs of a task: 1), second (GPUs of a task: 0)'" in box.log.read_text()
     show = 'echo "on $FLEET_GPU_INDICES, secret: ${SERVER_SECRET-none}, path: ${PATH:+some}"'
     done = [clearml.submit("first", show), clearml.submit("second", "echo cpu")]
     assert [clearml.ended(task) for task in done] == [TaskStatus.COMPLETED] * 2
@@ -104,6 +106,12 @@ def test_tasks_of_its_queues_run_and_after_kill_9_it_is_the_same_machine_again(
     spoken_with = {c.raddr.port for c in process.net_connections("tcp") if c.raddr}
     assert spoken_with <= {server.port}, "the server, and no dispatcher"
     assert [c for c in process.net_connections() if c.status == psutil.CONN_LISTEN] == []
+
+    large = clearml.submit("first", "echo never", name="gpus 3")
+    clearml.client._transport.call("tasks.edit", {"task": large, "tags": ["gpus:3"], "force": True})
+    wait_for(
+        lambda: f"task cannot run here: task={large} why='needs 3 GPUs; this machine has 2'" in box.log.read_text(), 20
+    )
 
     mark = tmp_path / "second life"
     runs = clearml.submit("first", f'if [ -e "{mark}" ]; then echo again; else touch "{mark}"; sleep 300; fi')
