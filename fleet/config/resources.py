@@ -52,6 +52,7 @@ OWN_KEYS: dict[str, tuple[str, ...]] = {
         "session_token",
         "endpoint_url",
         "launch_spec",
+        "launch_template",
     ),
     "gcp": (
         "project",

@@ -56,10 +56,13 @@ def build(
             "HttpPutResponseHopLimit": settings.metadata_hop_limit,  # 1: nothing in a container gets an answer
             "HttpEndpoint": "enabled",
         },
-        "Monitoring": {"Enabled": settings.monitoring},
         "TagSpecifications": _tags(orders, settings),
         **_network(settings, way, offer.zone),
     }
+    if settings.launch_template:
+        request["LaunchTemplate"] = dict(settings.launch_template)  # EC2 takes from it what this request does not say
+    if settings.monitoring or not settings.launch_template:
+        request["Monitoring"] = {"Enabled": settings.monitoring}
     if settings.key_name:
         request["KeyName"] = settings.key_name
     if profile := settings.iam_instance_profile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,7 @@ class Settings:
     max_spot_usd_per_hour: float | None = None
     metadata_hop_limit: int = 1
     launch_spec: Mapping[str, Any] = field(default_factory=dict)
+    launch_template: Mapping[str, str] | None = None  # of the account's own, as RunInstances takes it
 
     def lets_ec2_choose(self, market: Market) -> bool:
         """Whether EC2 chooses the pool. Reserved capacity with an id is asked for by RunInstances, which can go on without it."""
@@ -112,6 +114,7 @@ def read(resource: Resource) -> Settings:
         max_spot_usd_per_hour=keys.price("max_spot_usd_per_hour"),
         metadata_hop_limit=keys.whole("metadata_hop_limit", 64) or 1,
         launch_spec=_launch_spec(keys),
+        launch_template=_launch_template(keys),
     )
 
 
@@ -163,6 +166,20 @@ def _launch_spec(keys: _Keys) -> Mapping[str, Any]:
     if taken := [name for name in OURS if name in spec]:
         raise keys.wrong(f"launch_spec.{taken[0]}", "fleet sets it itself; use init_script for what runs at boot")
     return spec
+
+
+def _launch_template(keys: _Keys) -> Mapping[str, str] | None:
+    said = keys.text("launch_template")
+    if said is None:
+        return None
+    if keys.resource.settings.get("allocation_strategy"):
+        why = "cannot stand beside allocation_strategy, for which fleet makes a template of each launch; say it in launch_spec"
+        raise keys.wrong("launch_template", why)
+    name, _, version = said.partition(":")
+    if not name or not re.fullmatch(r"|[0-9]+|\$Latest|\$Default", version):
+        raise keys.wrong("launch_template", f"expected a name or an id, as gpu-base or lt-0abc:3, got {said!r}")
+    known_by = "LaunchTemplateId" if name.startswith("lt-") else "LaunchTemplateName"
+    return {known_by: name, "Version": version or "$Default"}
 
 
 class _Keys:

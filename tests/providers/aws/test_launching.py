@@ -18,6 +18,7 @@ import pytest
 from fleet.errors import BadRequest, NoCapacity, ProviderError, UnknownProviderFault
 from fleet.model import Market, MarketPolicy, Resource
 from fleet.providers.aws.provider import AwsProvider
+from fleet.providers.aws.settings import read
 from fleet.providers.aws.user_data import MOST_BYTES, of_many
 from fleet.providers.base import FirstBoot, Launched, LaunchFailed, LaunchOrder
 from fleet.providers.first_boot import user_data as first_boot
@@ -363,6 +364,23 @@ EXPECTED = {
 }
 
 
+def test_a_launch_template_of_the_account_gives_what_the_fleet_file_does_not(ec2: Ec2, tmp_path: Path) -> None:
+    theirs = {"KeyName": "of-the-template", "InstanceType": "t3.micro", "Monitoring": {"Enabled": True}}
+    client(ec2).create_launch_template(LaunchTemplateName="gpu-base", LaunchTemplateData=theirs)
+    resource = aws_resource(ec2, settings={"launch_template": "gpu-base:1"})
+    provider = a_provider(tmp_path, resource)
+    (answer,) = provider.launch(orders(provider, resource, ["i1"]))
+    assert isinstance(answer, Launched), answer
+    (asked,) = ec2.started
+    assert (asked["LaunchTemplate.LaunchTemplateName"], asked["LaunchTemplate.Version"]) == ("gpu-base", "1")
+    assert not {"KeyName", "Monitoring.Enabled"} & asked.keys()
+    (machine,) = alive(ec2)
+    assert (machine["InstanceType"], machine["KeyName"]) == ("g5.xlarge", "of-the-template")
+    assert {"Key": "fleet:instance", "Value": "i1"} in machine["Tags"]
+    by_id = aws_resource(ec2, settings={"launch_template": "lt-0abc"})
+    assert read(by_id).launch_template == {"LaunchTemplateId": "lt-0abc", "Version": "$Default"}
+
+
 def test_by_default_containers_get_no_answer_from_the_metadata_service(
     ec2: Ec2, provider: AwsProvider, resource: Resource
 ) -> None:
@@ -482,6 +500,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"settings": {"launch_spec": {"UserData": "x"}}}, "launch_spec.UserData"),
     ({"settings": {"launch_spec": {"MaxCount": 9}}}, "launch_spec.MaxCount"),
     ({"settings": {"launch_spec": ["x"]}}, "launch_spec"),
+    ({"settings": {"launch_template": "gpu-base:newest"}}, "launch_template"),
+    ({"settings": {"launch_template": "t", "allocation_strategy": "lowest-price"}}, "launch_template"),
     ({"settings": {"volumes": [{"gib": 5}]}}, "volumes[0].device"),
     ({"settings": {"volumes": [{"device": "/dev/sdf", "size": 5}]}}, "volumes[0].size"),
     ({"settings": {"volumes": "/dev/sdf"}}, "volumes"),
