@@ -21,6 +21,9 @@ from fleet.supervisor.arguments import Options
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 ANSWERS_WITHIN_S = 60  # an engine on a busy disk takes its time to remove a container
+# Containers are here, and not among the services of the machine: the packet filter before its metadata knows them by that.
+# A slice of systemd, or, for an engine without systemd, the name of a cgroup. Source: docs/adr/0051-metadata.md
+TASKS = "fleet-tasks.slice"
 NANO = 1_000_000_000
 LOG_BYTES = "64m"  # that the engine keeps of a console; we have read it long before
 
@@ -143,8 +146,11 @@ class Engine:
 
     def _host(self, wanted: Wanted) -> Any:
         types, options = self._docker.types, wanted.options
+        network = options.network or wanted.network
         given = {
-            "network_mode": options.network or wanted.network,
+            "network_mode": network,
+            # On the machine's own network it would write packets past the machine's filter.
+            "cap_drop": ["NET_RAW"] if network == "host" else None,
             "ipc_mode": options.ipc,
             "mem_limit": options.memory_bytes,
             "memswap_limit": options.memory_swap_bytes,
@@ -167,6 +173,7 @@ class Engine:
         gpus = [types.DeviceRequest(device_ids=list(wanted.gpus), capabilities=[["gpu"]])] if wanted.gpus else None
         return self._api.create_host_config(
             binds=[*wanted.binds, *options.binds],
+            cgroup_parent=TASKS,
             init=True,  # passes signals on, and buries orphans
             device_requests=gpus,
             log_config=types.LogConfig(type="json-file", config={"max-size": LOG_BYTES, "max-file": "2"}),

@@ -12,6 +12,7 @@ done
 if put "$FLEET_PACKAGE/provision/files/image.conf" "$units/fleet-supervise.service.d/image.conf" 0644; then changed=yes; fi
 if put "$FLEET_PACKAGE/provision/files/fleet-metadata.service" "$units/fleet-metadata.service" 0644; then changed=yes; fi
 put "$FLEET_PACKAGE/provision/files/metadata.nft" /etc/fleet/metadata.nft 0644 || true
+put "$FLEET_PACKAGE/provision/files/fleet-metadata" /usr/local/sbin/fleet-metadata 0755 || true
 put "$FLEET_PACKAGE/provision/files/fleet-wait-gpus" /usr/local/sbin/fleet-wait-gpus 0755 || true
 
 if [ -n "$changed" ] && has_systemd; then systemctl daemon-reload; fi

@@ -101,7 +101,7 @@ def test_the_doctor_says_whose_machines_enrol_by_their_token_alone(tmp_path: Pat
             "{mode: venv}",
             "tasks of east, west can have the rights that the cloud gives their machine; closed by agent: ",
         ),
-        ("{mode: docker, image: x}", "tasks of east, west can have the rights"),
+        ("{mode: docker, image: x}", "no task can have rights in a cloud from its machine"),
         ("{mode: docker, image: x, docker: {network: bridge}}", "no task can have rights in a cloud from its machine"),
     ],
 )

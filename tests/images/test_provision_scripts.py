@@ -13,7 +13,7 @@ from fleet.assemble.baking import versions
 from fleet.assemble.package import IMAGES
 
 PROVISION = IMAGES / "provision"
-SCRIPTS = [*sorted(PROVISION.glob("*.sh")), PROVISION / "files" / "fleet-wait-gpus"]
+SCRIPTS = [*sorted(PROVISION.glob("*.sh")), PROVISION / "files/fleet-wait-gpus", PROVISION / "files/fleet-metadata"]
 OS_RELEASE = {"ubuntu": "ID=ubuntu\n", "debian": "ID=debian\n"}
 
 

@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 
+from fleet.supervisor.engine import TASKS
 from tests.waiting import wait_for
 
 IMAGE = "fleet-test:latest"
@@ -89,15 +90,15 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[DockerEngine]:
-    """Start one, and leave nothing of it."""
+def running(inside: Sequence[str] = ()) -> Iterator[DockerEngine]:
+    """Start one, and leave nothing of it. `inside`: a command that runs others in a network of the test's own."""
     place = Path(tempfile.mkdtemp(prefix="fleet-dockerd-"))
     number = os.getpid() % 200 + 20
     bridge = f"fltbr{number}"
     try:
-        _ip("link", "add", bridge, "type", "bridge")
-        _ip("addr", "add", f"172.29.{number}.1/24", "dev", bridge)
-        with _daemon(place, bridge) as url:
+        _ip("link", "add", bridge, "type", "bridge", inside=inside)
+        _ip("addr", "add", f"172.29.{number}.1/24", "dev", bridge, inside=inside)
+        with _daemon(place, bridge, inside) as url:
             api = docker.APIClient(base_url=url, version="auto", timeout=30)
             engine = DockerEngine(url, api, mounts())
             engine.make_image()
@@ -108,8 +109,12 @@ def running() -> Iterator[DockerEngine]:
                     api.remove_container(each["Id"], force=True, v=True)
                 api.close()
     finally:
-        subprocess.run(["ip", "link", "del", bridge], check=False, capture_output=True)
+        subprocess.run([*inside, "ip", "link", "del", bridge], check=False, capture_output=True)
         _unmount(place)
+        for group in (TASKS, f"*/{TASKS}"):  # the engine leaves it, empty
+            for each in Path("/sys/fs/cgroup").glob(group):
+                with contextlib.suppress(OSError):
+                    each.rmdir()
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -123,7 +128,7 @@ def mounts() -> str:
 
 
 @contextlib.contextmanager
-def _daemon(place: Path, bridge: str) -> Iterator[str]:
+def _daemon(place: Path, bridge: str, inside: Sequence[str]) -> Iterator[str]:
     hooks = place / "bin"
     hooks.mkdir()
     (hooks / "nvidia-container-runtime-hook").write_text(HOOK)
@@ -131,6 +136,7 @@ def _daemon(place: Path, bridge: str) -> Iterator[str]:
     socket = place / "docker.sock"
     names = f"fleet-{os.getpid()}"
     command = [
+        *inside,
         *("dockerd", "--data-root", place / "data", "--exec-root", place / "exec", "-p", place / "pid"),
         *("-H", f"unix://{socket}", "--bridge", bridge, "--iptables=false", "--ip-forward=false"),
         *("--containerd-namespace", names, "--containerd-plugins-namespace", f"{names}-plugins"),
@@ -155,8 +161,8 @@ def _daemon(place: Path, bridge: str) -> Iterator[str]:
             process.wait()
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+def _ip(*words: str, inside: Sequence[str]) -> None:
+    subprocess.run([*inside, "ip", *words], check=True, capture_output=True)
 
 
 def _unmount(place: Path) -> None:
