@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 # Longer than a pass, shorter than patience: how long a dispatcher that died keeps another from taking over.
 LEAD_FOR = timedelta(seconds=15)
 KEEP_EVENTS = timedelta(days=30)
+KEEP_RUNS = timedelta(days=400)  # a year of months, and the one that is not over
 FORGET_EVERY = timedelta(days=1)
 SWEEP_EVERY = timedelta(seconds=15)
 # A launch that was refused is planned anew so often in one pass: a call takes a second or two, and the lead must not run out.
@@ -258,12 +259,13 @@ class Dispatcher:
         return tasks, True
 
     def _forget(self, at: datetime) -> None:
-        """The log of events grows with every task; what is older than KEEP_EVENTS is told by nobody."""
+        """The log of events and the ledger of runs grow with every task. What machines cost is kept: docs/adr/0049-nothing-grows.md"""
         if self.forgot_at is None or at - self.forgot_at >= FORGET_EVERY:
             self.forgot_at = at
             forgotten = self.parts.store.forget_events(at - KEEP_EVENTS)
-            if forgotten:
-                log.info("old events forgotten", extra={"events": forgotten})
+            runs = self.parts.store.forget_runs(at - KEEP_RUNS)
+            if forgotten or runs:
+                log.info("old events and runs forgotten", extra={"events": forgotten, "runs": runs})
 
     def _tell_ignored_wishes(self, tasks: Sequence[Task]) -> None:
         """Once for each task and wish: its author would wait for a machine that nobody looks for."""

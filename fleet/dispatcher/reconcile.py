@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 ORPHAN_GRACE = timedelta(seconds=60)
 # An idle machine that stayed so long is one that works.
 TRUSTED_AFTER = timedelta(seconds=30)
+# Of strangers that are gone. A list that was read wrong for a moment, now and then, must not make each of them new again.
+MOST_ORPHANS = 1000
 
 
 @dataclass(slots=True)
@@ -40,7 +42,7 @@ class Reconciler:
         """Bring the store up to date with every cloud that answers; a cloud that does not is an alert, nothing more."""
         self.alerts, self.has_closed = [], False
         providers = {r.name: r.provider for r in self.policy.resources}
-        living = {i.id for i in instances}
+        living, there = {i.id for i in instances}, set[str]()
         for name, provider in self.parts.providers.items():
             try:
                 listed = provider.list(self.policy.cluster)
@@ -50,6 +52,7 @@ class Reconciler:
             ours = [i for i in instances if providers.get(i.resource, i.offer.provider) == name]
             self._trust_the_working(ours)
             shown = {m.cloud_id for m in listed}
+            there |= shown
             if missing := [i for i in ours if i.cloud_id not in shown]:
                 self._close_the_gone(missing, provider)
                 self._adopt(missing, {m.instance: m for m in listed})
@@ -60,6 +63,9 @@ class Reconciler:
                     self.orphans.pop(machine.cloud_id, None)
             # The memory is asked only of strangers: one question for each of thousands of machines would take seconds.
             self._end_orphans([m for m in listed if m.instance not in living], provider)
+        for stranger in tuple(self.orphans)[: max(len(self.orphans) - MOST_ORPHANS, 0)]:  # first seen longest ago
+            if stranger not in there:
+                del self.orphans[stranger]
 
     def _trust_the_working(self, ours: Sequence[Instance]) -> None:
         """An offer whose machines work is tried freely again. Enrolled is not enough: a broken image may enrol and give up."""

@@ -107,11 +107,13 @@ class WaitingList:
             known |= {task.text("id"): _details(task, ids[task.text("id")], now) for task in tasks}
         self._details = known
         if self._first is None:
-            self._name_projects({details.project for details in known.values()} - {""} - self._projects.keys())
+            self._name_projects({details.project for details in known.values()} - {""})
         return known
 
-    def _name_projects(self, ids: set[str]) -> None:
-        if ids:
+    def _name_projects(self, wanted: set[str]) -> None:
+        """Names of the projects of all that waits, and of no others: a project that comes back may have another by then."""
+        self._projects = {id_: name for id_, name in self._projects.items() if id_ in wanted}
+        if ids := wanted - self._projects.keys():
             body = {"id": sorted(ids), "only_fields": ["id", "name"], "search_hidden": True}
             projects = self._transport.call("projects.get_all", body).objects("projects")
             self._projects |= dict.fromkeys(ids, "") | {p.text("id"): p.text("name", "") for p in projects}

@@ -91,6 +91,10 @@ class DispatcherStore(Protocol):
         """Delete the events older than that; how many there were. Numbers are not given again."""
         ...
 
+    def forget_runs(self, before: datetime) -> int:
+        """Delete the attempts that ended before then; how many there were. With them go join tokens that expired before then."""
+        ...
+
 
 class EdgeStore(Protocol):
     """Written for supervisors, by the edge API."""

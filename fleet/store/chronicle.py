@@ -206,6 +206,9 @@ class ChronicledStore:
     def forget_events(self, before: datetime) -> int:
         return self._store.forget_events(before)
 
+    def forget_runs(self, before: datetime) -> int:
+        return self._store.forget_runs(before)
+
     def usd_since(self, cluster: str, since: datetime, at: datetime) -> float:
         return self._store.usd_since(cluster, since, at)
 

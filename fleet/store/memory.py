@@ -17,9 +17,8 @@ from fleet.errors import StoreError
 from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, Spent, Standing, Turns, View, Vitals
 from fleet.store import life
 from fleet.store.base import Bearer
+from fleet.store.forgetting import RunKey, forget_runs
 from fleet.store.tokens import Tokens
-
-RunKey = tuple[str, str, datetime]
 
 
 class MemoryStore:
@@ -112,6 +111,11 @@ class MemoryStore:
             count = len(self._events) - len(kept)
             self._events = kept
             return count
+
+    def forget_runs(self, before: datetime) -> int:
+        with self._lock:
+            self._joins = {key: join for key, join in self._joins.items() if join[1] >= before}
+            return forget_runs(self._runs, self._ended, self._runs_by_task, self._runs_by_instance, before)
 
     # --- the edge's verbs
 

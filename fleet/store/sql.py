@@ -144,6 +144,11 @@ class SqlStore:
         with self._database.write() as connection:
             return connection.execute(sa.delete(EVENT).where(EVENT.c.at < before)).rowcount
 
+    def forget_runs(self, before: datetime) -> int:
+        with self._database.write() as connection:
+            connection.execute(sa.delete(JOIN).where(JOIN.c.expires_at < before))
+            return connection.execute(sa.delete(RUN).where(RUN.c.ended_at < before)).rowcount
+
     # --- the edge's verbs
 
     def expect(self, instance: str, join_hash: str, expires_at: datetime) -> None:

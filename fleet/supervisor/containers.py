@@ -28,6 +28,7 @@ from fleet.supervisor.arguments import Options, merged, read
 from fleet.supervisor.endings import Endings
 from fleet.supervisor.engine import Engine, EngineFault, Frames, Seen, Wanted
 from fleet.supervisor.images import Images
+from fleet.supervisor.leftovers import Leftovers
 from fleet.supervisor.runner import NO_DEVICE, conf, told
 from fleet.supervisor.successor import Successor
 from fleet.supervisor.vault import Vault
@@ -122,6 +123,7 @@ class Containers:
         self._engine_: Engine | None = None
         self._calling_off: set[str] = set()
         self._ids: dict[str, str] = {}  # of containers by mark, until `clean`
+        self._leftovers = Leftovers(lambda id_: self._engine.remove(id_))
 
     def prepare(self) -> None:
         try:
@@ -283,17 +285,14 @@ class Containers:
         return self._endings.outcome(agent.id)
 
     def clean(self, mark: str) -> None:
-        """Remove the container, its secrets and its directory; an engine that is away leaves the first for later."""
+        """Remove the container, its secrets and its directory; what an engine that is away leaves goes with the next one."""
         self._vault.drop(mark)
         shutil.rmtree(self.place(mark), ignore_errors=True)
         self._calling_off.discard(mark)
         id_ = self._ids.pop(mark, None)
         if id_ is None:
             return
-        try:
-            self._engine.remove(id_)
-        except EngineFault as fault:
-            log.warning("container not removed", extra={"container": id_[:12], "error": str(fault)})
+        self._leftovers.remove(id_)
         self._endings.forget(id_)
         self._images.make_room()
 

@@ -51,8 +51,10 @@ def say_goodbye(
     deadline = clock.now() + GOODBYE_WITHIN
     while clock.now() < deadline:
         try:
-            parts.centre.heartbeat(facts())
-            break
+            said = facts()
+            orders = parts.centre.heartbeat(said)
+            if not work.forget_runs([run for run in said.runs if run.task in orders.runs_seen]):
+                break  # it has been told all
         except CentreUnreachable:
             time.sleep(GOODBYE_PAUSE_S)
         except FleetError as error:

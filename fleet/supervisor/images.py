@@ -21,6 +21,8 @@ from fleet.supervisor.engine import Engine, EngineFault
 
 log = logging.getLogger(__name__)
 
+MOST_KNOWN = 1000  # names in the record; what others have removed is found out only when the disk fills
+
 
 class Images:
     """`record` is where it is kept when an image was last used, also for the next supervisor of this machine."""
@@ -56,6 +58,7 @@ class Images:
         """A task of ours uses it now."""
         with self._lock:
             self._used_at[name] = time.time()
+            self._used_at = newest(self._used_at)
             _write(self._record, self._used_at)
 
     def make_room(self) -> None:
@@ -68,6 +71,7 @@ class Images:
             with self._lock:
                 known = dict(self._used_at)
             here = {name: str(data["Id"]) for name in known if (data := self._engine.image(name))}
+            self._forget(known.keys() - here.keys())  # somebody else has removed them
             for name in to_remove(known, here, in_use, self._default):
                 self._remove(name)
                 if not self._is_full(place):
@@ -80,8 +84,13 @@ class Images:
         with contextlib.suppress(EngineFault):
             self._engine.remove_image(name)
             log.info("image removed", extra={"image": name, "why": f"disk above {self._prune_above:.0%}"})
-            with self._lock:
+            self._forget([name])
+
+    def _forget(self, names: Collection[str]) -> None:
+        with self._lock:
+            for name in names:
                 self._used_at.pop(name, None)
+            if names:
                 _write(self._record, self._used_at)
 
 
@@ -92,6 +101,13 @@ def to_remove(
     spared = {here.get(default), *in_use}
     free = [name for name, id_ in here.items() if id_ not in spared and name != default]
     return sorted(free, key=lambda name: (used_at.get(name, 0.0), name))
+
+
+def newest(used_at: Mapping[str, float]) -> dict[str, float]:
+    """PURE: the record without those that were used longest ago, where there are too many."""
+    if len(used_at) <= MOST_KNOWN:
+        return dict(used_at)
+    return dict(sorted(used_at.items(), key=lambda each: each[1])[-MOST_KNOWN:])
 
 
 def _read(record: Path) -> dict[str, float]:

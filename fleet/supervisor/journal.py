@@ -132,8 +132,11 @@ class Journal:
         return True
 
     def forget(self, key: str) -> None:
-        """It is settled, and everybody knows."""
-        self._path(key).unlink(missing_ok=True)
+        """It is settled, and everybody knows. Where a disk does not take that either, the next supervisor finds it settled."""
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            self.fault = f"{self._path(key)} cannot be deleted: {error.strerror}; mend the disk, or replace it"
 
     def read(self) -> tuple[Entry, ...]:
         """What a supervisor before us held, oldest first. What cannot be read is told in one line, and put aside."""

@@ -166,7 +166,7 @@ class Supervisor:
             end=self._end,
             stopped_pulling=self._stopped_pulling,
             is_stopped_for_good=self._is_stopped_for_good,
-            failed_starts=self._work.failed_starts,
+            failed_starts=self._work.setbacks.by_task,
             served=self._work.served,
             has_started_up=self._has_started_up,
             awake_at=self._vigil.awake_at,
@@ -335,7 +335,8 @@ class Supervisor:
             self._calls.register(self._own)
         if must_look_again(before, self._policy):
             self._hurry("peek")
-        self._work.forget_runs([run for run in to.runs if run.task in orders.runs_seen])
+        if self._work.forget_runs([run for run in to.runs if run.task in orders.runs_seen]):
+            self._hurry("beat", at_most_every=SHORTEST_BEAT)
 
     def _on_started_up(self, failure: HookFailure | None) -> None:
         self._has_started_up = True

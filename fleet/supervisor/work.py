@@ -30,9 +30,10 @@ from fleet.supervisor.moments import Moments
 from fleet.supervisor.restored import lost, restored_job
 from fleet.supervisor.runner import facts
 from fleet.supervisor.sender import Ending, Outbox, Sender
-from fleet.supervisor.situation import FailedStart
+from fleet.supervisor.setbacks import Setbacks
 from fleet.supervisor.spool import Spool
 from fleet.supervisor.stops import MAX_STARTS
+from fleet.supervisor.untold import Untold
 from fleet.supervisor.why import gpu_sick
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ class Work:
         self._spool_of: dict[str, Spool] = {}
         self.jobs: dict[str, Job] = {}  # that hold their GPUs
         self.unsettled: dict[str, Job] = {}  # that do not, but the server does not know all of them yet
-        self._ended_runs: dict[str, Run] = {}  # that the centre has not seen
-        self.failed_starts: dict[str, FailedStart] = {}
+        self._untold = Untold(memory.journal)  # runs that the centre has not seen
+        self.setbacks = Setbacks()
         self.served: dict[str, int] = {}  # by queue, the number of the last claim that was for it
 
     def claim(self, claim: Claim, gpus: tuple[Gpu, ...]) -> None:
@@ -201,12 +202,11 @@ class Work:
 
     def _failed_to_start(self, job: Job, why: str, is_final: bool = False) -> None:
         """What becomes of the task is decided elsewhere; see `decide`."""
-        before = self.failed_starts.get(job.task.id)
-        job.starts_failed = before.times + 1 if before else 1
+        job.starts_failed = self.setbacks.times(job.task.id) + 1
         if is_final:
             job.starts_failed = max(job.starts_failed, MAX_STARTS)
         job.start_error = why
-        self.failed_starts[job.task.id] = FailedStart(times=job.starts_failed, at=self._clock.now())
+        self.setbacks.note(job.task.id, job.starts_failed, self._clock.now())
         log.warning("agent not started", extra={"task": job.task.id, "why": why, "times": job.starts_failed})
 
     def stop(self, stop: StopTask) -> None:
@@ -277,7 +277,7 @@ class Work:
         """Its GPUs are free; what is left is to tell the server."""
         job.ended_at = self._clock.now()
         if job.start_error is None:
-            self.failed_starts.pop(job.task.id, None)
+            self.setbacks.forget(job.task.id)
         del self.jobs[job.key]
         self.unsettled[job.key] = job
         self.note(job)
@@ -289,10 +289,10 @@ class Work:
         job = self.unsettled.pop(key)
         del self._spool_of[key]
         if result is not RunResult.REQUEUED:
-            self.failed_starts.pop(job.task.id, None)
+            self.setbacks.forget(job.task.id)
             self._deaths.pop(job.task.id, None)
-        self._ended_runs[key] = job.run(self._instance, result)
         self._memory.journal.keep(self._entry(job, result))
+        self._untold.add(key, job.run(self._instance, result))
 
     def on_time(self, now: datetime) -> None:
         """Do what the passing of time makes due."""
@@ -318,20 +318,18 @@ class Work:
         return [job for job in self.jobs.values() if job.is_ours and job.announced_at is None]
 
     def runs(self) -> tuple[Run, ...]:
-        """Current ones, and ended ones that the centre has not seen."""
+        """Current ones, and ended ones that the centre has not seen: not all at once, see `untold`."""
         current = [job.run(self._instance) for job in (*self.jobs.values(), *self.unsettled.values()) if job.is_ours]
-        return (*current, *self._ended_runs.values())
+        return (*current, *self._untold.told())
 
-    def forget_runs(self, told: Sequence[Run]) -> None:
-        """The centre has these in its ledger. Current ones among them change nothing."""
-        for key in [key for key, run in self._ended_runs.items() if run in told]:
-            del self._ended_runs[key]
-            self._memory.journal.forget(key)
+    def forget_runs(self, seen: Sequence[Run]) -> bool:
+        """The centre has these in its ledger. Current ones among them change nothing. True: there is more to tell it."""
+        return self._untold.forget(seen)
 
     def give_up(self) -> None:
         """This machine ends now: what the server was not told is for the dispatcher to find, as put back."""
         for job in self.unsettled.values():
-            self._ended_runs[job.key] = job.run(self._instance, RunResult.REQUEUED)
+            self._untold.add(job.key, job.run(self._instance, RunResult.REQUEUED))
         self.unsettled.clear()
 
     def restore(self, legacy: Legacy) -> None:
@@ -344,7 +342,7 @@ class Work:
             self._memory.journal.forget(entry.key)
             return
         if entry.result:
-            self._ended_runs[entry.key] = entry.run
+            self._untold.add(entry.key, entry.run)
             legacy.spool.remove()
             return
         job = restored_job(entry, at)
@@ -355,7 +353,7 @@ class Work:
             return
         if entry.ended_at is None:
             self._deaths[job.task.id] += 1
-            self.failed_starts[job.task.id] = FailedStart(times=self._deaths[job.task.id], at=at)
+            self.setbacks.note(job.task.id, self._deaths[job.task.id], at)
             job.stop, job.ended_at = job.stop or lost(entry), at
             self._say(job, f"stopped: {job.stop.reason.text}")
         self.unsettled[job.key] = job

@@ -8,6 +8,9 @@ from fleet.model import Event
 from fleet.store.base import Store
 from fleet.wire import Heartbeat
 
+# Machines whose notice is remembered, the newest: one that was cut off never says that it ends.
+MOST = 10_000
+
 
 class Noticed:
     """Remembers what was told. After a restart of the dispatcher a notice that still stands is told again."""
@@ -23,6 +26,8 @@ class Noticed:
             self._told.pop(facts.instance, None)
         elif self._told.get(facts.instance) != notice.text:
             self._told[facts.instance] = notice.text
+            if len(self._told) > MOST:
+                del self._told[next(iter(self._told))]
             text = f"{notice.kind}: {notice.text}"
             event = Event(at=at, kind="instance.notice", text=text, instance=facts.instance, reason=facts.reason)
             self._store.append_events([event])

@@ -1,10 +1,12 @@
 """What a dispatcher does, pass by pass."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
+from fleet.dispatcher import reconcile
 from fleet.dispatcher.reconcile import ORPHAN_GRACE
 from fleet.errors import BadRequest, NoCapacity, NotLeading, Throttled, UnknownProviderFault
 from fleet.model import Event, InstanceState, Reason, RunResult, Window
@@ -336,3 +338,51 @@ def test_after_a_restart_who_stays_is_known_again_with_the_first_pass() -> None:
     world.restart()
     assert world.dispatcher.kept is None
     assert world.pass_once().dispatcher.kept == kept
+
+
+def test_strangers_that_are_gone_are_forgotten_the_oldest_first_and_those_that_are_there_are_not(monkeypatch) -> None:
+    monkeypatch.setattr(reconcile, "MOST_ORPHANS", 5)
+    world = World()
+
+    def a_stranger(name: str) -> None:
+        order = LaunchOrder(
+            instance=name,
+            cluster="test",
+            resource=a_resource(),
+            offer=an_offer(),
+            first_boot=FirstBoot(centre_url="", join_token=""),
+        )
+        world.cloud.launch([order])
+
+    a_stranger("stays")
+    orphans = world.dispatcher.reconciler.orphans
+    seen_at = None
+    for number in range(20):
+        a_stranger(f"goes{number}")
+        world.after(1).pass_once()
+        seen_at = seen_at or orphans["fake-stays"]
+        world.cloud.end(f"fake-goes{number}")
+    world.after(1).pass_once()
+    assert orphans["fake-stays"] == seen_at
+    assert len(orphans) <= 6
+    assert "fake-goes19" in orphans
+    assert world.kinds().count("instance.orphan") == 21
+
+
+def test_events_are_kept_for_a_month_and_runs_for_more_than_a_year() -> None:
+    world = World()
+    (task,) = world.enqueue("one")
+    world.pass_once()
+    instance = world.enroll(world.instance())
+    world.run(instance, task)
+    (run,) = world.store.runs(task=task)
+    world.store.close_run(replace(run, ended_at=world.at, result=RunResult.COMPLETED))
+    world.server.delete(task)
+    day_s = 86_400
+    world.after(31 * day_s).pass_once()
+    assert world.store.events(task=task) == ()
+    assert [r.task for r in world.store.runs(task=task)] == [task]
+    for _ in range(370):
+        world.after(day_s).pass_once()
+    assert world.store.runs(task=task) == ()
+    assert world.store.instance(instance.id) is not None, "what it cost is told for ever"

@@ -502,6 +502,30 @@ def test_old_events_can_be_forgotten_and_their_numbers_are_not_given_again(store
     assert [e.seq for e in store.events()] == [6]
 
 
+def test_runs_that_ended_long_ago_can_be_forgotten_and_those_that_run_are_not(store: Store) -> None:
+    store.record_intents([an_instance("i1"), an_instance("i2")])
+    ended = [a_run(f"t{n}", f"i{1 + n % 2}", claimed_at=at(n), ended_at=at(n + 1)) for n in range(4)]
+    for run in (*ended, a_run("old", "i1", claimed_at=at(0))):
+        store.close_run(run)
+    assert store.forget_runs(at(3)) == 2
+    assert [r.task for r in store.runs()] == ["old", "t2", "t3"]
+    assert [r.task for r in store.runs(instance="i1")] == ["old", "t2"]
+    assert [r.task for r in store.runs(ended_after=at(0))] == ["old", "t2", "t3"]
+    assert store.runs(task="t0") == ()
+    assert store.tasks_like("t", 9) == ("t2", "t3")
+    assert store.forget_runs(at(3)) == 0
+
+
+def test_join_tokens_that_expired_long_ago_are_forgotten_with_the_runs_and_others_still_let_in(store: Store) -> None:
+    store.record_intents([an_instance("i1"), an_instance("i2")])
+    store.expect("i1", "early", at(10))
+    store.expect("i2", "late", at(1000))
+    store.forget_runs(at(500))
+    store.expect("i1", "early", at(2000))  # as if it had never been expected
+    assert store.enroll("i1", "early", "token-1", "host", (), at(600)) is not None
+    assert store.enroll("i2", "late", "token-2", "host", (), at(600)) is not None
+
+
 def test_events_of_many_writers_become_visible_in_their_order(store: Store) -> None:
     seen: list[int] = []
 

@@ -9,7 +9,8 @@ from fleet.supervisor import bootstrap
 from fleet.supervisor.agents import Outcome
 from fleet.supervisor.endings import outcome_of
 from fleet.supervisor.engine import Engine, EngineFault, Frames, Seen
-from fleet.supervisor.images import to_remove
+from fleet.supervisor.images import MOST_KNOWN, newest, to_remove
+from fleet.supervisor.leftovers import Leftovers
 from fleet.supervisor.vault import Vault
 
 
@@ -52,6 +53,37 @@ def test_of_the_images_that_tasks_used_the_one_unused_longest_goes_first_and_som
     used_at = {"old": 1.0, "new": 9.0, "running": 0.5, "default": 0.1, "alias": 0.2, "gone": 0.3}
     here = {"old": "1", "new": "2", "running": "3", "default": "4", "alias": "4"}
     assert list(to_remove(used_at, here, in_use={"3"}, default="default")) == ["old", "new"]
+
+
+def test_of_images_with_a_name_of_their_own_for_each_task_only_the_newest_are_remembered():
+    used_at = {f"ci:{number}": float(number) for number in range(MOST_KNOWN + 10)}
+    assert newest(used_at) == {f"ci:{number}": float(number) for number in range(10, MOST_KNOWN + 10)}
+    assert newest({"a": 1.0}) == {"a": 1.0}
+
+
+def test_containers_that_an_engine_could_not_remove_go_with_the_next_one_that_it_can(caplog):
+    asked: list[str] = []
+    stuck = {"a", "b", "c"}
+
+    def remove(id_: str) -> None:
+        asked.append(id_)
+        if id_ in stuck:
+            raise EngineFault("docker: remove: it does not answer")
+
+    leftovers = Leftovers(remove)
+    for id_ in ("a", "b", "c"):
+        leftovers.remove(id_)
+    assert asked == ["a", "b", "c"], "nothing else is asked of an engine that is away"
+    stuck = {"a"}
+    leftovers.remove("d")
+    assert asked[3:] == ["d", "a"]
+    leftovers.remove("e")
+    assert asked[5:] == ["e", "b", "c", "a"], "one that can never be removed does not keep the others"
+    assert len(leftovers) == 1
+    stuck = set()
+    leftovers.remove("f")
+    assert len(leftovers) == 0
+    assert caplog.messages.count("container not removed") == 5
 
 
 def test_the_files_of_an_allocation_are_for_their_owner_and_go_with_it(tmp_path: Path):
