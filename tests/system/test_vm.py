@@ -180,6 +180,32 @@ def test_a_machine_boots_enrols_runs_a_task_and_powers_itself_off_when_idle(
     assert instance.end_reason.code == "idle"
 
 
+AS_ITS_OWN_USER = {
+    "/etc/systemd/system/fleet-supervise.service.d/task-user.conf": "[Service]\nUser=root\nGroup=root\nEnvironment=FLEET_TASK_USER=fleet-task\n"
+}
+MAKE_TASK_USER = ("useradd --system --create-home --home-dir /var/lib/fleet-task --shell /usr/sbin/nologin fleet-task",)
+
+
+def test_tasks_run_as_a_user_of_their_own_who_reads_nothing_of_the_supervisor(
+    cloud: Cloud, make_fleet: MakeFleet
+) -> None:
+    """As docs/security.md has it."""
+    ring = make_fleet(files=AS_ITS_OWN_USER, commands=MAKE_TASK_USER, idle="2s")
+    task = ring.bash(
+        'echo "as $(id -un) in $HOME"; head -c 5 "$CLEARML_CONFIG_FILE"; echo; cd /; '
+        "for each in /var/lib/fleet /run/fleet/* /etc/fleet/supervise.env; do test -r $each && echo open $each || echo closed $each; done; "
+        "find /run/fleet /var/lib/fleet -name '*.json' 2>/dev/null | sed 's/^/found /'"
+    )
+    assert ring.ends(task) == ["completed"]
+    said = ring.console(task)
+    assert "as fleet-task in /var/lib/fleet-task" in said
+    assert "agent" in said.split("as fleet-task")[1], "its clearml.conf"
+    assert "closed /var/lib/fleet\n" in said
+    assert "closed /etc/fleet/supervise.env" in said
+    assert "found" not in said
+    ends(rented(cloud, ring), ring)
+
+
 def test_a_baked_image_needs_no_more_than_fleets_own_user_data(cloud: Cloud, make_fleet: MakeFleet) -> None:
     ring = make_fleet(first_boot="baked", idle="2s")
     task = ring.bash("echo done; systemctl is-enabled fleet-supervise.service")
