@@ -115,6 +115,18 @@ ENDED: dict[str, Break] = {
     "a state of next year": rewritten(rb"<name>[^<]*</name>", b"<name>hibernating</name>"),
     "codes that are words": rewritten(rb"<code>[^<]*</code>", b"<code>ended</code>"),
 }
+# A machine that CreateFleet says it has started, or why none ("CreateFleet", EC2 API Reference).
+FLEETS: dict[str, Break] = {
+    "no machine and no error": rewritten(rb"<fleetInstanceSet>.*</fleetInstanceSet>", b""),
+    "a machine without an id": rewritten(rb"<instanceIds>.*?</instanceIds>", b"<instanceIds/>"),
+    "an id of something else": rewritten(rb"<instanceIds><item>[^<]*<", b"<instanceIds><item>vol-0123456789abcdef0<"),
+    "no type": rewritten(rb"<instanceType>[^<]*</instanceType>", b""),
+    "another type": rewritten(rb"<instanceType>[^<]*<", b"<instanceType>p5.48xlarge<"),
+    "another subnet": rewritten(rb"<subnetId>[^<]*<", b"<subnetId>subnet-0<"),
+    "a machine that is a text": rewritten(
+        rb"<fleetInstanceSet>.*?</fleetInstanceSet>", b"<fleetInstanceSet>one</fleetInstanceSet>"
+    ),
+}
 # The other calls, each with the worst of ANY.
 LOOKS = {
     "offers": (
@@ -122,9 +134,15 @@ LOOKS = {
         *("GetProducts", "GetServiceQuota"),
     ),
     "launch": ("GetParameter", "DescribeImages"),
-    "check": ("GetCallerIdentity", "DescribeSecurityGroups", "GetParameter"),
+    "check": ("GetCallerIdentity", "DescribeSecurityGroups", "GetParameter", "DescribeKeyPairs", "GetInstanceProfile"),
     "console": ("GetConsoleOutput",),
 }
+# Of a launch whose pool EC2 chooses; and of names that doctor looks up.
+OF_A_FLEET = ("CreateFleet", "CreateLaunchTemplate", "DeleteLaunchTemplate")
+HOW_FLEETS_BREAK = (
+    *("half", "empty", "null", "the line is cut", "500 and nothing", "503", "429", "404 of a proxy", "hangs"),
+    *("a page as a success", "AuthFailure", "another answer", "twisted 0", "twisted 1", "dropped 0", "dropped 1"),
+)
 WORST = ("half", "a page as a success", "AuthFailure", "twisted 0")
 # Said by tests/providers/aws/test_faults.py of launches already.
 OF_LAUNCHES = {name: how for name, how in ANY.items() if name not in ("bytes", "json", "utf-16", "an entity", "empty")}
@@ -135,6 +153,9 @@ CASES: list[tuple[str, str, str, Break]] = [
     *(("list", "DescribeInstances", name, how) for name, how in (ANY | MACHINES).items()),
     *(("terminate", "TerminateInstances", name, how) for name, how in (OF_ENDS | ENDED).items()),
     *((verb, call, name, ANY[name]) for verb, calls in LOOKS.items() for call in calls for name in WORST),
+    *(("launch", "CreateFleet", name, how) for name, how in FLEETS.items()),
+    *(("launch", "CreateFleet", name, ANY[name]) for name in HOW_FLEETS_BREAK),
+    *(("launch", call, name, ANY[name]) for call in OF_A_FLEET[1:] for name in (*WORST, "the line is cut")),
 ]
 
 
@@ -146,6 +167,7 @@ class Account:
     line: Line
     plain: Resource
     curious: Resource  # for a launch of it, every call has to be made
+    choosing: Resource  # EC2 chooses the pool
     provider: AwsProvider
 
 
@@ -164,12 +186,21 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
         line.behind, line.knows = ec2.url, STEADY
         ids = {"subnets": [subnet["SubnetId"]], "security_groups": [group["GroupId"]]}
         plain = aws_resource(ec2, zones=(), settings={"endpoint_url": line.url, **ids})
-        curious = replace(plain, image="resolve:ssm:/gpu/image", settings={**plain.settings, "disk_gib": 50})
+        client(ec2).create_key_pair(KeyName="k")
+        client(ec2, "iam").create_instance_profile(InstanceProfileName="p")
+        named = {"key_name": "k", "iam_instance_profile": "p", "disk_gib": 50}
+        curious = replace(plain, image="resolve:ssm:/gpu/image", settings={**plain.settings, **named})
+        choosing = replace(plain, settings={**plain.settings, "allocation_strategy": "price-capacity-optimized"})
         surroundings = Surroundings(
-            cluster="test", directory=tmp_path_factory.mktemp("aws"), resources=(plain, curious)
+            cluster="test", directory=tmp_path_factory.mktemp("aws"), resources=(plain, curious, choosing)
         )
         yield Account(
-            ec2=ec2, line=line, plain=plain, curious=curious, provider=AwsProvider(surroundings, access=_access)
+            ec2=ec2,
+            line=line,
+            plain=plain,
+            curious=curious,
+            choosing=choosing,
+            provider=AwsProvider(surroundings, access=_access),
         )
 
 
@@ -193,6 +224,8 @@ def nothing_is_left() -> Iterator[None]:
 
 def the_cloud(account: Account, call: str) -> Cloud:
     resource = account.plain if call.endswith("Instances") else account.curious
+    if call in OF_A_FLEET:
+        resource = account.choosing
 
     def fresh(place: Path) -> Provider:
         return AwsProvider(Surroundings(cluster="test", directory=place, resources=(resource,)), access=_access)
