@@ -132,7 +132,9 @@ class Containers:
         except AgentRefused as error:
             raise AgentUnusable(f"agent.docker.arguments: {error}") from error
         except EngineFault as fault:
-            raise AgentUnusable(f"{fault}; agent.mode docker needs a Docker engine on the machine") from fault
+            raise AgentUnusable(
+                f"{fault}; agent.mode docker needs a Docker engine on the machine that we may use"
+            ) from fault
         self._refuse_unreachable(self._settings.docker.network)
         self._directory.mkdir(parents=True, mode=0o700, exist_ok=True)
         for name in CACHES:

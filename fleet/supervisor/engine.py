@@ -267,7 +267,18 @@ class Engine:
         except EngineFault:
             raise
         except (self._docker.errors.DockerException, RequestException, HTTPError, OSError) as error:
-            raise EngineFault(f"docker: {what}: the engine at {self._path} does not answer: {error}") from error
+            raise EngineFault(f"docker: {what}: the engine at {self._path} does not answer: {_root(error)}") from error
+
+
+def _root(error: BaseException) -> str:
+    """What the system said, without what each layer above has put around it."""
+    layers = [error]
+    for each in layers:
+        if isinstance(each, OSError) and each.strerror:
+            return each.strerror
+        inner = (*each.args, each.__cause__, each.__context__)
+        layers += [one for one in inner if isinstance(one, BaseException) and one not in layers]
+    return str(error)
 
 
 class Frames:
