@@ -174,7 +174,7 @@ def _made(ground: Ground, way_out: WayOut, ec2: Ec2, place: Path) -> Iterator[Bo
 
 
 def fleet_file(place: Path, ec2: Ec2, hypervisor: Hypervisor, baked: str) -> dict[str, Any]:
-    """Machines without GPUs, from two images, whose tasks run in containers."""
+    """Machines without GPUs, from two images, whose tasks run in containers: of one on a bridge, of the other on its own network."""
     docker = {"network": "bridge", "arguments": MOUNTS}
     agent = {
         "mode": "docker",
@@ -201,7 +201,10 @@ def fleet_file(place: Path, ec2: Ec2, hypervisor: Hypervisor, baked: str) -> dic
         "poll_interval": "1s",
         "identity": {"aws_certificates": str(hypervisor.certificates), "aws_account": ACCOUNT},
         "agent": agent,
-        "resources": {"stock": cpu | {"image": STOCK, "init_script": container}, "baked": cpu | {"image": baked}},
+        "resources": {
+            "stock": cpu | {"image": STOCK, "init_script": container},
+            "baked": cpu | {"image": baked, "agent": {"docker": docker | {"network": "host"}}},
+        },
         "queues": {name: {"resources": [name], "gpus": 0} for name in ("stock", "baked")},
     }
 
@@ -275,6 +278,7 @@ def test_an_image_that_is_baked_is_ready_in_seconds(box: Box, provisioned: str) 
         box.report()
         raise
     assert "in a container: True" in box.ring.console(task)
+    assert "metadata: silence" in box.ring.console(task)  # to root in it, on the machine's own network
     assert "fleet provision" not in machine.vm.console
     took = seconds_to_enrol(box, "baked")
     print(f"baked: enrolled {took:.1f} s after its boot began")
