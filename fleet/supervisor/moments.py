@@ -12,6 +12,9 @@ from fleet.supervisor.events import Event
 
 log = logging.getLogger(__name__)
 
+TOLD = "hooks told"
+MOST_WAITING = 10  # runs of hooks, one behind the other
+
 
 class Moments:
     """Called by the main thread alone."""
@@ -31,23 +34,28 @@ class Moments:
         def call() -> None:
             self._report(then(self._hooks.run(moment, facts)))
 
-        thread = threading.Thread(target=call, name=f"hooks {moment}", daemon=True)
-        thread.start()
-        self._threads.append(thread)
+        self._started(threading.Thread(target=call, name=f"hooks {moment}", daemon=True))
 
     def tell(self, moment: Moment, facts: Mapping[str, str]) -> threading.Thread:
         """Run the hooks of a moment whose failure is only logged; after those that were told before, so that a machine
-        which drains and ends at once has drained first."""
+        which drains and ends at once has drained first. Where notices come faster than their hooks run, some are left out."""
         before = self._told
+        waiting = [thread for thread in self._threads if thread.name == TOLD and thread.is_alive()]
+        if moment is Moment.NOTICE and before is not None and len(waiting) >= MOST_WAITING:
+            log.warning("hooks not run", extra={"moment": moment, "why": f"{len(waiting)} runs of hooks wait already"})
+            return before
 
         def call() -> None:
             if before is not None:
                 before.join()
             logged(self._hooks.run(moment, facts))
 
-        thread = self._told = threading.Thread(target=call, daemon=True)
+        self._told = self._started(threading.Thread(target=call, name=TOLD, daemon=True))
+        return self._told
+
+    def _started(self, thread: threading.Thread) -> threading.Thread:
         thread.start()
-        self._threads.append(thread)
+        self._threads = [each for each in self._threads if each.is_alive()] + [thread]
         return thread
 
     @property
