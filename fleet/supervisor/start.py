@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import shutil
 import socket
 import sys
@@ -56,6 +57,8 @@ PIN = "FLEET_CENTRE_CERT_SHA256"
 ENROLL_WITHIN_S = 600.0  # a machine that does not find its dispatcher so long has no purpose
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 M_ARENA_MAX = -8
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+INSTANCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")  # directories are called so
 USUAL_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -101,6 +104,10 @@ def settings(environ: MutableMapping[str, str], alone: Enrolled | None = None) -
     if missing:
         raise ConfigError(f"{', '.join(missing)} not set in the environment; a machine of fleet is started with them")
     instance = values["FLEET_INSTANCE"]
+    if not INSTANCE.fullmatch(instance):
+        raise ConfigError(
+            f"FLEET_INSTANCE {instance!r} is no name of an instance; letters, digits, _, . and - make one"
+        )
     return Settings(
         centre_url=values["FLEET_CENTRE_URL"],
         instance=instance,
@@ -344,5 +351,8 @@ def _quoted(value: object) -> str:
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine())
-    logging.basicConfig(level=os.environ.get("FLEET_LOG_LEVEL", "INFO").upper(), handlers=[handler])
+    word = os.environ.get("FLEET_LOG_LEVEL", "INFO").upper()
+    logging.basicConfig(level=word if word in LEVELS else logging.INFO, handlers=[handler])
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    if word not in LEVELS:  # no reason for a machine not to work
+        log.warning("FLEET_LOG_LEVEL is none of the levels", extra={"it_is": word, "levels": ", ".join(LEVELS)})
