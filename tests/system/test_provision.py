@@ -48,6 +48,21 @@ PICTURE = (
     "find / -xdev \\( -path /proc -o -path /tmp -o -path /var/log -o -path /run -o -path /sys -o -path /dev \\) -prune"
     " -o -type f -printf '%p %s %T@ %m\\n' | sort"
 )
+# What a machine has that has run before it is baked: who it is, who may come in, what was typed, as whom it would enrol.
+PLANTED = {
+    "/etc/ssh/ssh_host_ed25519_key": "PLANTED PRIVATE KEY",
+    "/etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 PLANTED",
+    "/root/.ssh/authorized_keys": "ssh-ed25519 PLANTED",
+    "/root/.bash_history": "export TOKEN=PLANTED",
+    "/etc/machine-id": "0123456789abcdef0123456789abcdef",
+    "/var/lib/dbus/machine-id": "0123456789abcdef0123456789abcdef",
+    "/var/lib/systemd/random-seed": "PLANTED",
+    "/etc/fleet/supervise.env": "FLEET_JOIN_TOKEN=PLANTED",
+    "/var/log/cloud-init-output.log": "PLANTED",
+}
+PLANTING = "\n".join(
+    f'      "mkdir -p $(dirname {path})", "rm -f {path}", "echo {text} >{path}",' for path, text in PLANTED.items()
+)
 AGAIN = f"""
   provisioner "shell" {{
     inline = [
@@ -105,6 +120,8 @@ def template(place: Path) -> str:
     if CA.exists():
         mounts.append(f'"-v", "{CA}:/mnt/ca.crt:ro", "-e", "PIP_CERT=/mnt/ca.crt"')
     build = build.replace("amazon-ebs", "docker").replace("  post-processor", f"{AGAIN}\n  post-processor")
+    before = f'  provisioner "shell" {{\n    inline = [\n{PLANTING}\n    ]\n  }}\n'
+    build = build.replace('  provisioner "shell"', f'{before}\n  provisioner "shell"', 1)
     return variables + SOURCE.replace("MOUNTS", ", ".join(mounts)) + build
 
 
@@ -169,9 +186,21 @@ def test_nothing_of_the_machine_that_baked_is_left(shell):
     places = "/var/lib/apt/lists /root/.ssh /root/.cache /etc/ssh /tmp/fleet-package"
     left = shell(f"find {places} -type f 2>/dev/null || true").split()
     assert [each for each in left if not each.endswith("ssh_config")] == []
-    assert shell("cat /etc/machine-id") == ""
+    kept = shell("; ".join(f"if [ -s {path} ]; then echo {path}; fi" for path in PLANTED))
+    assert kept.split() == []
+    assert shell("grep -rls PLANTED /etc /root /home /opt /var || true") == ""
+    assert shell("test -f /etc/machine-id && cat /etc/machine-id") == ""
     assert shell("ls /var/lib/cloud 2>/dev/null || true").split() in ([], ["scripts", "seed"])
     suspicious = re.compile(r"FLEET_JOIN_TOKEN=.|PRIVATE KEY")
     assert not suspicious.search(
         shell("grep -rhsE 'FLEET_JOIN_TOKEN=.|PRIVATE KEY' /etc/fleet /etc/systemd /root || true")
+    )
+
+
+def test_no_registry_and_no_credential_for_one_is_in_an_image(shell):
+    named = r"\( -name pip.conf -o -name .netrc -o -path '*/.docker/config.json' \)"
+    assert shell(f"find / -xdev -type f {named}") == ""
+    assert (
+        shell("grep -rlsE 'index-url|PIP_(EXTRA_)?INDEX|registry-mirrors' /etc /root /home /var/lib/fleet || true")
+        == ""
     )
