@@ -25,6 +25,7 @@ from fleet.supervisor.private import write_private
 from fleet.supervisor.processes import MARK, Guard, die_with_parent, kill_marked, mark_of, signal_group
 from fleet.supervisor.task_user import PASS, TaskUser, let_pass
 from fleet.supervisor.vouched import NAME, VARIABLE, bundle
+from fleet.supervisor.wiped import wipe
 
 # Of the environment that we were started in, the agents get all but what would speak for another identity or device.
 FOREIGN = ("FLEET_", "CLEARML_", "TRAINS_")
@@ -89,7 +90,7 @@ class Runner:
             AgentUnusable: no task can ever run here; the text says what an operator has to change.
         """
         check(self._settings)
-        shutil.rmtree(self._directory, ignore_errors=True)  # of a supervisor before us
+        wipe(self._directory)  # of a supervisor before us
         self._directory.mkdir(parents=True, mode=0o700)
         self._write_shared()
         if self._user:
@@ -176,7 +177,7 @@ class Runner:
         return Outcome(exit_code=exit_code)
 
     def clean(self, mark: str) -> None:
-        shutil.rmtree(self.place(mark), ignore_errors=True)
+        wipe(self.place(mark))
 
     def mark_of(self, pid: int) -> str | None:
         return mark_of(pid)
