@@ -97,9 +97,12 @@ class Sender:
         box = self._next()
         try:
             is_done = self._send(box)
-        except ServerError as error:
+        except (
+            ServerError,
+            OSError,
+        ) as error:  # or no file descriptor is left, say: who gave up would hold the task for ever
             self._delay_s = min(max(2 * self._delay_s, FIRST_DELAY_S), LONGEST_DELAY_S)
-            log.warning("server does not take a task's messages", extra={"task": box.task.id, "error": str(error)})
+            log.warning("messages of a task not sent", extra={"task": box.task.id, "error": str(error)})
             self.has_text(box.key)  # the same again
             time.sleep(self._delay_s)
             return

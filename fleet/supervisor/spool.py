@@ -109,9 +109,9 @@ class Spool:
         """To the next segment, when all of this one was sent. The segment that is written to may get more."""
         while self._read_segment < self._write_segment and not os.pread(self._in, 1, self._read_offset):
             sent = self._path(self._read_segment)
+            following = self._open(self._read_segment + 1, os.O_RDONLY | os.O_CREAT)  # fails with nothing changed
             os.close(self._in)
-            self._read_segment, self._read_offset = self._read_segment + 1, 0
-            self._in = self._open(self._read_segment, os.O_RDONLY | os.O_CREAT)
+            self._in, self._read_segment, self._read_offset = following, self._read_segment + 1, 0
             self._note_place()  # before the old one goes, or whoever opens it again would look for it
             sent.unlink(missing_ok=True)
 

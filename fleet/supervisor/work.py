@@ -222,7 +222,7 @@ class Work:
             self._end(job, None)
         elif job.is_running and job.agent:
             self._ask_to_end(job, job.agent)
-        else:
+        elif job.is_ours:  # else it may never be, and nobody would clean up after it
             self._runner.call_off(job.key)
 
     def on_watched(self, event: Watched) -> None:

@@ -22,6 +22,7 @@ from fleet.errors import CentreUnreachable, ServerUnreachable
 from fleet.model import AgentSettings, GpuNeed, OnRebalance, Queue, Reason, ServerAccess
 from fleet.queues.base import TaskStatus
 from fleet.queues.memory import MemoryServer
+from fleet.supervisor import untold
 from fleet.supervisor.comeback import Comeback
 from fleet.supervisor.identity import Identity
 from fleet.supervisor.loop import Supervisor
@@ -44,7 +45,7 @@ ACCESS = ServerAccess(
     api_url="http://none", files_url="http://none", web_url="http://none", access_key="a", secret_key="b"
 )
 ROOMS = ("fleet.supervisor", "agent_hooks", "logging", "psutil")
-WARM, MANY = 40, 160
+WARM, MANY, LAST = 40, 160, 30
 
 
 class World:
@@ -60,6 +61,7 @@ class World:
         self.beats = self.looks = self.tasks = 0
         self.end: Reason | None = None
         self.last: Heartbeat | None = None
+        self.told: set[str] = set()  # tasks of which the end was told
 
     def __getattr__(self, verb: str) -> Callable[..., object]:
         """What a supervisor asks of the ClearML server."""
@@ -82,6 +84,7 @@ class World:
         if self.is_centre_away:
             raise CentreUnreachable("away")
         self.beats, self.last = self.beats + 1, facts
+        self.told |= {run.task for run in facts.runs if run.ended_at}
         return Orders(
             drain=None,
             end=self.end,
@@ -192,7 +195,9 @@ def live(world: World, directory: Path) -> None:
     world.run(MANY // 4)
     world.rest()
     wait_for(lambda: outside(directory) == before[1], 30, f"it holds no more than {before[1]} of its machine")
-    print(json.dumps({"before": before[0], "after": held(*ROOMS), "tasks": world.tasks}), flush=True)
+    print(json.dumps({"before": before[0], "after": held(*ROOMS)}), flush=True)
+    world.is_centre_away = True
+    world.run(LAST)
 
 
 def main() -> None:
@@ -204,9 +209,12 @@ def main() -> None:
             live(world, directory)
         finally:
             world.end = Reason(code="test", text="the test is over")
+            world.is_centre_away = False
 
     threading.Thread(target=person, daemon=True).start()
+    untold.MOST_TOLD = 10
     supervisor.run()
+    print(json.dumps({"tasks": world.tasks, "told": len(world.told)}), flush=True)
     os._exit(0)  # the threads of a supervisor end with its process
 
 

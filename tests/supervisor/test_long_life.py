@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.holding import grown, held
-from tests.supervisor.long_life import MANY, WARM
+from tests.supervisor.long_life import LAST, MANY, WARM
 
 ROOT = Path(__file__).parents[2]
 # Threads of hooks that are over are let go of once a minute, and what the last tasks left may still be under way.
@@ -44,10 +44,10 @@ def test_a_supervisor_holds_no_more_after_hundreds_of_tasks_than_after_some(tmp_
         check=False,
     )
     assert done.stdout, done.stderr[-2000:]
-    said = json.loads(done.stdout)
-    assert said["tasks"] == WARM + MANY
+    said, end = map(json.loads, done.stdout.splitlines())
     assert said["after"]["fleet.supervisor.work.Work.jobs"] == 0, "it was looked into"
     assert grown(said["before"], said["after"], by=BORNE) == {}
+    assert end == {"tasks": WARM + MANY + LAST, "told": WARM + MANY + LAST}, "in parts, the last with its goodbye"
 
 
 def test_what_grows_is_seen() -> None:

@@ -1,5 +1,6 @@
 """What the server is told of a task: in order, whole, and however long it is away."""
 
+import errno
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -122,6 +123,26 @@ def test_while_the_server_is_away_nothing_is_lost_or_reordered(server, sender, o
     assert settled(told) is RunResult.FAILED
     assert "".join(server.log(outbox.task.id)[0]) == "".join(f"{number}\n" for number in range(2000))
     assert server.states([outbox.task.id])[outbox.task.id].status is TaskStatus.FAILED
+
+
+def test_a_spool_that_cannot_be_read_for_a_moment_is_read_again_and_the_task_does_not_stay_for_ever(
+    server, sender, outbox, told, monkeypatch, caplog
+):
+    faults = [OSError(errno.EMFILE, "Too many open files")] * 3
+    peek = outbox.spool.peek
+
+    def peek_with_faults(limit_bytes: int):
+        if faults:
+            raise faults.pop()
+        return peek(limit_bytes)
+
+    monkeypatch.setattr(outbox.spool, "peek", peek_with_faults)
+    sender.announce("a1")
+    say(sender, outbox, "one\n")
+    sender.finish("a1", Ending(exit_code=0, stop=None))
+    assert settled(told) is RunResult.COMPLETED
+    assert "".join(server.log(outbox.task.id)[0]) == "one\n"
+    assert caplog.messages.count("messages of a task not sent") == 3
 
 
 def test_the_result_of_a_task_that_ends_while_its_log_is_sent_does_not_wait(server, sender, outbox, told, monkeypatch):
