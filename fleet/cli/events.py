@@ -54,7 +54,11 @@ def events(
 
 
 def line(event: dict[str, Any]) -> str:
-    """One event as one line: when, what, to whom, why."""
+    """One event as one line: when, what, to whom, why. What a machine printed keeps its lines."""
     task, instance = event.get("task"), event.get("instance")
     whom = f"{task} on {instance}" if task and instance else task or instance or ""
-    return f"{local_time(event['at'])}  {event['kind']:<20}  {whom}: {printable(event['text'])}".replace("  : ", "  ")
+    if event["kind"] == "instance.console":
+        told = "".join(f"\n    {printable(row)}" for row in event["text"].splitlines())
+    else:
+        told = f" {printable(event['text'])}"
+    return f"{local_time(event['at'])}  {event['kind']:<20}  {whom}:{told}".replace("  : ", "  ")

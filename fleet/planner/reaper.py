@@ -40,7 +40,8 @@ def overdue(instance: Instance, resource: Resource | None, at: datetime, deaf_un
     if instance.enrolled_at is None and instance.launched_at and instance.state in NOT_ENDING:
         limit = resource.boot_timeout if resource else timedelta(minutes=15)
         if at - max(_booting_since(instance), deaf_until) > limit:
-            text = f"no supervisor enrolled within {_words(limit)} of the launch; see its console log and first-boot script"
+            told = "`fleet events` has the end of its console, where its cloud keeps one"
+            text = f"no supervisor enrolled within {_words(limit)} of the launch; {told}"
             return Reason(code="boot_timeout", text=text, limit=f"resources.{instance.resource}.boot_timeout")
     if instance.goodbye_at and at - instance.goodbye_at > GOODBYE_GRACE:
         text = f"it said goodbye {_words(at - instance.goodbye_at)} ago and is still listed"
