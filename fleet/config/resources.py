@@ -134,7 +134,7 @@ def read_resource(name: str, part: Section) -> Resource:
     resource = Resource(
         name=name,
         provider=provider,
-        region=part.text("region", None),
+        region=_region(part, provider),
         zones=part.texts("zones"),
         instance_types=part.texts("instance_types"),
         market=market,
@@ -179,6 +179,16 @@ def gpus_of(resource: Resource) -> int | None:
     """How many GPUs an instance has, where the fleet file alone can tell; None where only the cloud or the machine knows."""
     gpus = resource.settings.get("gpus")
     return gpus if resource.provider == "local" and isinstance(gpus, int) else None
+
+
+def _region(part: Section, provider: str) -> str | None:
+    """One: images, subnets and groups are a region's own."""
+    if not isinstance(part.anything("region"), list):
+        return part.text("region", None)
+    has_several = "regions" in OWN_KEYS.get(provider, ())
+    fix = "list them under regions" if has_several else "make a resource of each, and name them all in the queue"
+    part.wrong("region", f"expected one; several: {fix}")
+    return None
 
 
 def _market(part: Section) -> tuple[MarketPolicy, dict[str, timedelta]]:

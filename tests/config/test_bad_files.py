@@ -356,3 +356,12 @@ def test_machines_in_a_cloud_must_be_able_to_call_home() -> None:
 def test_a_secret_is_in_no_message() -> None:
     text = GOOD + "server: {url: 'hunter2 x', access_key: [hunter2], secret_key: 2}\nadvertise_url: 'hunter2 z'\n"
     assert not any("hunter2" in problem for problem in problems(text))
+
+
+@pytest.mark.parametrize(
+    ("provider", "fix"),
+    [("gcp", "list them under regions"), ("aws", "make a resource of each, and name them all in the queue")],
+)
+def test_several_regions_are_said_in_another_way(provider: str, fix: str) -> None:
+    text = GOOD.replace("{provider: local, gpus: 4}", f"{{provider: {provider}, region: [a, b]}}")
+    assert f"fleet.yaml: resources.gpu.region: expected one; several: {fix}" in problems(text)
