@@ -133,3 +133,17 @@ def test_versions_are_read_by_the_shell_as_by_python() -> None:
         for key, value in keys.items():
             command = ["bash", "-c", f'. {lib}; version_of "$1" "$2"', "x", section, key]
             assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{value}\n"
+
+
+def test_a_machine_before_whose_metadata_no_filter_stands_takes_no_task_and_says_why(machine: Machine) -> None:
+    rules = PROVISION / "files" / "metadata.nft"
+    machine.has("nft", "cat >/dev/null; echo nft: no >&2; exit 1")
+    machine.has("bash", f'exec /bin/bash "$1" {rules}')
+    done = machine.run("files/fleet-metadata")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"fleet-metadata: {rules} cannot be loaded, as nft says above: tasks could read this machine's metadata, so it takes none; "
+        "is nftables on it, and nf_tables in its kernel?",
+    )
+    supervisor = (PROVISION / "files" / "image.conf").read_text()
+    assert "ExecStartPre=+/usr/bin/systemctl is-active fleet-metadata.service" in supervisor
