@@ -32,7 +32,7 @@ def _length(collection: Collection[object]) -> int:
 def _fields(rooms: tuple[str, ...]) -> Iterator[tuple[str, object]]:
     for each in gc.get_objects():
         kind = type(each)
-        if not kind.__module__.startswith(rooms):
+        if not str(kind.__module__).startswith(rooms):  # some types have a descriptor in its place
             continue
         slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
         for name in (*getattr(each, "__dict__", ()), *slots):

@@ -195,6 +195,7 @@ READS_ITS_OWN = {  # files whose FLEET_* names are settings, not facts; one a li
     "idle.py",
     "notices.py",
     "private.py",
+    "task_user.py",
     "processes.py",
     "signs.py",
     "start.py",

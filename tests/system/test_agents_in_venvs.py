@@ -13,6 +13,7 @@ import pytest
 
 from fleet.model import AgentSettings
 from fleet.queues.base import TaskStatus
+from fleet.supervisor.comeback import FILE
 from tests.system.wheels import a_wheel
 from tests.waiting import wait_for
 
@@ -100,7 +101,9 @@ def test_secrets_of_the_fleet_file_reach_the_agents_and_nobody_else(machine, cle
     (conf,) = [Path(line[5:]) for line in console.splitlines() if line.startswith("conf=")]
     assert not conf.is_relative_to(here.directory)  # in memory, not on the disk
     holding = [path for path in here.directory.rglob("*") if path.is_file() and holds(path, secrets)]
-    assert holding == []
+    assert holding == [here.directory / FILE]  # its own token, for the case that its power is cut (ADR 44)
+    assert not holds(holding[0], [*SECRETS.values(), here.centre.enrolled.server.secret_key])
+    assert holding[0].stat().st_mode & 0o777 == 0o600
     stranger = f"cat {conf} || find {here.directory} -type f -readable"
     if os.geteuid() == 0:
         found = subprocess.run(

@@ -38,7 +38,7 @@ CLOUDS = ("AWS_", "FLEET_", "CLEARML_", "GOOGLE_", "CLOUDSDK_", "GENESIS")
 
 
 def commands(name: str) -> list[str]:
-    (block,) = Page(ROOT / "docs" / f"{name}.md").blocks("sh")
+    block, *_ = Page(ROOT / "docs" / f"{name}.md").blocks("sh")  # what else a fleet may want comes after
     return block.splitlines()
 
 

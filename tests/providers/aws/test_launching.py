@@ -247,7 +247,7 @@ def test_a_zone_that_has_some_gives_some_and_the_others_are_refused(
 def test_a_thousand_machines_are_launched_listed_in_pages_and_ended(
     ec2: Ec2, resource: Resource, tmp_path: Path
 ) -> None:
-    provider = a_provider(tmp_path, resource, patience_s=60)  # moto takes seconds for a list of so many
+    provider = a_provider(tmp_path, resource, patience_s=300)  # moto takes seconds for a list of so many
     names = [f"{n:08x}" for n in range(1000)]
     answers = provider.launch(orders(provider, resource, names))
     assert ec2.count("ec2:RunInstances") == 10
