@@ -50,6 +50,7 @@ from fleet.planner.sick import replace_sick
 from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
 from fleet.planner.standing import Belonging, settled_at, standings
 from fleet.planner.stretch import mean_s
+from fleet.planner.work import has_work, is_too_wide_for_all
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -73,12 +74,13 @@ def _planned(snapshot: Snapshot) -> Plan:
     windows = keep_to_windows(snapshot, ending)
     if windows:
         snapshot = _with_windows(snapshot, windows)
-    has_work = _has_work(snapshot)
-    money = Money(snapshot) if may_order(snapshot) or (has_work and has_budgets(snapshot)) else None
+    is_work = has_work(snapshot)
+    money = Money(snapshot) if may_order(snapshot) or (is_work and has_budgets(snapshot)) else None
     orders = enforce(snapshot, money, ending) if money else Enforcement()
     belonging = Belonging(snapshot, money)
     # Most passes find nothing to do: then nobody need look at what there is.
-    draft = _Draft(snapshot, [*staying(snapshot.instances, orders, ending)], money, belonging) if has_work else None
+    there = () if is_too_wide_for_all(snapshot) else (*staying(snapshot.instances, orders, ending),)
+    draft = _Draft(snapshot, there, money, belonging) if is_work else None
     launches, waiting = draft.made() if draft else ((), ())
     actions: tuple[Action, ...] = (*ends, *windows, *orders.all(), *launches)
     kept, notes = (frozenset(draft.kept), tuple(draft.notes)) if draft else (frozenset[str](), ())
@@ -102,14 +104,6 @@ def _planned(snapshot: Snapshot) -> Plan:
         standings=standings(snapshot, belonging),
         turns=turns,
         wake_at=min([at for at in times if at], default=None),
-    )
-
-
-def _has_work(snapshot: Snapshot) -> bool:
-    return (
-        bool(snapshot.tasks or snapshot.holds)
-        or any(r.min_instances for r in snapshot.resources)
-        or any(q.headroom for q in snapshot.queues)
     )
 
 
