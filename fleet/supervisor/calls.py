@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from fleet.errors import CentreRefused, FleetError, ServerRefused
-from fleet.model import Gpu, Queue, Reason
+from fleet.model import Queue, Reason
 from fleet.queues.base import Claims
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.contact import Contact
 from fleet.supervisor.errands import Errands, Report, Urgency
 from fleet.supervisor.events import Ailing, Event, Ordered, Peeked, Refused, Sensed, Watched
 from fleet.supervisor.jobs import Job
-from fleet.supervisor.senses import Senses
+from fleet.supervisor.senses import Senses, Sight
 from fleet.supervisor.stats import machine_stats
 from fleet.supervisor.superior import Superior
 from fleet.wire import Enrolled, Heartbeat
@@ -115,10 +115,10 @@ class Calls:
         """Read the machine, and report all workers with it."""
 
         def call() -> Event:
-            gpus, host = self._senses.read(tasks=sum(worker.task is not None for worker in workers))
-            self._senses.listen(lambda gpus: self._report(Ailing(gpus=gpus)))
+            sight, host = self._senses.read(tasks=sum(worker.task is not None for worker in workers))
+            self._senses.listen(lambda sight: self._report(Ailing(sight=sight)))
             for worker in workers:
-                own = [gpu for gpu in gpus if gpu.uuid in worker.gpus]
+                own = [gpu for gpu in sight.gpus if gpu.uuid in worker.gpus]
                 asked_at = self._clock.now()
                 try:
                     stats = machine_stats(host, own)
@@ -126,7 +126,7 @@ class Calls:
                     self._contact.server_answered(asked_at)
                 except ServerRefused as error:  # its task was deleted, say: the others want their report too
                     log.warning("server refused a report", extra={"worker": worker.id, "error": str(error)})
-            return Sensed(gpus=gpus, host=host)
+            return Sensed(sight=sight, host=host)
 
         if not self.server.has("report"):
             self.server.ask(Urgency.REPORT, "report", call)
@@ -141,9 +141,9 @@ class Calls:
         else:
             self._contact.server_answered(asked_at)
 
-    def sense(self) -> tuple[Gpu, ...]:
+    def sense(self) -> Sight:
         """The GPUs now; for the start, before there is anything to wait for."""
-        return self._senses.gpus()
+        return self._senses.look()
 
     def beat(self, facts: Heartbeat) -> None:
         """Tell the dispatcher; the answer is its orders."""

@@ -10,9 +10,10 @@ from agent_hooks.hooks import HookFailure
 from agent_hooks.host import HostReading
 from agent_hooks.nearness import Links
 from fleet.errors import FleetError
-from fleet.model import Gpu, Notice, Reason, RunResult, Task
+from fleet.model import Notice, Reason, RunResult, Task
 from fleet.queues.base import TaskState
 from fleet.supervisor.agents import Agent
+from fleet.supervisor.senses import Sight
 from fleet.wire import Heartbeat, Orders
 
 
@@ -72,9 +73,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensed:
-    """The machine as it is now."""
+    """The machine as it was when its workers were reported: what an `Ailing` has told since is newer."""
 
-    gpus: tuple[Gpu, ...]
+    sight: Sight
     host: HostReading
 
 
@@ -82,7 +83,7 @@ class Sensed:
 class Ailing:
     """The driver told of an error of a GPU: all of them, as they are now."""
 
-    gpus: tuple[Gpu, ...]
+    sight: Sight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

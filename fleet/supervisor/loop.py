@@ -62,8 +62,8 @@ class Supervisor:
         self._inbox, self._contact, self._calls = wired.inbox, wired.contact, wired.calls
         self._moments, self._meter, self._work = wired.moments, wired.meter, wired.work
         self._vacancies, self._vigil, self._listening = wired.vacancies, wired.vigil, wired.listening
-        self._gpus, self._cpus = self._calls.sense(), cpus()
-        queues, gpus = tuple(queue.name for queue in enrolled.queues), tuple(gpu.uuid for gpu in self._gpus)
+        self._sight, self._cpus = self._calls.sense(), cpus()
+        queues, gpus = tuple(queue.name for queue in enrolled.queues), tuple(gpu.uuid for gpu in self._sight.gpus)
         self._own = Worker(id=worker_base(enrolled), task=None, queues=queues, gpus=gpus)
         self._policy = first_policy(enrolled)
         self._host: HostReading | None = None
@@ -150,8 +150,8 @@ class Supervisor:
         return State(
             at=now,
             enrolled_at=self._before.enrolled_at,
-            gpus=self._vacancies.marked(tuple(gpu for gpu in self._gpus if not gpu.sick)),
-            sick={gpu.uuid: gpu.sick for gpu in self._gpus if gpu.sick},
+            gpus=self._vacancies.marked(tuple(gpu for gpu in self._sight.gpus if not gpu.sick)),
+            sick={gpu.uuid: gpu.sick for gpu in self._sight.gpus if gpu.sick},
             links=self._vacancies.links,
             cpus=self._cpus,
             held=tuple(job.held for job in self._work.jobs.values()),
@@ -230,7 +230,7 @@ class Supervisor:
             idle_since=self._idle_since,
             allocations=tuple(job.allocation for job in self._work.jobs.values() if job.is_ours),
             runs=self._work.runs(),
-            gpus=self._vacancies.marked(self._gpus),
+            gpus=self._vacancies.marked(self._sight.gpus),
             vitals=vitals_of(self._host) if self._host else None,
             notice=self._listening.standing,
         )
@@ -250,16 +250,16 @@ class Supervisor:
             case events.Peeked():
                 self._waiting, self._peeked_at = event.tasks, event.asked_at
                 if self._unserved:
-                    self._unserved.look(event.tasks, self._gpus, self._policy.queues)
+                    self._unserved.look(event.tasks, self._sight.gpus, self._policy.queues)
                 self._look_deeper()
             case events.Watched():
                 self._work.on_watched(event)
             case events.Failed():
                 log.warning("call failed", extra={"call": event.errand, "error": str(event.error)})
             case events.Sensed():
-                self._gpus, self._host = event.gpus, event.host
+                self._sight, self._host = self._sight.or_later(event.sight), event.host
             case events.Ailing():
-                self._gpus = event.gpus
+                self._sight = self._sight.or_later(event.sight)
                 self._hurry("report")
                 self._hurry("beat")
             case events.Metered():
@@ -360,7 +360,7 @@ class Supervisor:
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case Claim():
-                chosen = tuple(gpu for gpu in self._gpus if gpu.uuid in instruction.gpus)
+                chosen = tuple(gpu for gpu in self._sight.gpus if gpu.uuid in instruction.gpus)
                 self._work.claim(instruction, chosen)
             case StopTask():
                 self._work.stop(instruction)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent_hooks import textfile
@@ -24,52 +24,65 @@ log = logging.getLogger(__name__)
 LISTEN_S = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """All GPUs, each with what is wrong with it; those that were lost too. A higher `number` was seen later."""
+
+    number: int
+    gpus: tuple[Gpu, ...]
+
+    def or_later(self, other: Sight) -> Sight:
+        """Of two sights, which may be told of in any order, the later one."""
+        return max(self, other, key=lambda sight: sight.number)
+
+
 class Senses:
     """Remembers the GPUs that were there: one that is lost is not forgotten."""
 
     def __init__(self, gpus: Gpus, health: Health, metrics_file: Path | None = None) -> None:
         self._sensed, self._health, self._metrics_file = gpus, health, metrics_file
         self._host = Host()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # one look at a time: what is seen later is known later
+        self._count = 0
         self._known: dict[str, Gpu] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._sick: Mapping[str, str] = {}
         self._listener: threading.Thread | None = None
 
-    def gpus(self) -> tuple[Gpu, ...]:
-        """All GPUs, each with what is wrong with it; those that were lost too."""
+    def look(self) -> Sight:
+        """The GPUs now."""
         return self._look()[0]
 
-    def read(self, tasks: int) -> tuple[tuple[Gpu, ...], HostReading]:
+    def read(self, tasks: int) -> tuple[Sight, HostReading]:
         """GPUs and machine, also into the textfile; `tasks` that hold something of it."""
-        gpus, readings, findings = self._look()
+        sight, readings, findings = self._look()
         host = self._host.read()
         if self._metrics_file:
             try:
                 textfile.write(self._metrics_file, host, readings, findings, tasks)
             except OSError as error:
                 log.warning("metrics not written", extra={"file": str(self._metrics_file), "error": str(error)})
-        return gpus, host
+        return sight, host
 
     def why_sick(self, gpus: Sequence[Gpu]) -> str | None:
         """What is wrong with the first sick one of these, as last seen."""
         return next((why for gpu in gpus if (why := self._sick.get(gpu.uuid))), None)
 
-    def listen(self, tell: Callable[[tuple[Gpu, ...]], None]) -> None:
+    def listen(self, tell: Callable[[Sight], None]) -> None:
         """From now on tell at once when a GPU fails. Does nothing where there is none, or if it listens already."""
         with self._lock:
             if self._listener is None and self._known and self._health.has_events:
                 self._listener = threading.Thread(target=self._hear, args=(tell,), name="health", daemon=True)
                 self._listener.start()
 
-    def _hear(self, tell: Callable[[tuple[Gpu, ...]], None]) -> None:
+    def _hear(self, tell: Callable[[Sight], None]) -> None:
         while True:
             if self._health.wait(LISTEN_S):
-                tell(self.gpus())
+                tell(self.look())
 
-    def _look(self) -> tuple[tuple[Gpu, ...], tuple[GpuReading, ...], tuple[Finding, ...]]:
-        readings, findings = self._sensed.read(), self._health.look()
+    def _look(self) -> tuple[Sight, tuple[GpuReading, ...], tuple[Finding, ...]]:
         with self._lock:
+            readings, findings = self._sensed.read(), self._health.look()
             self._tell(findings)
             sick, warned = _texts(findings, Severity.SICK), _texts(findings, Severity.WARN)
             present = {gpu.uuid: _with(gpu, sick, warned) for gpu in gpus_of(readings)}
@@ -83,7 +96,8 @@ class Senses:
             self._known.update(present)
             every = sorted([*present.values(), *lost.values()], key=lambda gpu: gpu.index)
             self._sick = {gpu.uuid: gpu.sick for gpu in every if gpu.sick}
-        return tuple(every), readings, findings
+            self._count += 1
+            return Sight(self._count, tuple(every)), readings, findings
 
     def _tell(self, findings: Sequence[Finding]) -> None:
         """Each once, when it is new."""

@@ -32,7 +32,7 @@ class Some(SimulatedGpus):
 def test_each_gpu_says_what_is_wrong_with_it():
     hot = Finding(gpu="GPU-b", code="hw_thermal", severity=Severity.WARN, text="too hot")
     senses = Senses(Some(A, B), Ill(of_xid("GPU-b", 79), hot, of_xid("GPU-b", 48)))
-    a, b = senses.gpus()
+    a, b = senses.look().gpus
     assert (a.sick, a.warning) == (None, None)
     fallen = "Xid 79: it has fallen off the bus; reset it or replace its machine"
     assert b.sick == f"{fallen}; Xid 48: a double-bit memory error; reset it or replace its machine"
@@ -44,26 +44,38 @@ def test_each_gpu_says_what_is_wrong_with_it():
 def test_a_gpu_that_was_lost_is_still_told_of_but_not_what_it_last_did():
     gpus, health = Some(A, B), Ill()
     senses = Senses(gpus, health)
-    assert [gpu.util for gpu in senses.gpus()] == [5, 5]
+    assert [gpu.util for gpu in senses.look().gpus] == [5, 5]
     gpus.readings, health.findings = (A,), (of_xid("GPU-b", 79),)
-    a, b = senses.gpus()
+    a, b = senses.look().gpus
     assert (a.util, b.util, b.uuid, b.index) == (5, None, "GPU-b", 1)
     assert b.sick
+
+
+def test_what_was_seen_later_stands_whatever_is_told_first():
+    """A report reads the GPUs, talks to the server for a while, and then tells of them; the driver may warn in between."""
+    gpus, health = Some(A, B), Ill()
+    senses = Senses(gpus, health)
+    before = senses.look()
+    health.findings = (of_xid("GPU-b", 79),)
+    after = senses.look()
+    for first, second in ((before, after), (after, before)):
+        assert first.or_later(second) is after
+    assert (before.gpus[1].sick, after.gpus[1].sick is None) == (None, False)
 
 
 def test_gpus_of_a_driver_that_is_away_as_a_whole_are_gone_and_not_sick():
     gpus = Some(A, B)
     senses = Senses(gpus, Ill())
-    senses.gpus()
+    senses.look()
     gpus.readings = ()
-    assert senses.gpus() == ()
+    assert senses.look().gpus == ()
     assert senses.why_sick([]) is None
 
 
 def test_a_textfile_that_cannot_be_written_does_not_disturb(tmp_path: Path):
     senses = Senses(Some(A), Ill(), tmp_path / "none" / "fleet.prom")
-    gpus, host = senses.read(tasks=1)
-    assert (len(gpus), host.memory_used_mib > 0) == (1, True)
+    sight, host = senses.read(tasks=1)
+    assert (len(sight.gpus), host.memory_used_mib > 0) == (1, True)
 
 
 def test_the_textfile_has_what_was_read(tmp_path: Path):
@@ -76,6 +88,6 @@ def test_the_textfile_has_what_was_read(tmp_path: Path):
 
 def test_where_there_are_no_real_gpus_nobody_listens():
     senses = Senses(Some(A), NoHealth())
-    senses.gpus()
-    senses.listen(lambda gpus: None)
+    senses.look()
+    senses.listen(lambda sight: None)
     assert senses._listener is None
