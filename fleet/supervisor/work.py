@@ -215,7 +215,8 @@ class Work:
         if job is None:
             return
         job.stop = stop
-        self.note(job)
+        if job.is_ours:  # else its claim is being noted by another thread, and its answer is noted with the stop
+            self.note(job)
         log.info("stopping task", extra={"task": job.task.id, "code": stop.reason.code, "why": stop.reason.text})
         self._say(job, f"stopped: {stop.reason.text}")
         if job.start_error is not None:

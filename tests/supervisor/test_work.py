@@ -1,0 +1,75 @@
+"""One allocation between the steps of its life: what happens while the answer to a step is awaited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import pytest
+
+from fleet.model import Gpu, GpuNeed, Reason, RunResult, Task
+from fleet.supervisor.clock import Clock
+from fleet.supervisor.errands import Urgency
+from fleet.supervisor.events import Claimed, Event
+from fleet.supervisor.identity import Identity
+from fleet.supervisor.instructions import Claim, StopTask
+from fleet.supervisor.memory import open_memory
+from fleet.supervisor.work import Work
+
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+GPU = Gpu(uuid="GPU-a", index=0, model="A100", memory_gib=40)
+TASK = Task(id="t1", queue="train", position=0, enqueued_at=AT, need=GpuNeed(at_least=1, at_most=1))
+STOP = StopTask(task="t1", reason=Reason(code="gpu_sick", text="a GPU that it holds is sick"), then=RunResult.REQUEUED)
+
+
+class Later:
+    """Errands that are done when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[Callable[[], Event | None]] = []
+
+    def ask(self, urgency: Urgency, name: str, call: Callable[[], Event | None]) -> None:
+        self.asked.append(call)
+
+
+@pytest.fixture
+def errands() -> Later:
+    return Later()
+
+
+@pytest.fixture
+def work(tmp_path: Path, errands: Later) -> Work:
+    return Work(
+        instance="i1",
+        worker="lab:a:i1",
+        claims=MagicMock(claim=MagicMock(return_value=True)),
+        runner=MagicMock(),
+        console=MagicMock(),
+        sender=MagicMock(),
+        errands=errands,  # type: ignore[arg-type]
+        moments=MagicMock(),
+        clock=Clock(),
+        stop_grace=timedelta(seconds=10),
+        memory=open_memory(tmp_path, Identity(tmp_path)),
+        report=MagicMock(),
+    )
+
+
+def test_a_task_that_is_stopped_while_its_claim_is_noted_leaves_the_journal_to_the_thread_that_notes_it(
+    work: Work, errands: Later, tmp_path: Path
+) -> None:
+    """Two threads at one file: one took the other's unfinished part away, and the machine ended for a broken disk."""
+    work.claim(Claim(task=TASK, gpus=("GPU-a",)), (GPU,))
+    work.stop(STOP)
+    assert list((tmp_path / "journal").iterdir()) == []
+    (claim,) = errands.asked
+    claimed = claim()
+    assert isinstance(claimed, Claimed)
+    assert claimed.is_ours
+    work.on_claimed(claimed)
+    (entry,) = work._memory.journal.read()
+    assert (entry.is_ours, entry.stop) == (True, STOP)
+    assert work._memory.journal.fault is None
+    assert list(work.jobs) == []
