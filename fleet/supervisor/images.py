@@ -43,9 +43,18 @@ class Images:
             return
         with self._pulling:
             if self._engine.image(name) is None:
-                self.pull(name, goes_on)
+                self._pull(name, goes_on)
 
-    def pull(self, name: str, goes_on: Callable[[], bool] = lambda: True) -> None:
+    def pull(self, name: str) -> None:
+        """Have the newest image under this name. Who wants it meanwhile waits for it.
+
+        Raises:
+            EngineFault: it cannot be had; one that was here before still is.
+        """
+        with self._pulling:
+            self._pull(name)
+
+    def _pull(self, name: str, goes_on: Callable[[], bool] = lambda: True) -> None:
         self.make_room()
         log.info("image is pulled", extra={"image": name})
         started = time.monotonic()

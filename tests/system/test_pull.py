@@ -19,7 +19,7 @@ from tests.registry import Registry, served
 from tests.system import docker_engine
 from tests.system.docker_engine import DockerEngine, image_tar
 from tests.system.edge import Machine, Person, Server
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytest.importorskip("clearml_agent")
 pytestmark = [
@@ -54,7 +54,7 @@ def provision(engine: DockerEngine, place: Path, image: str, **told: str) -> sub
         env=own | told,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
 
@@ -82,7 +82,7 @@ def test_a_bake_fails_without_its_image_and_a_first_boot_goes_on(
     assert provision(engine, tmp_path, image).returncode == 0
 
 
-def test_a_supervisor_pulls_its_default_image_before_it_takes_work_and_tasks_run_in_it(
+def test_a_supervisor_pulls_its_default_image_once_at_its_start_and_tasks_wait_for_it_and_run_in_it(
     engine: DockerEngine,
     registry: Registry,
     server: Server,
@@ -103,7 +103,8 @@ def test_a_supervisor_pulls_its_default_image_before_it_takes_work_and_tasks_run
         assert clearml.ended(task) == TaskStatus.COMPLETED
         assert "in an image called default" in clearml.log(task)
         said = here.log.read_text()
-        assert said.index("image was pulled") < said.index("task claimed")
+        assert said.count("image is pulled") == said.count("image was pulled") == 1
+        assert said.index("image was pulled") < said.index("agent started")
     finally:
         here.stop()
         sys.stdout.write(here.log.read_text())
