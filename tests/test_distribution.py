@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[1]
 CONFTEST = """\
 from tests.conftest import pytest_xdist_make_scheduler
@@ -57,7 +59,7 @@ def test_a_group_of_tests_stays_on_one_worker_and_single_tests_run_beside_it(tmp
         env=environment | {"PYTHONPATH": os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=120 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

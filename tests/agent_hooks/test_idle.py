@@ -19,7 +19,7 @@ from agent_hooks.daemon import containers
 from agent_hooks.idle import Seen, Wanted, why_end
 from tests.agent_hooks.clouds import Gce
 from tests.system.real_clients import ROOT
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 WANTED = Wanted(idle_timeout_s=900, max_lifetime_s=86_400)
 
@@ -27,7 +27,13 @@ WANTED = Wanted(idle_timeout_s=900, max_lifetime_s=86_400)
 def idle(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "agent_hooks", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=30, check=False
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30 * PATIENCE,
+        check=False,
     )
 
 

@@ -11,6 +11,7 @@ from fleet import __version__
 from fleet.assemble.package import contents, package_file, write_package
 from fleet.model import Budget
 from fleet.web.settings import WebSettings
+from tests.waiting import PATIENCE
 from tests.web.nouns import Web, serving
 
 
@@ -47,7 +48,7 @@ def test_fleet_is_in_it_as_a_wheel_that_pip_installs_without_any_index(tmp_path:
         [*pip, "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

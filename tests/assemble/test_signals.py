@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.signals import heed_signals
+from tests.waiting import PATIENCE
 
 WAITS = """\
 import threading, time
@@ -32,7 +33,7 @@ def test_two_signals_in_quick_succession_are_both_heard(attempt: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         process.send_signal(number)
     try:
-        assert process.communicate(timeout=20)[0] == "stop\nhurry\n"
+        assert process.communicate(timeout=20 * PATIENCE)[0] == "stop\nhurry\n"
     finally:
         process.kill()
     assert process.returncode == 0

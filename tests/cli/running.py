@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,14 +26,14 @@ class Shell:
         self.environment = own | home | self.environment
 
     def fleet(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        """One run of the command, at most 60 s long."""
+        """One run of the command; it takes seconds, and a minute where Packer runs."""
         return subprocess.run(
             [sys.executable, "-m", "fleet", *arguments],
             cwd=self.place,
             env=self.environment | changes,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=60 * PATIENCE,
             check=False,
         )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fleet.assemble.package import IMAGES
+from tests.waiting import PATIENCE
 
 PROGRAMS = f"/usr/sbin:/sbin:{os.environ.get('PATH', os.defpath)}"
 MISSING = [name for name in ("nft", "ip", "unshare", "setpriv") if shutil.which(name, path=PROGRAMS) is None]
@@ -179,7 +180,7 @@ def in_a_network_of_its_own(script: str, *arguments: str) -> object:
         env={**os.environ, "PATH": PROGRAMS},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ import pytest
 
 from fleet.assemble.baking import versions
 from fleet.assemble.package import IMAGES
+from tests.waiting import PATIENCE
 
 PROVISION = IMAGES / "provision"
 SCRIPTS = [*sorted(PROVISION.glob("*.sh")), PROVISION / "files/fleet-wait-gpus", PROVISION / "files/fleet-metadata"]
@@ -23,7 +24,7 @@ def test_shellcheck_finds_nothing() -> None:
         ["shellcheck", "-x", "-P", "SCRIPTDIR", *map(str, SCRIPTS)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=120 * PATIENCE,
         check=False,
     )
     assert done.stdout == ""
@@ -59,7 +60,7 @@ class Machine:
             env=own | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=60 * PATIENCE,
             check=False,
         )
 

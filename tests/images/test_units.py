@@ -19,6 +19,7 @@ from fleet.cli.app import app
 from fleet.cli.supervise import NEEDED
 from fleet.supervisor.loop import BURY_EVERY
 from fleet.supervisor.start import ENROLL_WITHIN_S
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "images" / "systemd").iterdir())
@@ -79,7 +80,12 @@ def test_systemd_itself_finds_nothing_wrong(tmp_path: Path) -> None:
         (tmp_path / path.name).write_text(path.read_text().replace(PROGRAM, "/bin/true"))
     names = [path.name for path in UNITS]
     done = subprocess.run(
-        ["systemd-analyze", "verify", *names], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        ["systemd-analyze", "verify", *names],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60 * PATIENCE,
+        check=False,
     )
     assert [line for line in done.stderr.splitlines() if any(name in line for name in names)] == []
 

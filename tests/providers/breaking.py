@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.waiting import PATIENCE
+
 HANG_S = 4.0  # longer than the providers of these tests are patient
 PAGE = b"<html><head><title>502</title></head><body>Bad Gateway: the proxy of somebody</body></html>"
 
@@ -155,7 +157,7 @@ def breaking() -> Iterator[Line]:
 
         def behind(self, body: bytes) -> tuple[int, bytes, str]:
             target = urlsplit(line.behind)
-            behind = http.client.HTTPConnection(target.hostname or "", target.port, timeout=20)
+            behind = http.client.HTTPConnection(target.hostname or "", target.port, timeout=20 * PATIENCE)
             given = {k: v for k, v in self.headers.items() if k.lower() not in ("connection", "content-length")}
             behind.request(self.command, self.path, body, given)
             answer = behind.getresponse()

@@ -19,6 +19,7 @@ from fleet.errors import BadRequest
 from fleet.model import Market, Offer, Resource
 from fleet.providers.base import FirstBoot, LaunchOrder
 from fleet.providers.first_boot import LARGEST, user_data
+from tests.waiting import PATIENCE
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 TOKEN, FINGERPRINT = "7" * 64, "ab" * 32
@@ -102,7 +103,7 @@ def test_cloud_init_itself_finds_nothing_wrong(each: LaunchOrder, tmp_path: Path
     (tmp_path / "user-data").write_text(user_data(each))
     done = subprocess.run(
         ["cloud-init", "schema", "--config-file", str(tmp_path / "user-data")],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=60 * PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, json.dumps([done.stdout, done.stderr])
 

@@ -20,6 +20,7 @@ from fleet.config.resources import installed
 from fleet.errors import ProviderError
 from tests.markdown import Page
 from tests.providers.contract import Ground, ProviderContract
+from tests.waiting import PATIENCE
 
 PAGE = Page(Path(__file__).parents[2] / "docs" / "providers.md")
 BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
@@ -78,7 +79,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "pyproject.toml").write_text(PAGE.blocks("toml")[0])
     (source / "fleet_program.py").write_text(PAGE.blocks("python")[0])
     command = [sys.executable, "-c", BUILD, str(source / "dist")]
-    built = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=120)
+    built = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=120 * PATIENCE)
     assert built.returncode == 0, built.stderr
     (wheel,) = (source / "dist").glob("*.whl")
     zipfile.ZipFile(wheel).extractall(site)

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from fleet.queues.base import LogLine
 from fleet.queues.client import ClearMLServer
 from tests.ports import a_free_port
 from tests.queues.queues_contract import TRAIN, ApiPeople, ConcurrentContract
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
@@ -53,11 +53,7 @@ class ServerProcess:
         self.process = subprocess.Popen(
             command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
         )
-        until = time.monotonic() + 30
-        while not self._answers():
-            assert self.process.poll() is None, "the server ended"
-            assert time.monotonic() < until, "the server does not listen"
-            time.sleep(0.05)
+        wait_for(self._answers, 30, "the server listens")
 
     def kill(self) -> None:
         self.process.kill()
@@ -65,7 +61,7 @@ class ServerProcess:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=15)
+        self.process.wait(timeout=15 * PATIENCE)
 
     @property
     def access(self) -> ServerAccess:

@@ -16,6 +16,7 @@ from fleet.queues.scripts import describe_script
 from tests.queues.test_client_against_server import ServerProcess
 from tests.queues.test_client_against_server import pytestmark as needs_the_server
 from tests.queues.test_scripts import git
+from tests.waiting import PATIENCE
 
 AGENT = Path(sys.executable).with_name("clearml-agent")
 pytestmark = [
@@ -61,7 +62,7 @@ def run(process: ServerProcess, home: Path, script: Path, args: list[str], cwd: 
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=90 * PATIENCE,
         check=False,
     )
     client.close()

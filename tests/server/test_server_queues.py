@@ -10,6 +10,7 @@ import pytest
 from fleet.server import credentials
 from fleet.server.app import ServerSettings, create_server
 from tests.server.embedded import Client, Clock, basic
+from tests.waiting import PATIENCE
 
 
 def test_a_queue_gives_its_tasks_in_order_and_then_nothing(client: Client) -> None:
@@ -216,8 +217,8 @@ def test_the_chores_bring_a_lost_claim_back_by_themselves_and_tell_of_it(setting
     server.start()
     queue = client.queue()
     task = client.queued(queue)
-    assert told.get(timeout=5) == "train"
+    assert told.get(timeout=5 * PATIENCE) == "train"
     assert client.pop(queue) == task
-    assert told.get(timeout=5) == "train"
+    assert told.get(timeout=5 * PATIENCE) == "train"
     assert client.waiting(queue) == [task]
     server.close()

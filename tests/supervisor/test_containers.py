@@ -12,6 +12,7 @@ from fleet.supervisor.engine import Engine, EngineFault, Frames, Seen
 from fleet.supervisor.images import MOST_KNOWN, newest, to_remove
 from fleet.supervisor.leftovers import Leftovers
 from fleet.supervisor.vault import Vault
+from tests.waiting import PATIENCE
 
 
 def a_frame(text: str, stream: int = 1) -> bytes:
@@ -134,7 +135,7 @@ esac
         (tmp_path / name).write_text(text.replace(bootstrap.MOUNT, str(tmp_path)))
     command = [word.replace(bootstrap.MOUNT, str(tmp_path)) for word in bootstrap.command(version, False)]
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=20, check=False, env={"PATH": "/usr/bin:/bin"}
+        command, capture_output=True, text=True, timeout=20 * PATIENCE, check=False, env={"PATH": "/usr/bin:/bin"}
     )
     assert done.stderr == ""
     return done.stdout + f"exit {done.returncode}"

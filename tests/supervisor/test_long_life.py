@@ -11,6 +11,7 @@ import pytest
 
 from tests.holding import grown, held
 from tests.supervisor.long_life import LAST, MANY, WARM
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 # Threads of hooks that are over are let go of once a minute, and what the last tasks left may still be under way.
@@ -40,7 +41,7 @@ def test_a_supervisor_holds_no_more_after_hundreds_of_tasks_than_after_some(tmp_
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=300 * PATIENCE,
         check=False,
     )
     assert done.stdout, done.stderr[-2000:]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 RIGHT = {
     "FLEET_CENTRE_URL": "http://127.0.0.1:1",
     "FLEET_INSTANCE": "i1",
@@ -25,7 +27,7 @@ def said(place: Path, **wrong: str) -> list[str]:
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=60 * PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout, list(place.iterdir())) == (1, "", [])

@@ -21,7 +21,7 @@ from pathlib import Path
 import docker
 
 from fleet.supervisor.engine import TASKS
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 IMAGE = "fleet-test:latest"
 HOOK = "#!/bin/sh\ncat >/dev/null\n"
@@ -99,7 +99,7 @@ def running(inside: Sequence[str] = ()) -> Iterator[DockerEngine]:
         _ip("link", "add", bridge, "type", "bridge", inside=inside)
         _ip("addr", "add", f"172.29.{number}.1/24", "dev", bridge, inside=inside)
         with _daemon(place, bridge, inside) as url:
-            api = docker.APIClient(base_url=url, version="auto", timeout=30)
+            api = docker.APIClient(base_url=url, version="auto", timeout=30 * PATIENCE)
             engine = DockerEngine(url, api, mounts())
             engine.make_image()
             try:

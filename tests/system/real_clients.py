@@ -18,6 +18,7 @@ import requests
 from fleet.model import ServerAccess
 from fleet.server.conf import render_clearml_conf
 from tests import waiting
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -71,12 +72,12 @@ class RunningServer:
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
-        assert self.process.wait(timeout=60) == 0
+        assert self.process.wait(timeout=60 * PATIENCE) == 0
 
     def call(self, endpoint: str, /, **fields: Any) -> dict[str, Any]:
         """The `data` of the answer."""
         self.session.auth = (self.access.access_key, self.access.secret_key)
-        answer = self.session.post(f"{self.url}/{endpoint}", json=fields, timeout=10).json()
+        answer = self.session.post(f"{self.url}/{endpoint}", json=fields, timeout=10 * PATIENCE).json()
         assert answer["meta"]["result_code"] == 200, answer["meta"]
         return answer["data"]
 
@@ -178,7 +179,7 @@ class Home:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=10 * PATIENCE)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

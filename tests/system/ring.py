@@ -23,7 +23,7 @@ from fleet.queues.client import ClearMLServer
 from fleet.store.sql import SqlStore
 from tests.ports import a_free_port
 from tests.signals import heed_signals
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 ROOT = Path(__file__).parents[2]
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -77,7 +77,13 @@ class Ring:
         """One run of the command line, in the directory of the fleet file."""
         command = [sys.executable, "-m", "fleet", *arguments]
         done = subprocess.run(
-            command, cwd=self.place, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command,
+            cwd=self.place,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60 * PATIENCE,
+            check=False,
         )
         if check:
             assert done.returncode == 0, done.stderr

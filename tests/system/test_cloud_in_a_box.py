@@ -29,7 +29,7 @@ from tests.system.box.machine import Disk
 from tests.system.box.network import GATEWAY
 from tests.system.box.way_out import NO_INDEX, WayOut
 from tests.system.ring import Ring, a_free_port
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("vm")]
 
@@ -92,7 +92,7 @@ class Box:
             cwd=place,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=90 * PATIENCE,
             check=False,
         )
         assert "SAW " in done.stdout, done.stdout + done.stderr

@@ -24,7 +24,7 @@ from tests.providers.aws.conftest import alive
 from tests.providers.aws.ec2 import Answer, Ec2, Fault, served
 from tests.providers.genesis_cloud import TOKEN, GenesisCloud
 from tests.system.ring import ROOT
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("cloud-pages")]
 
@@ -75,7 +75,7 @@ class Reader:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=90 * PATIENCE,
             check=False,
         )
         assert done.returncode == 0, (line, done.stdout, done.stderr)

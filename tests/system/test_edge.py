@@ -15,7 +15,7 @@ from fleet.queues.tasks import records
 from tests.fake_centre import FakeCentre
 from tests.nvml import build
 from tests.system.edge import CLUSTER
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -330,7 +330,7 @@ def test_a_machine_that_is_not_expected_is_refused_in_one_line(machine):
         "FLEET_JOIN_TOKEN": "join",
     }
     command = [sys.executable, "-m", "fleet.supervisor"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20 * PATIENCE, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith('answered 403 {"error": "this machine is not expected"}')
     assert "Traceback" not in done.stderr

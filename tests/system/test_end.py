@@ -19,7 +19,7 @@ from fleet.wire import Enrolled
 from tests.fake_centre import FakeCentre
 from tests.google_cloud import INSTANCE, GoogleCloud
 from tests.system.real_clients import ROOT, RunningServer
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("clearml-sdk")]
 
@@ -187,7 +187,12 @@ def test_a_machine_that_finds_no_dispatcher_ends_at_its_deadline(machine, monkey
     here.centre.close()
     hurried = "import fleet.supervisor.start as s; s.ENROLL_WITHIN_S = 1.0; raise SystemExit(s.main())"
     done = subprocess.run(
-        [sys.executable, "-c", hurried], env=here.environment, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", hurried],
+        env=here.environment,
+        capture_output=True,
+        text=True,
+        timeout=30 * PATIENCE,
+        check=False,
     )
     here.process = subprocess.Popen(["true"])
     (here.place / "log").write_text(done.stderr)

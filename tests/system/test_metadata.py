@@ -17,7 +17,7 @@ from fleet.supervisor.arguments import read
 from fleet.supervisor.engine import Engine, Wanted
 from tests.system import docker_engine
 from tests.system.docker_engine import IMAGE, DockerEngine
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 V2 = next(
     (each for each in map(Path, ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")) if (each / "cgroup.procs").exists()), None
@@ -104,7 +104,7 @@ def test_root_in_a_container_on_the_machine_s_network_reaches_no_metadata_by_no_
     )
     container = engine.create(wanted)
     engine.start(container)
-    walled_off.api.wait(container, timeout=60)
+    walled_off.api.wait(container, timeout=60 * PATIENCE)
     console = walled_off.api.logs(container).decode()
     asked_for = walled_off.api.inspect_container(container)["HostConfig"]
     engine.close()

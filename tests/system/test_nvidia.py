@@ -19,6 +19,7 @@ from tests.apt_archive import ARCHITECTURE, Archive, Package, served
 from tests.system import docker_engine
 from tests.system.box.image import Unavailable, stock_image
 from tests.system.docker_engine import DockerEngine
+from tests.waiting import PATIENCE
 
 WHY_NOT = docker_engine.why_not() or next(
     (
@@ -204,7 +205,7 @@ def run(
             [*command, "--entrypoint=/bin/bash", stock, "-c", before + SCRIPT],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=120 * PATIENCE,
             check=False,
         )
         said = done.stdout + done.stderr

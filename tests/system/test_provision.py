@@ -19,6 +19,7 @@ from tests.images.packing import PACKER, PACKER_MISSING, quiet
 from tests.system import docker_engine
 from tests.system.box.image import Unavailable, stock_image
 from tests.system.docker_engine import DockerEngine
+from tests.waiting import PATIENCE
 
 WHY_NOT = docker_engine.why_not() or PACKER_MISSING
 pytestmark = [
@@ -98,7 +99,7 @@ def built(engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory) -> Ite
         env=quiet(place) | {"DOCKER_HOST": engine.url, "PATH": f"/usr/bin:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=180 * PATIENCE,
         check=False,
     )
     print(done.stdout, done.stderr, f"{time.monotonic() - began:.1f} s")
@@ -142,7 +143,7 @@ def shell(built: str, engine: DockerEngine):
             "-c",
             script,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

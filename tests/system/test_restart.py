@@ -16,7 +16,7 @@ import pytest
 from fleet.model import RunResult
 from fleet.queues.base import TaskStatus
 from tests.system.edge import QUEUES, Machine
-from tests.waiting import is_alive, wait_for
+from tests.waiting import PATIENCE, is_alive, wait_for
 
 pytest.importorskip("clearml_agent")
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("restart")]
@@ -194,7 +194,9 @@ def test_a_journal_that_cannot_be_read_is_put_aside_in_one_line_and_the_machine_
 def test_a_second_supervisor_of_the_same_machine_is_refused_in_one_line(machine):
     here = machine()
     command = [sys.executable, "-m", "fleet.supervisor"]
-    done = subprocess.run(command, env=here.environment, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(
+        command, env=here.environment, capture_output=True, text=True, timeout=20 * PATIENCE, check=False
+    )
     assert done.returncode == 1
     assert done.stderr == (
         f"fleet supervise: another supervisor runs here already ({here.directory} is in use); end it first\n"

@@ -17,7 +17,7 @@ import pytest
 from fleet.model import Run, RunResult
 from fleet.queues.base import TaskStatus
 from tests.system.ring import FLEET_FILE, ROOT, MakeRing
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("ring")]
 
@@ -40,7 +40,7 @@ def test_the_demo_does_all_that_it_says() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=280 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -270,7 +270,7 @@ def test_up_shares_this_machine_with_an_ordinary_script_on_a_laptop(make_ring: M
     ring.fleet("server", "credentials", "--write", str(laptop / "clearml.conf"))
     (laptop / "mine.py").write_text(ON_A_LAPTOP)
     environment = {**os.environ, "HOME": str(laptop), "CLEARML_CONFIG_FILE": str(laptop / "clearml.conf")}
-    subprocess.run([sys.executable, "mine.py"], cwd=laptop, env=environment, check=True, timeout=120)
+    subprocess.run([sys.executable, "mine.py"], cwd=laptop, env=environment, check=True, timeout=120 * PATIENCE)
     (run,) = wait_for(lambda: [r for r in ring.runs() if r.ended_at], 120, what="the task runs")
     assert run.result is RunResult.COMPLETED
     assert "hello from the other side" in ring.console(run.task)

@@ -14,6 +14,7 @@ import requests
 
 from tests.ports import a_free_port
 from tests.system.real_clients import ROOT, RunningServer
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("clearml-sdk")]
 
@@ -24,7 +25,7 @@ def test_a_taken_port_is_one_line_and_exit_1(tmp_path: Path) -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         command = [sys.executable, "-m", "fleet.server", "--listen", address, "--state", str(tmp_path / "state")]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30 * PATIENCE, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"fleet server: cannot listen on {address}: ")
     assert done.stderr.count("\n") == 1
@@ -52,7 +53,7 @@ def test_sigterm_ends_it_within_seconds_also_with_connections_kept_open(tmp_path
     server.start()
     server.call("debug.ping")
     with requests.Session() as other:
-        other.get(f"{server.url}/debug.ping", timeout=5)
+        other.get(f"{server.url}/debug.ping", timeout=5 * PATIENCE)
         began = time.monotonic()
         server.stop()
     assert time.monotonic() - began < 30  # far below what a kept connection may last
@@ -67,7 +68,9 @@ def test_of_many_who_claim_at_once_each_gets_another_task(clearml_server: Any) -
         session = requests.Session()
         session.auth = (clearml_server.access.access_key, clearml_server.access.secret_key)
         while True:
-            answer = session.post(f"{clearml_server.url}/queues.get_next_task", json={"queue": queue}, timeout=10)
+            answer = session.post(
+                f"{clearml_server.url}/queues.get_next_task", json={"queue": queue}, timeout=10 * PATIENCE
+            )
             entry = answer.json()["data"].get("entry")
             if entry is None:
                 return

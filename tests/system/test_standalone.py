@@ -13,7 +13,7 @@ import pytest
 
 from fleet.queues.base import TaskStatus
 from tests.system.edge import Person, Server
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -68,7 +68,7 @@ class Box:
 
     def refusal(self) -> str:
         done = subprocess.run(
-            self.command(), env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            self.command(), env=self.environment, capture_output=True, text=True, timeout=60 * PATIENCE, check=False
         )
         assert (done.returncode, done.stdout) == (1, "")
         return done.stderr

@@ -15,7 +15,7 @@ import pytest
 from fleet.model import AgentSettings
 from fleet.queues.base import TaskStatus
 from tests.system.edge import Machine, Person, Server
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 AGENT = importlib.util.find_spec("clearml_agent")
 PACKAGES = Path(AGENT.origin).parents[1] if AGENT and AGENT.origin else Path("/nowhere")
@@ -125,7 +125,7 @@ def test_a_machine_that_cannot_run_tasks_as_that_user_says_so_before_it_takes_on
         'secret_key = "${HERE}"\n[agent]\nmode = "interpreter"\n[queues.train]\n'
     )
     command = [sys.executable, "-m", "fleet", "supervise", "--standalone", "--config", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60 * PATIENCE, check=False)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("fleet supervise: FLEET_TASK_USER nobody cannot reach "), done.stderr

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.system.ring import MakeRing
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("ring")]
 
@@ -52,14 +52,14 @@ grep -c BEGIN "$REQUESTS_CA_BUNDLE"; stat -c %a "$REQUESTS_CA_BUNDLE\""""
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=90 * PATIENCE,
         check=False,
     )
     assert "SAW " in done.stdout, done.stdout + done.stderr
 
     # Whoever trusts public authorities alone is not fooled, and the command says what to do.
     with pytest.raises(requests.exceptions.SSLError):
-        requests.get(said["url"], timeout=9)
+        requests.get(said["url"], timeout=9 * PATIENCE)
     assert ring.fleet("status").returncode == 0
     ring.environment |= {"FLEET_HOME": str(tmp_path / "elsewhere"), "FLEET_TOKEN": said["token"]}
     refused = ring.fleet("status", "--url", said["url"], check=False)

@@ -24,7 +24,7 @@ from tests.system.box.image import UNITS, Unavailable
 from tests.system.box.machine import REBOOTS
 from tests.system.box.network import GATEWAY
 from tests.system.ring import ROOT, Ring
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("vm")]
 
@@ -337,7 +337,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_of_a_box_whose_maker_is_killed_nothing_is_left(cloud: Cloud) -> None:
     with subprocess.Popen([sys.executable, "-c", KILLED], cwd=ROOT, stdout=subprocess.PIPE, text=True) as maker:
-        place, _ = maker.communicate(timeout=60)
+        place, _ = maker.communicate(timeout=60 * PATIENCE)
     assert maker.returncode == -signal.SIGKILL
     name = f"fleetbox-{maker.pid}"
 

@@ -34,7 +34,7 @@ from fleet.web.app import create_web
 from fleet.web.hints import Hints
 from fleet.web.settings import Policy, WebSettings
 from fleet.wire import Enroll, Heartbeat, to_data
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 DEMAND = Reason(code="demand", text="train: 1 task waits", queue="train", task="t1")
@@ -141,10 +141,10 @@ class Web:
     url: str = ""
 
     def get(self, path: str, **arguments: Any) -> requests.Response:
-        return requests.get(self.url + path, headers=self._headers(), timeout=20, **arguments)
+        return requests.get(self.url + path, headers=self._headers(), timeout=20 * PATIENCE, **arguments)
 
     def post(self, path: str, data: object = None, **arguments: Any) -> requests.Response:
-        return requests.post(self.url + path, json=data, headers=self._headers(), timeout=20, **arguments)
+        return requests.post(self.url + path, json=data, headers=self._headers(), timeout=20 * PATIENCE, **arguments)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}

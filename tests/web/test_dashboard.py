@@ -13,6 +13,7 @@ import requests
 from fleet.errors import StoreError
 from fleet.model import Event, Reason, View
 from fleet.store.memory import MemoryStore
+from tests.waiting import PATIENCE
 from tests.web.nouns import ALLOCATION, GPUS, T0, Web, a_view, an_instance, at, serving, settings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -38,7 +39,7 @@ def shown(url: str, profile: Path) -> str:
     if browser is None:
         pytest.skip(f"no browser here: one of {', '.join(BROWSERS)} (apt-get install chromium)")
     command = [browser, "--headless", *QUIET, f"--user-data-dir={profile}", "--virtual-time-budget=2500", "--dump-dom"]
-    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([*command, url], capture_output=True, text=True, timeout=60 * PATIENCE, check=True)
     return done.stdout
 
 
@@ -48,7 +49,7 @@ def text_of(html: str) -> str:
 
 
 def test_the_page_is_whole_and_lets_nothing_else_run(web: Web) -> None:
-    page = requests.get(web.url + "/", timeout=9)
+    page = requests.get(web.url + "/", timeout=9 * PATIENCE)
     assert page.headers["Content-Type"].startswith("text/html")
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy

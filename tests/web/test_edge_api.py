@@ -14,6 +14,7 @@ from fleet.identity.ec2 import Ec2
 from fleet.model import Instance, InstanceState, Notice, Reason, RunResult, Standing, Vitals
 from fleet.store.memory import MemoryStore
 from fleet.wire import Enrolled, Orders, Proof, from_data
+from tests.waiting import PATIENCE
 from tests.web.nouns import (
     ALLOCATION,
     GPUS,
@@ -176,7 +177,7 @@ def test_a_message_that_cannot_be_read_is_refused_in_one_line(web: Web) -> None:
     assert (code, error) == (400, "Heartbeat.allocations[0].task: expected str, got int")
     for absurd in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-03-01T12:00:00", "noon"):
         assert refusal(web.post("/edge/v1/heartbeat", a_heartbeat() | {"idle_since": absurd}))[0] == 400
-    code, error = refusal(requests.post(web.url + "/edge/v1/enroll", data=b"{", timeout=9))
+    code, error = refusal(requests.post(web.url + "/edge/v1/enroll", data=b"{", timeout=9 * PATIENCE))
     assert (code, error.startswith("the body is not JSON")) == (400, True)
     assert refusal(web.post("/edge/v1/enroll", {}))[0] == 400
     assert refusal(web.get("/edge/v1/hint?after=x"))[0] == 400
@@ -186,7 +187,7 @@ def test_a_message_that_cannot_be_read_is_refused_in_one_line(web: Web) -> None:
 
 def test_a_body_without_end_is_not_read_to_its_end(web: Web) -> None:
     endless = (b" " * 65536 for _ in range(1000))
-    response = requests.post(web.url + "/edge/v1/enroll", data=endless, timeout=20)
+    response = requests.post(web.url + "/edge/v1/enroll", data=endless, timeout=20 * PATIENCE)
     assert refusal(response)[0] == 413
 
 

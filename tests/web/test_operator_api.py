@@ -10,6 +10,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from fleet.model import Event, RunResult
+from tests.waiting import PATIENCE
 from tests.web.nouns import ALLOCATION, DEMAND, GPUS, IDLE, T0, Web, a_run, a_view, an_instance, at, serving, settings
 
 
@@ -222,14 +223,17 @@ def test_the_operator_token_is_not_in_the_text_of_the_settings(locked: Web) -> N
 
 def test_without_a_token_no_web_page_can_reach_through_a_browser_on_this_machine(busy: Web) -> None:
     terminate = busy.url + "/api/v1/instances/i1/terminate"
-    posted_by_a_page = requests.post(terminate, headers={"Origin": "http://evil.example"}, timeout=9)
+    posted_by_a_page = requests.post(terminate, headers={"Origin": "http://evil.example"}, timeout=9 * PATIENCE)
     assert error(posted_by_a_page)[0] == 403
-    rebound_name = requests.get(busy.url + "/api/v1/status", headers={"Host": "evil.example"}, timeout=9)
+    rebound_name = requests.get(busy.url + "/api/v1/status", headers={"Host": "evil.example"}, timeout=9 * PATIENCE)
     assert error(rebound_name)[0] == 403
-    assert requests.get(busy.url + "/api/v1/status", headers={"Host": "["}, timeout=9).status_code in (400, 403)
-    own = requests.post(terminate.replace("terminate", "drain"), headers={"Origin": busy.url}, timeout=9)
+    assert requests.get(busy.url + "/api/v1/status", headers={"Host": "["}, timeout=9 * PATIENCE).status_code in (
+        400,
+        403,
+    )
+    own = requests.post(terminate.replace("terminate", "drain"), headers={"Origin": busy.url}, timeout=9 * PATIENCE)
     assert own.status_code == 200
-    by_name = requests.get(busy.url.replace("127.0.0.1", "localhost") + "/api/v1/status", timeout=9)
+    by_name = requests.get(busy.url.replace("127.0.0.1", "localhost") + "/api/v1/status", timeout=9 * PATIENCE)
     assert by_name.status_code == 200
 
 

@@ -30,6 +30,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.providers.aws.fleet_calls import asked_of, fleet_answer
+from tests.waiting import PATIENCE
 
 NS = "http://ec2.amazonaws.com/doc/2016-11-15/"
 ENDED = {"terminated", "shutting-down"}
@@ -92,7 +93,7 @@ class Ec2:
         self.released.set()
         self.released = threading.Event()
         self.always = None
-        requests.post(f"{self.url}/moto-api/reset", timeout=30)
+        requests.post(f"{self.url}/moto-api/reset", timeout=30 * PATIENCE)
         for part in (
             self.faults,
             self.capacity,

@@ -24,6 +24,7 @@ from fleet.providers.base import FirstBoot, Launched, LaunchFailed, LaunchOrder
 from fleet.providers.first_boot import user_data as first_boot
 from tests.providers.aws.conftest import a_provider, alive, aws_resource, client, machines
 from tests.providers.aws.ec2 import NS, Answer, Ec2, Fault, an_id, refusal
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.xdist_group("aws")
 
@@ -227,7 +228,7 @@ def test_each_machine_of_a_large_call_finds_its_own_line_in_their_common_user_da
         facts = {"ds": {"meta_data": {"ami-launch-index": str(shown[answer.cloud_id])}}, "v1": {}}
         (tmp_path / "facts.json").write_text(json.dumps(facts))
         command = [program, "devel", "render", "-i", str(tmp_path / "facts.json"), str(tmp_path / "user-data")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * PATIENCE)
         assert done.returncode == 0, done.stderr
         assert f"FLEET_INSTANCE={answer.instance}\\n" in done.stdout
         assert f"FLEET_JOIN_TOKEN=token-of-{answer.instance}\\n" in done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.system.box import image
 from tests.system.box.network import Network
+from tests.waiting import PATIENCE
 
 GUARD = Path(__file__).with_name("guard.sh")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -45,7 +46,7 @@ class Ground:
     def close(self) -> None:
         assert self._guard.stdin is not None
         self._guard.stdin.close()
-        self._guard.wait(timeout=180)  # a provisioned disk has tens of thousands of files
+        self._guard.wait(timeout=180 * PATIENCE)  # a provisioned disk has tens of thousands of files
 
     def groups(self, machine: str) -> list[Path]:
         """Directories, one in each hierarchy, that a machine's first process has to be in: systemd needs groups of its own."""

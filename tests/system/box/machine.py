@@ -12,7 +12,7 @@ import psutil
 
 from tests.system.box.ground import Ground
 from tests.system.box.network import BRIDGE
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 # A shell that puts itself into the groups before it becomes the machine.
 ENTER = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
@@ -98,7 +98,7 @@ class Vm:
     def run(self, *command: str, check: bool = True) -> str:
         """Run a command inside, as root; what it prints."""
         inside = ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "--", *command]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=30 * PATIENCE, check=False)
         if check:
             assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

@@ -16,6 +16,7 @@ from fleet.errors import UnknownProviderFault
 from fleet.model import Market, Offer, Resource
 from fleet.providers import first_boot
 from fleet.providers.base import Finding, Launched, LaunchFailed, LaunchOrder, Machine, Surroundings
+from tests.waiting import PATIENCE
 
 URL = "FLEET_BOX_URL"  # in the environment: where the cloud's API is
 
@@ -73,7 +74,7 @@ class Box:
 
     def _call(self, verb: str, **asked: object) -> Any:
         try:
-            answer = requests.post(f"{self._url}/{verb}", json=asked, timeout=10)
+            answer = requests.post(f"{self._url}/{verb}", json=asked, timeout=10 * PATIENCE)
             answer.raise_for_status()
             return answer.json()
         except requests.RequestException as error:
