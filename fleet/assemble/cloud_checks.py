@@ -96,5 +96,16 @@ def _prices(config: Config) -> Check:
         return Check(name="prices", found="damaged", fix=str(error))
     unknown = sorted({f"{p.type} ({p.market})" for p in known if p.usd_per_hour is None})
     if unknown:
-        return Check(name="prices", found=f"not listed: {', '.join(unknown)}; the cloud is asked when they are needed")
+        return Check(name="prices", found=f"not listed: {', '.join(unknown)}; {_who_knows(config)}")
     return Check(name="prices", found=f"known for {len(known)} types, regions and markets")
+
+
+def _who_knows(config: Config) -> str:
+    """AWS is asked by its provider when a price is needed; Google by a refresh, Genesis Cloud by nobody."""
+    used = {r.provider for r in config.resources}
+    hints = [
+        ("aws", "AWS is asked when they are needed"),
+        ("gcp", "ask Google with: fleet prices refresh"),
+        ("genesis", "say those of Genesis Cloud under prices"),
+    ]
+    return ", ".join(hint for kind, hint in hints if kind in used)

@@ -12,10 +12,20 @@ from fleet.assemble.state import state_of, write_private
 from fleet.config import Config
 from fleet.errors import ConfigError, ProviderError
 from fleet.model import Budget, Market, MarketPolicy, Resource
-from fleet.providers.prices import REFRESHED, Price, PriceSource, as_json, believable, list_prices, price_of, refreshed
+from fleet.providers.prices import (
+    REFRESHED,
+    Price,
+    PriceSource,
+    Unpriced,
+    as_json,
+    believable,
+    list_prices,
+    price_of,
+    refreshed,
+)
 
 CLOUDS = ("aws", "gcp", "genesis")
-TELLING = ("aws",)  # prices through an API: what `fleet prices refresh` can ask
+TELLING = ("aws", "gcp")  # prices through an API: what `fleet prices refresh` can ask
 MARKETS = {
     MarketPolicy.SPOT: (Market.SPOT,),
     MarketPolicy.ON_DEMAND: (Market.ON_DEMAND,),
@@ -42,6 +52,7 @@ class Refresh:
     provider: str
     used: int
     said: tuple[str, ...]  # a line for each price that was refused, or why nothing was learned
+    tells: bool = True  # its cloud has an API for prices; where it has none, nothing failed
 
 
 def known_prices(config: Config) -> Iterator[Known]:
@@ -52,7 +63,7 @@ def known_prices(config: Config) -> Iterator[Known]:
     """
     for resource in config.resources:
         if resource.provider in CLOUDS:
-            for kind in resource.instance_types:
+            for kind in (*resource.instance_types, *_attached(resource)):
                 for region in regions_of(resource) or (None,):
                     for market in MARKETS[resource.market]:
                         yield _known(config, resource, kind, region, market)
@@ -130,6 +141,9 @@ def regions_of(resource: Resource) -> tuple[str, ...]:
     """Where its machines are, as far as the fleet file tells: `us-east-1a` is in us-east-1, `us-central1-b` in us-central1."""
     if resource.region:
         return (resource.region,)
+    several = resource.settings.get("regions")
+    if not resource.zones and isinstance(several, list | tuple):
+        return tuple(str(region) for region in several)
     cut = {"aws": lambda zone: zone.rstrip("abcdefgh"), "gcp": lambda zone: zone.rpartition("-")[0]}
     of_zone = cut.get(resource.provider)
     return tuple(dict.fromkeys(of_zone(zone) for zone in resource.zones)) if of_zone else ()
@@ -146,16 +160,9 @@ def refresh(config: Config) -> Iterator[Refresh]:
     for name, provider in providers_of(config, state).items():
         if not isinstance(provider, PriceSource):
             if name in CLOUDS:
-                why = f"{name} tells no prices through its API; say them in the fleet file under prices"
-                yield Refresh(provider=name, used=0, said=(why,))
+                yield Refresh(provider=name, used=0, said=tuple(_untold(config, name)), tells=False)
             continue
-        found: list[Price] = []
-        said: list[str] = []
-        for resource in (r for r in config.resources if r.provider == name):
-            try:
-                found += provider.prices(resource, datetime.now(UTC))
-            except ProviderError as error:
-                said.append(f"resource {resource.name}: {error}")
+        found, said = _asked(config, name, provider)
         directory = state.directory / name
         before = {p.place: p for p in refreshed(directory)} if _is_whole(directory) else {}
         fine, refused = believable({p.place: p for p in found}.values(), {**list_prices(), **before})
@@ -163,6 +170,39 @@ def refresh(config: Config) -> Iterator[Refresh]:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_private(directory / REFRESHED, as_json({**before, **{p.place: p for p in fine}}.values()))
         yield Refresh(provider=name, used=len(fine), said=(*said, *refused))
+
+
+def _asked(config: Config, name: str, provider: PriceSource) -> tuple[list[Price], list[str]]:
+    """What the cloud says, and a line for each thing that it does not."""
+    found: list[Price] = []
+    said: list[str] = []
+    for resource in (r for r in config.resources if r.provider == name):
+        try:
+            for told in provider.prices(resource, datetime.now(UTC)):
+                if isinstance(told, Unpriced):
+                    said.append(str(told))
+                else:
+                    found.append(told)
+        except ProviderError as error:
+            said.append(f"resource {resource.name}: {error}")
+    return found, list(dict.fromkeys(said))
+
+
+def _untold(config: Config, name: str) -> Iterator[str]:
+    """A line for each resource of a cloud whose API has no prices: where those in use come from, and how they are set."""
+    for resource in (r for r in config.resources if r.provider == name):
+        known = {price.type: price for price in known_prices(config) if price.resource == resource.name}
+        costs = [
+            f"{kind} is ${price.usd_per_hour:g}, says the {price.source}"
+            if price.usd_per_hour is not None
+            else f"nobody says what {kind} costs"
+            for kind, price in known.items()
+        ]
+        example = next(iter(known), "TYPE")
+        yield (
+            f"resource {resource.name}: the API of {name} has no prices; {', '.join(costs) or 'no type is named'}; "
+            f"set them with prices: {{{example}: DOLLARS_AN_HOUR}} on the resource"
+        )
 
 
 def _is_whole(directory: Path) -> bool:

@@ -58,8 +58,9 @@ def refresh(config: ConfigOption = None) -> None:
         is_any = True
         for line in done.said:
             typer.echo(f"note: {line}", err=True)
-        typer.echo(f"{done.provider}: {done.used} prices")
-        has_failed = has_failed or not done.used
+        if done.tells:
+            typer.echo(f"{done.provider}: {done.used} prices")
+        has_failed = has_failed or (done.tells and not done.used)
     if not is_any:
         typer.echo("no resource of this fleet file is in a cloud")
     if has_failed:

@@ -53,12 +53,26 @@ class Price:
         return self.provider, self.type, self.region, self.market
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpriced:
+    """A type that its cloud told no price of. Never a sum with a part missing: that would be too cheap."""
+
+    provider: str
+    type: str
+    region: str
+    market: Market
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.type} {self.region} {self.market}: {self.why}; it is as unknown as before"
+
+
 @runtime_checkable
 class PriceSource(Protocol):
     """A provider whose cloud tells prices through an API. Only `fleet prices refresh` asks: it may take seconds."""
 
-    def prices(self, resource: Resource, at: datetime) -> Sequence[Price]:
-        """Of each type of this resource, in each of its regions and markets, as far as the cloud tells.
+    def prices(self, resource: Resource, at: datetime) -> Sequence[Price | Unpriced]:
+        """Of each type of this resource, in each of its regions and markets, as far as the cloud tells; of the others why not.
 
         Raises:
             ProviderError: the cloud does not answer.

@@ -4,7 +4,7 @@ After these documents of Google Cloud: "Compute Engine API v1" (instances.insert
 regionInstances.bulkInsert, instances.aggregatedList with filter, maxResults and pageToken, instances.delete, instances.getSerialPortOutput,
 zoneOperations.get, machineTypes.get, regions.get), "Handling API responses" (Operation: status, error.errors[].code, httpErrorStatusCode),
 "Troubleshooting bulk VM creation" and "Resource availability errors" (reasons and codes), "Resource Manager API v1"
-(projects.testIamPermissions). Errors are {"error": {"code", "message", "errors": [{"reason", "message"}]}}.
+(projects.testIamPermissions), "Cloud Billing Catalog API v1" (services.skus.list; the SKUs are tests.providers.price_list). Errors are {"error": {"code", "message", "errors": [{"reason", "message"}]}}.
 """
 
 from __future__ import annotations
@@ -22,6 +22,25 @@ from urllib.parse import parse_qs, unquote, urlparse
 
 Json = dict[str, Any]
 TYPES: dict[str, Json] = {
+    "e2-medium": {"guestCpus": 2, "memoryMb": 4096, "isSharedCpu": True},
+    "a2-ultragpu-1g": {
+        "description": "Accelerator Optimized: 1 NVIDIA A100 80GB GPU, 12 vCPUs, 170GB RAM, 1 local SSD",
+        "guestCpus": 12,
+        "memoryMb": 174080,
+        "accelerators": [{"guestAcceleratorType": "nvidia-a100-80gb", "guestAcceleratorCount": 1}],
+    },
+    "a3-highgpu-8g": {
+        "guestCpus": 208,
+        "memoryMb": 1916928,
+        "accelerators": [{"guestAcceleratorType": "nvidia-h100-80gb", "guestAcceleratorCount": 8}],
+        "bundledLocalSsds": {"defaultInterface": "NVME", "partitionCount": 16},
+    },
+    "a3-edgegpu-8g": {
+        "guestCpus": 208,
+        "memoryMb": 1916928,
+        "accelerators": [{"guestAcceleratorType": "nvidia-h100-80gb", "guestAcceleratorCount": 8}],
+    },
+    "m3-ultramem-32": {"guestCpus": 32, "memoryMb": 999424},
     "n1-standard-8": {"guestCpus": 8, "memoryMb": 30720},
     "g2-standard-4": {
         "guestCpus": 4,
@@ -65,6 +84,7 @@ class ComputeEngine:
             None
         )  # (code, message) of an insert
         self.permissions: set[str] | None = None  # those that we have; None: all
+        self.price_list: list[Json] = []  # SKUs of Compute Engine
         self.before: Callable[[str, str], None] = lambda verb, path: None  # may raise Refused
         self.raw: bytes | None = None  # answered to everything, instead
         self.raw_status = 200
@@ -265,6 +285,15 @@ class ComputeEngine:
         asked = body["permissions"]
         return {"permissions": [p for p in asked if self.permissions is None or p in self.permissions]}
 
+    def skus(self, query: dict[str, str], body: Json) -> Json:
+        """Pages, with an empty nextPageToken on the last as Google has it."""
+        assert query["currencyCode"] == "USD"
+        self.queries.append(query)
+        start = int(query.get("pageToken", "page-0").removeprefix("page-"))
+        end = start + min(self.page, int(query["pageSize"]))
+        token = f"page-{end}" if end < len(self.price_list) else ""
+        return {"skus": self.price_list[start:end], "nextPageToken": token}
+
 
 PROJECT = r"/compute/v1/projects/(?P<project>[^/]+)"
 ROUTES = {
@@ -275,6 +304,7 @@ ROUTES = {
     },
     "DELETE": {PROJECT + r"/zones/(?P<zone>[^/]+)/instances/(?P<name>[^/]+)": "delete"},
     "GET": {
+        r"/v1/services/6F81-5844-456A/skus": "skus",
         PROJECT + r"/aggregated/instances": "aggregated",
         PROJECT + r"/aggregated/machineTypes": "machine_types",
         PROJECT + r"/zones/(?P<zone>[^/]+)/instances/(?P<name>[^/]+)": "get",

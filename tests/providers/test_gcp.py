@@ -539,7 +539,7 @@ def test_doctor_says_what_is_wrong_in_the_project_and_how_to_mend_it(
     assert found["GPU type"].fix == "give gpus: 4 or fewer"
     fine = a_gcp_resource(url, settings={"subnets": ["gpus"]})
     cloud.permissions = None
-    assert [f.fix for f in a_provider(tmp_path, fine).check(fine, AT)] == [""] * 4
+    assert [f.fix for f in a_provider(tmp_path, fine).check(fine, AT)] == [""] * 5
     cloud.l4s = 0.0  # a new project has none
     found = {f.name: f for f in a_provider(tmp_path, fine).check(fine, AT)}
     assert found["quota in us-central1"].found == "NVIDIA_L4_GPUS: none left"

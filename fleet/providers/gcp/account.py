@@ -23,9 +23,12 @@ from fleet.providers.rest import Answer, Rest, Session
 
 COMPUTE = "https://compute.googleapis.com"
 PROJECTS = "https://cloudresourcemanager.googleapis.com"
+BILLING = "https://cloudbilling.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN_WITHIN_S = 10.0
 PAGE = 500  # the most that a page may hold
+# A page of the price list is some MB that Google has to gather; nobody but `fleet prices refresh` waits for it.
+PRICES_TAKE = 6.0
 
 LAUNCHING = (
     "compute.instances.create",
@@ -100,9 +103,13 @@ METHODS = {
 }
 
 
+# services.skus.list of "Cloud Billing Catalog API v1", of Compute Engine: public, so no permission, but the API has to be enabled.
+PRICE_LIST = Method(verb="GET", path="/v1/services/6F81-5844-456A/skus", permissions=())
+
+
 def all_permissions() -> frozenset[str]:
     """What whoever the dispatcher runs as must be allowed."""
-    return frozenset(permission for method in METHODS.values() for permission in method.permissions)
+    return frozenset(each for method in (*METHODS.values(), PRICE_LIST) for each in method.permissions)
 
 
 class Account:
@@ -112,6 +119,7 @@ class Account:
         self.project = project
         self._compute = Rest("Google Cloud", endpoint or COMPUTE, session, timeout_s)
         self._projects = Rest("Google Cloud", endpoint or PROJECTS, session, timeout_s)
+        self._billing = Rest("Google Cloud", endpoint or BILLING, session, PRICES_TAKE * timeout_s)
 
     def call(
         self,
@@ -169,6 +177,14 @@ class Account:
                     f"{what} cannot be read whole: its nextPageToken leads nowhere; it is asked again"
                 )
             seen.add(token)
+
+    def price_list(self, query: Mapping[str, Any]) -> Answer:
+        """A page of the public price list, whatever the answer is.
+
+        Raises:
+            ProviderError: there is none.
+        """
+        return with_credentials(self._billing, PRICE_LIST.verb, PRICE_LIST.path, query, None)
 
     def lacking(self, permissions: frozenset[str]) -> frozenset[str]:
         """Those of these permissions that we do not have in the project.

@@ -6,18 +6,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fleet.errors import ProviderError
-from fleet.model import MarketPolicy, Resource
+from fleet.errors import NotAuthorised, ProviderError
+from fleet.model import Market, MarketPolicy, Resource
 from fleet.providers.base import Finding
 from fleet.providers.gcp.account import Account, all_permissions
-from fleet.providers.gcp.offers import region_of
+from fleet.providers.gcp.catalog import reach
+from fleet.providers.gcp.offers import PriceOf, region_of
 from fleet.providers.gcp.settings import GcpSettings, settings_of
 
 ROLE = "images/iam/gcp-role.yaml"
 PATH = re.compile(r"(?:.*projects/(?P<project>[^/]+)/)?(?P<rest>(?:global|regions/[^/]+)/.*)$")
 
 
-def findings(resource: Resource, account_of: Callable[[], Account]) -> Sequence[Finding]:
+def findings(resource: Resource, account_of: Callable[[], Account], price_of: PriceOf) -> Sequence[Finding]:
     """Each check as far as the ones before allow."""
     try:
         said, account = settings_of(resource), account_of()
@@ -35,6 +36,7 @@ def findings(resource: Resource, account_of: Callable[[], Account]) -> Sequence[
         checks.append((f"quota in {region}", lambda r=region: _quota(account, said, resource, r)))  # type: ignore[misc]
     if said.gpu_type:
         checks.append(("GPU type", lambda: _gpu_type(account, said)))
+    checks.append(("price list", lambda: _price_list(account, _unpriced(resource, said, price_of))))
     return [_found(name, look) for name, look in checks]
 
 
@@ -96,6 +98,24 @@ def _template(account: Account, template: str) -> str:
     project = match["project"] if match else None
     body = account.call("instanceTemplates.get", f"question for template {name}", project=project, name=name)
     return str(body.get("name") or name)
+
+
+def _unpriced(resource: Resource, said: GcpSettings, price_of: PriceOf) -> list[str]:
+    """What has no known price in one of its regions, in neither market."""
+    kinds = [*said.types, *([said.gpu_type] if said.gpu_type and said.gpus else ())]
+    regions = {region_of(place) for place in said.zones or said.regions}
+    return [k for k in kinds for r in regions if all(price_of(resource, k, r, m) is None for m in Market)]
+
+
+def _price_list(account: Account, unpriced: Sequence[str]) -> str:
+    """It is needed for `fleet prices refresh` alone, so its refusal is a fault only where a price is wanted."""
+    try:
+        reach(account)
+    except NotAuthorised as error:
+        if unpriced:
+            raise _Wrong(f"may not be read, and nobody knows what {unpriced[0]} costs", str(error)) from error
+        return f"may not be read, which only `fleet prices refresh` needs: {error}"
+    return "may be read by `fleet prices refresh`"
 
 
 def _subnet(account: Account, subnet: str, region: str) -> str:

@@ -22,6 +22,7 @@ from fleet.providers.base import (
     Surroundings,
 )
 from fleet.providers.gcp.account import Account, project_named, session_of
+from fleet.providers.gcp.catalog import Catalog, read_catalog
 from fleet.providers.gcp.checks import findings
 from fleet.providers.gcp.console import read_console
 from fleet.providers.gcp.errors import reasons, refusal
@@ -30,7 +31,9 @@ from fleet.providers.gcp.machines import Place, machines, place_of
 from fleet.providers.gcp.offers import PriceOf, offers_of
 from fleet.providers.gcp.settings import settings_of
 from fleet.providers.gcp.shapes import Shapes
+from fleet.providers.gcp.told import told_prices
 from fleet.providers.own_keys import OwnKeys
+from fleet.providers.prices import Price, Unpriced
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ OUTCOME_WITHIN_S = 10.0
 LATE_FOR = timedelta(minutes=15)
 # After a launch that failed late, nobody could be told: so long its pool is not offered.
 SOLD_OUT_FOR = timedelta(minutes=5)
+CATALOG_FRESH_FOR = timedelta(hours=1)
 PROJECTS = "projects.json"
 
 Pool = tuple[str, str | None, str | None, Market]
@@ -67,6 +71,7 @@ class GcpProvider:
         self._accounts: dict[str, Account] = {}  # by project
         self._of_resource: dict[str, Account] = {}
         self._shapes: dict[str, Shapes] = {}
+        self._catalog: tuple[datetime, Catalog] | None = None  # the same for everybody
         self._late: dict[str, tuple[Begun, datetime]] = {}
         self._sold_out: dict[Pool, datetime] = {}
 
@@ -74,8 +79,7 @@ class GcpProvider:
 
     def offers(self, resource: Resource, at: datetime) -> Sequence[Offer]:
         account = self._account(resource)
-        shapes = self._shapes.setdefault(account.project, Shapes(account))
-        found = offers_of(resource, settings_of(resource), shapes, self._price_of, at)
+        found = offers_of(resource, settings_of(resource), self._known_shapes(account), self._price_of, at)
         self._sold_out = {pool: until for pool, until in self._sold_out.items() if until > at}
         return [offer for offer in found if _pool(offer) not in self._sold_out]
 
@@ -108,7 +112,14 @@ class GcpProvider:
             raise errors[0]
 
     def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
-        return findings(resource, lambda: self._account(resource))
+        return findings(resource, lambda: self._account(resource), self._price_of)
+
+    def prices(self, resource: Resource, at: datetime) -> Sequence[Price | Unpriced]:
+        """What Google says now, for `fleet prices refresh`."""
+        account, said = self._account(resource), settings_of(resource)
+        if self._catalog is None or at - self._catalog[0] > CATALOG_FRESH_FOR:
+            self._catalog = at, read_catalog(account, at)
+        return list(told_prices(said, self._known_shapes(account), self._catalog[1], at))
 
     def console(self, cloud_id: str) -> str | None:
         """The end of its serial port, without what looks like a secret; None: there is none."""
@@ -116,6 +127,9 @@ class GcpProvider:
         return read_console(self._account_of_project(place.project), place) if place else None
 
     # --- accounts
+
+    def _known_shapes(self, account: Account) -> Shapes:
+        return self._shapes.setdefault(account.project, Shapes(account))
 
     def _account(self, resource: Resource) -> Account:
         """

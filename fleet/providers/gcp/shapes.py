@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -39,6 +40,8 @@ class Shape:
     memory_gib: float
     gpus: int
     gpu_kind: str | None  # "nvidia-l4"
+    local_ssds: int | None = None  # that are built in; None: not said
+    is_shared: bool = False  # its cores are parts of cores
 
 
 @dataclass(slots=True)
@@ -108,11 +111,21 @@ def shape_from(body: object, what: str) -> Shape:
             memory_gib=_above_zero(body["memoryMb"]) / 1024,
             gpus=sum(_above_zero(each["guestAcceleratorCount"]) for each in built_in),
             gpu_kind=str(built_in[0]["guestAcceleratorType"]) if built_in else None,
+            local_ssds=_local_ssds(body),
+            is_shared=body.get("isSharedCpu") is True,
         )
     except (AssertionError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UnknownProviderFault(
             f"Google Cloud answered the {what} with what cannot be read: {error!r:.80}"
         ) from error
+
+
+def _local_ssds(body: Mapping[str, Any]) -> int | None:
+    """As the API counts them, else as its description does: "1 NVIDIA A100 80GB GPU, 12 vCPUs, 170GB RAM, 1 local SSD"."""
+    if bundled := body.get("bundledLocalSsds"):
+        return _above_zero(bundled["partitionCount"])
+    described = re.search(r"(\d+) local SSDs?\b", str(body.get("description")))
+    return int(described[1]) if described else None
 
 
 def _above_zero(value: object) -> int:
