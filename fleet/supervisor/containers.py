@@ -188,19 +188,22 @@ class Containers:
 
     def start(self, order: Order) -> Container:
         """As `Agents.start`: pulls the image where it is missing, creates the container, hands it its secrets, starts it."""
-        self._calling_off.discard(order.mark)
         wish = self._wish(order.task.id)
         options = self._options(wish)
-        self._have(wish.image or self._default, order.mark)
+        image = wish.image or self._default
+        with self._images.kept(image):
+            self._have(image, order.mark)
+            return self._made(order, wish, options)
+
+    def _made(self, order: Order, wish: TaskContainer, options: Options) -> Container:
         files = bootstrap.files(self._environment(order, options), self._conf(), wish.setup_script)
         files |= {NAME: vouched} if (vouched := bundle(self._access)) else {}
         try:
             place = self._vault.put(order.mark, files)
-            container = self._create(order, wish, options, place)
+            return self._create(order, wish, options, place)
         except OSError:
             self.clean(order.mark)
             raise
-        return container
 
     def _options(self, wish: TaskContainer) -> Options:
         options = merged(self._ours, read(wish.arguments))

@@ -12,7 +12,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,7 @@ from fleet.supervisor.engine import Engine, EngineFault
 
 log = logging.getLogger(__name__)
 
+LOOK_EVERY_S = 1.0  # whether an image that has to wait for another is wanted still
 MOST_KNOWN = 1000  # names in the record; what others have removed is found out only when the disk fills
 
 
@@ -29,7 +31,8 @@ class Images:
 
     def __init__(self, engine: Engine, default: str, prune_above: float, record: Path) -> None:
         self._engine, self._default, self._prune_above, self._record = engine, default, prune_above, record
-        self._lock = threading.Lock()  # of the record
+        self._lock = threading.Lock()  # of the record, and of what is removed
+        self._kept: Counter[str] = Counter()  # names that tasks are about to use
         self._pulling = threading.Lock()  # one at a time: two of the same would wait for each other anyway
         self._used_at = _read(record)
 
@@ -41,9 +44,24 @@ class Images:
         """
         if self._engine.image(name) is not None:
             return
-        with self._pulling:
+        while not self._pulling.acquire(timeout=LOOK_EVERY_S):  # another may take many minutes
+            _refuse_unless(goes_on(), name)
+        try:
             if self._engine.image(name) is None:
                 self._pull(name, goes_on)
+        finally:
+            self._pulling.release()
+
+    @contextlib.contextmanager
+    def kept(self, name: str) -> Iterator[None]:
+        """Meanwhile it is not removed: between the look whether it is here and its container's making it is in no use yet."""
+        with self._lock:
+            self._kept[name] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._kept -= Counter([name])  # without those that nobody keeps
 
     def pull(self, name: str) -> None:
         """Have the newest image under this name. Who wants it meanwhile waits for it.
@@ -59,8 +77,7 @@ class Images:
         log.info("image is pulled", extra={"image": name})
         started = time.monotonic()
         for _ in self._engine.pull(name):
-            if not goes_on():
-                raise EngineFault(f"docker: {name} was not pulled to its end: nobody wants it any more")
+            _refuse_unless(goes_on(), name)
         log.info("image was pulled", extra={"image": name, "seconds": round(time.monotonic() - started, 1)})
 
     def use(self, name: str) -> None:
@@ -91,7 +108,10 @@ class Images:
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(EngineFault):
-            self._engine.remove_image(name)
+            with self._lock:  # whoever wants it now waits, and finds that it is gone
+                if name in self._kept:
+                    return
+                self._engine.remove_image(name)
             log.info("image removed", extra={"image": name, "why": f"disk above {self._prune_above:.0%}"})
             self._forget([name])
 
@@ -101,6 +121,11 @@ class Images:
                 self._used_at.pop(name, None)
             if names:
                 _write(self._record, self._used_at)
+
+
+def _refuse_unless(is_wanted: bool, name: str) -> None:
+    if not is_wanted:
+        raise EngineFault(f"docker: {name} was not pulled to its end: nobody wants it any more")
 
 
 def to_remove(
