@@ -62,7 +62,8 @@ class Returns:
     def ask_to_save(self, task: str, why: str) -> None:
         """As `Claims.ask_to_save`."""
         body = {"task": task, "force": False, "status_reason": f"{OURS}: {why}"}
-        self._transport.call("tasks.stop", body)
+        # A wish whose answer was lost is told by SIGTERM too. Repeated, it may come when the task runs elsewhere, and end that.
+        self._transport.call("tasks.stop", body, may_repeat=False)
 
     def mark_resumable(self, task: str) -> None:
         """As `Claims.mark_resumable`. In the task's runtime properties: a reset forgets them, and nothing else does."""

@@ -186,6 +186,8 @@ class Work:
         job.term_at = max(now, stop.kill_at - LAST_WORD)
 
         def ask() -> Event | None:
+            if not job.is_running:  # by now another may run it, and would be stopped
+                return None
             try:
                 self._claims.ask_to_save(stop.task, stop.reason.text)
             except FleetError as error:

@@ -529,3 +529,12 @@ def test_many_tasks_are_asked_for_in_chunks(fake: FakeClearML, client: ClearMLSe
     assert [task.id for task in client.waiting([TRAIN])] == ids[:700]
     assert [len(body["id"]) for body in fake.asked("tasks.get_all")] == [250, 250, 200]
     assert [state.id for state in client.lost([TRAIN])] == ids[700:]
+
+
+def test_the_wish_that_a_task_saves_itself_is_not_repeated(fake: FakeClearML, client: ClearMLServer) -> None:
+    """Its answer was lost and it was obeyed: by the time of a second one another machine may run the task, and would lose it."""
+    task = a_task(client)
+    fake.faults["tasks.stop"].append(cut_after)
+    with pytest.raises(ServerUnreachable):
+        client.ask_to_save(task, "preempted")
+    assert len(fake.asked("tasks.stop")) == 1

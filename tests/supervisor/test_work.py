@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -10,12 +12,15 @@ from unittest.mock import MagicMock
 import pytest
 
 from fleet.model import Gpu, GpuNeed, Reason, RunResult, Task
+from fleet.queues.base import TaskStatus
+from fleet.supervisor.agents import Outcome
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.errands import Urgency
 from fleet.supervisor.events import Claimed, Event
 from fleet.supervisor.identity import Identity
 from fleet.supervisor.instructions import Claim, StopTask
 from fleet.supervisor.memory import open_memory
+from fleet.supervisor.situation import Sighting
 from fleet.supervisor.work import Work
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -73,3 +78,22 @@ def test_a_task_that_is_stopped_while_its_claim_is_noted_leaves_the_journal_to_t
     assert (entry.is_ours, entry.stop) == (True, STOP)
     assert work._memory.journal.fault is None
     assert list(work.jobs) == []
+
+
+def test_a_task_that_has_ended_meanwhile_is_not_asked_to_save_itself(work: Work, errands: Later) -> None:
+    """It was back in its queue, and another machine had it: that one's attempt was asked for its end."""
+    work._runner.is_quick = True
+    work.claim(Claim(task=TASK, gpus=("GPU-a",)), (GPU,))
+    claimed = errands.asked.pop()()
+    assert isinstance(claimed, Claimed)
+    work.on_claimed(claimed)
+    work._runner.start.return_value = MagicMock(pid=os.getpid())
+    work.on_prepared("a1", None)
+    seen = Sighting(status=TaskStatus.IN_PROGRESS, times=1, abort_callback_s=60)
+    work.jobs["a1"].sighting = seen
+    work.stop(replace(STOP, kill_at=AT))
+    (ask,) = errands.asked
+    work._runner.bury.return_value = Outcome(exit_code=-9)
+    work.on_exited("a1")
+    assert ask() is None
+    work._claims.ask_to_save.assert_not_called()
