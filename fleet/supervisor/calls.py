@@ -95,7 +95,8 @@ class Calls:
                     log.warning("server refused a sign of life", extra={"task": task, "error": str(error)})
                 self._contact.server_answered(asked_at)
 
-        self.server.ask(Urgency.CLAIM, "hold", call)
+        if not self.server.has("hold"):
+            self.server.ask(Urgency.CLAIM, "hold", call)
 
     def register(self, worker: Worker) -> None:
         """Announce a worker, and report what it does: from then on the server can pass its user's wish to stop on."""

@@ -27,24 +27,27 @@ class Meter:
         self._gpus = gpus
         self._mark_of = mark_of  # the allocation that a process belongs to
         self._report = report
-        self._thread: threading.Thread | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        self.is_busy = False
 
     def look(self, keys: Sequence[str]) -> None:
         """Report what these jobs use."""
 
         def call() -> None:
-            used: dict[str, float] = {}
-            for process in self._gpus.processes():
-                if process.memory_gib and (mark := self._mark_of(process.pid)) in keys and mark:
-                    used[mark] = used.get(mark, 0.0) + process.memory_gib
+            try:
+                used = self._used(keys)
+            finally:
+                self.is_busy = False  # before the report: who hears it may look again
             self._report(Metered(asked=tuple(keys), used_gib=used))
 
-        self._thread = threading.Thread(target=call, name="meter", daemon=True)
-        self._thread.start()
+        self.is_busy = True
+        threading.Thread(target=call, name="meter", daemon=True).start()
+
+    def _used(self, keys: Sequence[str]) -> dict[str, float]:
+        used: dict[str, float] = {}
+        for process in self._gpus.processes():
+            if process.memory_gib and (mark := self._mark_of(process.pid)) in keys and mark:
+                used[mark] = used.get(mark, 0.0) + process.memory_gib
+        return used
 
 
 def overuse(job: Job, used_gib: float) -> Overuse | None:

@@ -6,6 +6,7 @@ snapshots and images; in a tmpfs it is gone with the power.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -137,9 +138,10 @@ def _forget_others(parent: Path, ours: str) -> None:
     for other in parent.iterdir():
         if other.name == ours or not (other / LOCK).exists():
             continue
-        if time.time() - other.stat().st_mtime > FORGOTTEN_AFTER_S and not _is_held(other):
-            shutil.rmtree(other, ignore_errors=True)
-            log.info("directory of a supervisor that was killed deleted", extra={"directory": other})
+        with contextlib.suppress(OSError):  # another supervisor that starts now may have deleted it
+            if time.time() - other.stat().st_mtime > FORGOTTEN_AFTER_S and not _is_held(other):
+                shutil.rmtree(other, ignore_errors=True)
+                log.info("directory of a supervisor that was killed deleted", extra={"directory": other})
 
 
 def _is_held(directory: Path) -> bool:

@@ -24,7 +24,8 @@ PLACE = struct.Struct("<QQ")  # segment and offset from which on the server has 
 
 
 class Spool:
-    """Pieces of text with their times, first in, first out. Safe between one writer and one reader."""
+    """Pieces of text with their times, first in, first out. Safe between its writers (what a task prints, what is said of it)
+    and one reader."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -52,11 +53,11 @@ class Spool:
         A full disk loses pieces, and says so with the next one that can be written: the task must not wait for it.
         """
         size = len(text.encode())
-        if self._lost_bytes:
-            text = f"### fleet: {self._lost_bytes} bytes of output are missing here: the disk was full ###\n{text}"
-        self._last_ms = max(int(at.timestamp() * 1000), self._last_ms + 1)
-        content = text.encode()
         with self._lock:
+            if self._lost_bytes:
+                text = f"### fleet: {self._lost_bytes} bytes of output are missing here: the disk was full ###\n{text}"
+            self._last_ms = max(int(at.timestamp() * 1000), self._last_ms + 1)
+            content = text.encode()
             try:
                 self._write(HEAD.pack(self._last_ms, len(content)) + content)
                 self._lost_bytes = 0

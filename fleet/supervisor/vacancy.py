@@ -52,6 +52,7 @@ class Vacancies:
         self._now, self._report = now, report
         self._is_looking = False
         self._free_at: dict[tuple[str, bool], datetime] = {}  # by uuid, and whether for a part
+        self._given_at: dict[str, datetime] = {}  # by uuid
         self._aside: dict[str, _Aside] = {}
         self._linked: frozenset[str] = frozenset()  # GPUs of which the links are known
         self.links: Links = {}
@@ -69,6 +70,7 @@ class Vacancies:
                     continue
                 for key in keys:  # what is seen once is good for one turn, in which several may take parts of a GPU
                     self._free_at.pop(key, None)
+                    self._given_at[key[0]] = now
             yield instruction
         self._look({**{uuid: aside.is_part for uuid, aside in self._due(now)}, **unseen})
 
@@ -77,6 +79,8 @@ class Vacancies:
         self._is_looking = False
         self.links, self._linked = event.links, event.linked
         for uuid, is_part in event.asked.items():
+            if uuid in self._given_at and event.at < self._given_at[uuid]:  # since then its task may be what was seen
+                continue
             why = event.in_use.get(uuid)
             before = self._aside.pop(uuid, None)
             if why is None:

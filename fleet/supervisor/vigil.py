@@ -26,23 +26,26 @@ class Vigil:
         self._guards = guards_of(wanted)
         self._gpus = gpus
         self._report = report
-        self._thread: threading.Thread | None = None
+        self._is_looking = False
         self.reason: Reason | None = None  # as last seen
         self.awake_at: datetime | None = None  # when there was one last
 
     @property
     def is_wanted(self) -> bool:
         """There is something to look for, and nobody is looking."""
-        return self._guards.is_any and not (self._thread is not None and self._thread.is_alive())
+        return self._guards.is_any and not self._is_looking
 
     def look(self, now: datetime) -> None:
         def call() -> None:
-            why = why_awake(self._guards, self._gpus)
+            try:
+                why = why_awake(self._guards, self._gpus)
+            finally:
+                self._is_looking = False  # before the report: who hears it may look again
             reason = Reason(code="kept_awake", text=f"idle, but kept awake: {why}") if why else None
             self._report(FoundAwake(reason=reason, at=now))
 
-        self._thread = threading.Thread(target=call, name="vigil", daemon=True)
-        self._thread.start()
+        self._is_looking = True
+        threading.Thread(target=call, name="vigil", daemon=True).start()
 
     def on_found(self, event: FoundAwake) -> None:
         if event.reason:

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 import pytest
 
 from agent_hooks.gpus import GpuProcess, GpuReading
-from fleet.model import Gpu, GpuNeed, Task
+from fleet.model import Gpu, GpuNeed, KeepAwake, Task
 from fleet.supervisor.events import Event, Metered
 from fleet.supervisor.jobs import Job
 from fleet.supervisor.meter import Meter, overuse
 from fleet.supervisor.processes import MARK, mark_of
 from fleet.supervisor.situation import Overuse
+from fleet.supervisor.vigil import Vigil
 from tests.waiting import wait_for
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -80,3 +81,14 @@ def test_all_processes_of_a_task_count_together_and_those_of_others_do_not(sleep
 def test_a_process_that_is_not_ours_has_no_mark_even_if_it_says_so(sleeper) -> None:
     assert mark_of(sleeper[1]) == "a1"
     assert mark_of(1) is None
+
+
+def test_who_hears_of_a_look_may_look_again_at_once(sleeper) -> None:
+    """Else what is due is not asked for before something else happens: the loop sleeps past it."""
+    heard: list[bool] = []
+    meter = Meter(SaidByTheDriver(()), mark_of, lambda _: heard.append(meter.is_busy))
+    meter.look(["a1"])
+    vigil = Vigil(KeepAwake(ssh=True), SaidByTheDriver(()), lambda _: heard.append(not vigil.is_wanted))  # type: ignore[arg-type]
+    vigil.look(T0)
+    wait_for(lambda: len(heard) == 2)
+    assert heard == [False, False]

@@ -11,7 +11,7 @@ import pytest
 from fleet.errors import ConfigError
 from fleet.supervisor import private as private_module
 from fleet.supervisor.first import init_script
-from fleet.supervisor.private import hold, private_directory, write_private
+from fleet.supervisor.private import LOCK, hold, private_directory, write_private
 
 
 @pytest.fixture
@@ -124,3 +124,12 @@ def test_an_init_script_runs_once_for_each_boot_and_again_when_it_failed_or_chan
     assert len(init_script("another", tmp_path)) == 1
     assert init_script("", tmp_path) == ()
     assert stat.S_IMODE((tmp_path / "init_script").stat().st_mode) == 0o600
+
+
+def test_what_another_supervisor_deletes_at_the_same_moment_does_not_keep_this_one_from_its_start(tmp_path):
+    """Two that start at once find the same directory of a third. Here it is one that cannot be looked into, which fails alike."""
+    environ = {"FLEET_RUN_DIR": str(tmp_path / "run")}
+    gone = private_directory("gone", environ, tmp_path)
+    (gone / LOCK).mkdir()
+    os.utime(gone, (0, 0))
+    assert private_directory("now", environ, tmp_path).is_dir()

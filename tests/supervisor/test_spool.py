@@ -1,6 +1,8 @@
 """A console on disk when the machine is short of something."""
 
 import errno
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from fleet.supervisor import spool as spool_module
@@ -37,4 +39,30 @@ def test_the_next_segment_that_cannot_be_opened_now_is_opened_later_and_no_line_
                 continue
     assert read == [f"{number}\n" for number in range(5)]
     assert len(failures) == 3
+    spool.remove()
+
+
+class _Behind:
+    """A lock that somebody else gets first."""
+
+    def __init__(self, lock: AbstractContextManager[bool], first: Callable[[], None]) -> None:
+        self._lock, self._first = lock, first
+
+    def __enter__(self) -> None:
+        first, self._first = self._first, lambda: None
+        first()
+        self._lock.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.__exit__(None, None, None)
+
+
+def test_what_is_said_of_a_task_while_it_prints_has_a_place_of_its_own_among_its_lines(tmp_path, monkeypatch):
+    """The server orders by milliseconds alone: two lines of the same one, or in the wrong order, were shown in another."""
+    spool, at = Spool(tmp_path / "spool"), datetime(2026, 11, 22, tzinfo=UTC)
+    monkeypatch.setattr(spool, "_lock", _Behind(spool._lock, lambda: spool.append(at, "first\n")))
+    spool.append(at, "second\n")
+    lines = spool.peek(1000)
+    assert [line.text for line in lines] == ["first\n", "second\n"]
+    assert lines[0].at < lines[1].at
     spool.remove()

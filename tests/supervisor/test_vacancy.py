@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,7 @@ from fleet.supervisor.events import Event, Looked
 from fleet.supervisor.instructions import Claim, Instruction, ResumePulling
 from fleet.supervisor.vacancy import AGAIN_LATER, AGAIN_SOON, SEEN_FREE_FOR, Vacancies
 from tests.builders import a_task
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -167,3 +168,36 @@ def test_what_is_set_aside_says_why_and_is_looked_at_again_soon_and_then_now_and
     here.looks()
     assert (here.aside(), here.vacancies.times()) == ([], [])
     assert here.admitted(a_claim("g0")) == [a_claim("g0")]
+
+
+@dataclass
+class Slow(SaidByTheDriver):
+    """Its answer waits until the test lets it go."""
+
+    is_asked: threading.Event = field(default_factory=threading.Event)
+    may_answer: threading.Event = field(default_factory=threading.Event)
+
+    def processes(self) -> tuple[GpuProcess, ...]:
+        self.is_asked.set()
+        assert self.may_answer.wait(20 * PATIENCE)
+        return super().processes()
+
+
+def test_a_look_from_before_a_gpu_was_given_says_nothing_of_it() -> None:
+    """A driver that answers late showed the new task's own process, and its GPU was set aside while it ran."""
+    driver = Slow()
+    here = Here(driver)
+    here.admitted(a_claim("g0"))
+    driver.may_answer.set()
+    here.looks()
+    driver.may_answer.clear()
+    driver.is_asked.clear()
+    assert here.admitted(a_claim("g0", "g1")) == []  # g1 is looked at, and g0 with it
+    assert driver.is_asked.wait(20 * PATIENCE)
+    here.at += SECOND
+    assert here.admitted(a_claim("g0")) == [a_claim("g0")]  # by the first look; the other task has gone elsewhere
+    driver.held.append(("g0", OURS))
+    driver.may_answer.set()
+    assert "g0" in here.looks().in_use
+    assert here.aside() == []
+    assert here.admitted(a_claim("g1")) == [a_claim("g1")]
