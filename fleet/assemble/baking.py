@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,11 +53,14 @@ def bake_of(cloud: str, config: Config, resource: Resource, at: datetime, **want
     return Bake(cloud=cloud, variables=told | {k: v for k, v in own(config, resource, wanted).items() if v})
 
 
-def run_packer(bake: Bake) -> str:
+def run_packer(bake: Bake, let_in: Callable[[Path], Mapping[str, str]]) -> str:
     """The id of the new image. Packer's output goes to this process's own.
+
+    `let_in` is asked before Packer is started, with a directory that is gone afterwards: it says what Packer's environment needs.
 
     Raises:
         ConfigError: Packer is not here. BakeFailed: it made no image.
+        ProviderError: the cloud does not let it in.
     """
     packer = shutil.which("packer")
     if packer is None:
@@ -66,6 +69,7 @@ def run_packer(bake: Bake) -> str:
         )
     with tempfile.TemporaryDirectory(prefix="fleet-bake-") as name:
         place = Path(name)
+        environment = {**os.environ, "CHECKPOINT_DISABLE": "1", **let_in(place)}
         write_package(place / "package")
         shutil.copy(IMAGES / "packer" / f"{bake.cloud}.pkr.hcl", place)
         told = {**bake.variables, "package": str(place / "package"), "manifest": str(place / "manifest.json")}
@@ -74,8 +78,8 @@ def run_packer(bake: Bake) -> str:
         )  # not as arguments: whoever lists processes sees those
         if _has_plugins(packer):
             (place / "plugins.pkr.hcl").write_text(plugins(bake.cloud))
-            _run([packer, "init", "."], place)
-        _run([packer, "build", "-color=false", "-on-error=cleanup", "."], place)
+            _run([packer, "init", "."], place, environment)
+        _run([packer, "build", "-color=false", "-on-error=cleanup", "."], place, environment)
         return image_of(place / "manifest.json")
 
 
@@ -153,18 +157,15 @@ def _gcp(config: Config, resource: Resource, wanted: Mapping[str, str | None]) -
 
 def _has_plugins(packer: str) -> bool:
     """From 1.7 on clouds are plugins."""
-    said = subprocess.run([packer, "version"], capture_output=True, text=True, check=False, env=_environment()).stdout
+    environment = {**os.environ, "CHECKPOINT_DISABLE": "1"}
+    said = subprocess.run([packer, "version"], capture_output=True, text=True, check=False, env=environment).stdout
     found = re.search(r"v(\d+)\.(\d+)", said)
     return found is not None and (int(found[1]), int(found[2])) >= (1, 7)
 
 
-def _run(command: list[str], place: Path) -> None:
-    done = subprocess.run(command, cwd=place, env=_environment(), check=False)
+def _run(command: list[str], place: Path, environment: Mapping[str, str]) -> None:
+    done = subprocess.run(command, cwd=place, env=environment, check=False)
     if done.returncode != 0:
         raise BakeFailed(
             f"packer {command[1]} ended with {done.returncode}; no image was made, and what it said is above"
         )
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "CHECKPOINT_DISABLE": "1"}

@@ -47,6 +47,7 @@ def bake(
     from datetime import UTC, datetime
     from pathlib import Path
 
+    from fleet.assemble.bake_access import let_in
     from fleet.assemble.baking import bake_of, run_packer
     from fleet.assemble.image_line import write_image
     from fleet.assemble.running import load
@@ -56,9 +57,8 @@ def bake(
     if len(ours) != 1:
         names = ", ".join(each.name for each in ours) or f"no resource{f' {resource}' if resource else ''} of {cloud}"
         raise ConfigError(f"{loaded.origin} has {names}; say with --resource whose image it shall be")
-    image = run_packer(
-        bake_of(cloud, loaded, ours[0], datetime.now(UTC), source=source, builder=builder, ssh_user=ssh_user)
-    )
+    bake = bake_of(cloud, loaded, ours[0], datetime.now(UTC), source=source, builder=builder, ssh_user=ssh_user)
+    image = run_packer(bake, lambda place: let_in(cloud, ours[0], place))
     if write:
         write_image(Path(loaded.origin), ours[0].name, image)
     typer.echo(image)

@@ -6,15 +6,17 @@ method names its permissions.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import google.auth
 import requests
 from google.auth.exceptions import GoogleAuthError, TransportError
-from google.auth.transport.requests import AuthorizedSession
+from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2 import service_account
 
 from fleet.errors import BadRequest, NotAuthorised, UnknownProviderFault
@@ -205,9 +207,15 @@ class Account:
 
 
 def with_credentials(rest: Rest, verb: str, path: str, query: Mapping[str, Any] | None, body: object) -> Answer:
-    """The call, where credentials that cannot be had are an error of ours."""
-    try:
+    with minding_credentials():
         return rest.call(verb, path, query, body)
+
+
+@contextmanager
+def minding_credentials() -> Iterator[None]:
+    """Credentials that cannot be had are an error of ours."""
+    try:
+        yield
     except TransportError as error:
         raise UnknownProviderFault(f"no token of Google Cloud: {_line(error)}") from error
     except GoogleAuthError as error:
@@ -240,6 +248,18 @@ def session_of(credentials: str | None, endpoint: str | None) -> tuple[Session, 
         raise NotAuthorised("credentials: not the JSON of a service account's key; give file:/path of one") from error
     made_session: Any = AuthorizedSession
     return made_session(made, refresh_timeout=TOKEN_WITHIN_S), project
+
+
+def obtain_token(credentials: str | None) -> None:
+    """One token, with these credentials or the application default ones: whether Google takes them at all.
+
+    Raises:
+        NotAuthorised: there are none, or Google does not.
+        UnknownProviderFault: it cannot be asked.
+    """
+    session: Any = session_of(credentials, None)[0]
+    with minding_credentials():
+        session.credentials.refresh(functools.partial(Request(), timeout=TOKEN_WITHIN_S))
 
 
 def project_named(said: str | None, of_credentials: str | None, resource: str) -> str:

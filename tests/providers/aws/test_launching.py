@@ -365,6 +365,38 @@ EXPECTED = {
 }
 
 
+def test_the_disks_of_a_machine_are_made_from_the_snapshots_of_the_fleet_file(ec2: Ec2, tmp_path: Path) -> None:
+    """Read back from EC2: device, size, type, snapshot and encryption of the root volume and of one beside it."""
+    aws = client(ec2)
+    blank = aws.create_volume(AvailabilityZone="us-east-1a", Size=10)["VolumeId"]
+    of_root, of_data = (aws.create_snapshot(VolumeId=blank)["SnapshotId"] for _ in range(2))
+    key = client(ec2, "kms").create_key()["KeyMetadata"]["Arn"]
+    data = {"device": "/dev/sdf", "gib": 500, "type": "st1", "snapshot": of_data}
+    settings: dict[str, object] = {
+        "disk_device": "/dev/sda1",
+        "disk_gib": 200,
+        "disk_type": "gp3",
+        "disk_snapshot": of_root,
+        "disk_kms_key": key,
+        "volumes": [data, {"device": "/dev/sdg", "snapshot": of_data, "gib": 20, "encrypted": True}],
+    }
+    resource = aws_resource(ec2, settings=settings)
+    provider = a_provider(tmp_path, resource)
+    (answer,) = provider.launch(orders(provider, resource, ["i1"]))
+    assert isinstance(answer, Launched), answer
+    (machine,) = alive(ec2)
+    device_of = {d["Ebs"]["VolumeId"]: d["DeviceName"] for d in machine["BlockDeviceMappings"]}
+    made = {device_of[v["VolumeId"]]: v for v in aws.describe_volumes(VolumeIds=list(device_of))["Volumes"]}
+    assert {device: (v["Size"], v.get("SnapshotId"), v["Encrypted"]) for device, v in made.items()} == {
+        "/dev/sda1": (200, of_root, True),
+        "/dev/sdf": (500, of_data, False),
+        "/dev/sdg": (20, of_data, True),
+    }
+    assert (made["/dev/sda1"]["VolumeType"], made["/dev/sdf"]["VolumeType"]) == ("gp3", "st1")
+    assert made["/dev/sda1"]["KmsKeyId"] == key
+    assert all(d["Ebs"]["DeleteOnTermination"] for d in machine["BlockDeviceMappings"])
+
+
 def test_a_launch_template_of_the_account_gives_what_the_fleet_file_does_not(ec2: Ec2, tmp_path: Path) -> None:
     theirs = {"KeyName": "of-the-template", "InstanceType": "t3.micro", "Monitoring": {"Enabled": True}}
     client(ec2).create_launch_template(LaunchTemplateName="gpu-base", LaunchTemplateData=theirs)
