@@ -211,6 +211,25 @@ def test_a_machine_is_what_its_resource_says(url: str, cloud: ComputeEngine, tmp
     assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", cloud.queries[0]["requestId"])
 
 
+@pytest.mark.parametrize(
+    ("named", "snapshot"),
+    [("trained", "global/snapshots/trained"), ("projects/p/global/snapshots/s", "projects/p/global/snapshots/s")],
+)
+def test_a_boot_disk_may_be_made_from_a_snapshot_instead_of_an_image(
+    named: str, snapshot: str, url: str, cloud: ComputeEngine, tmp_path: Path
+) -> None:
+    settings = {"disk_snapshot": named, "disk_gib": 300, "disk_type": "pd-ssd"}
+    resource = a_gcp_resource(url, image=None, settings=settings)
+    provider = a_provider(tmp_path, resource)
+    provider.launch([an_order(provider, resource)])
+    (disk,) = cloud.bodies[0]["disks"]
+    assert {k: v for k, v in disk["initializeParams"].items() if k != "labels"} == {
+        "sourceSnapshot": snapshot,
+        "diskSizeGb": "300",
+        "diskType": "zones/us-central1-a/diskTypes/pd-ssd",
+    }
+
+
 def test_a_standard_machine_without_gpus_may_be_moved_and_only_one_with_a_lifetime_is_deleted_by_google(
     url: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ The price list is tests.providers.price_list, served by tests.providers.compute_
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import NotAuthorised, Throttled, UnknownProviderFault
+from fleet.errors import NotAuthorised, ProviderError, Throttled, UnknownProviderFault
 from fleet.model import Market, Resource
 from fleet.providers.gcp.parts import market_of, part_of
 from fleet.providers.gcp.provider import GcpProvider
 from fleet.providers.prices import Price, PriceSource, Unpriced, list_prices
+from tests.providers.breaking import BREAKS, breaking
 from tests.providers.compute_engine import ComputeEngine, Refused, served
 from tests.providers.contract import is_one_line
+from tests.providers.held import tried
 from tests.providers.price_list import (
     GB_HOUR,
     NOT_OURS,
@@ -292,6 +295,26 @@ def test_skus_that_nobody_can_read_are_passed_over(url: str, cloud: ComputeEngin
     cloud.price_list += [{**sku("G2 Instance Core running in Iowa", 1.0), "serviceRegions": "us-central1"}]
     cloud.price_list += [{**sku("G2 Instance Core running in Iowa", 1.0), "category": 7}]
     assert usd(told(url, tmp_path)["g2-standard-24", "us-central1", Market.ON_DEMAND]) == pytest.approx(G2_24)
+
+
+MAY_BE_READ = ("a clock", "dropped", "twisted")
+
+
+@pytest.mark.parametrize("name", [name for name in BREAKS if name != "hangs"])
+def test_broken_answers_of_the_price_list_end_in_one_line_and_whole_ones_in_the_right_price(
+    name: str, url: str, cloud: ComputeEngine, tmp_path: Path
+) -> None:
+    with breaking() as line:
+        line.behind, line.chance, line.breaks = url, random.Random(name), BREAKS[name]
+        line.aims_at = "GET /v1/services/6F81-5844-456A/skus"
+        resource = a_gcp_resource(line.url)
+        said = tried(lambda: list(a_provider(tmp_path, resource).prices(resource, AT)))
+        assert line.broken
+        if not name.startswith(MAY_BE_READ):
+            assert isinstance(said, ProviderError), said
+        line.breaks = None
+        (_, whole) = a_provider(tmp_path, resource).prices(resource, AT)
+        assert usd(whole) == pytest.approx(G2_24)
 
 
 NOT_ENABLED = {

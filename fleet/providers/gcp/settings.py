@@ -96,7 +96,7 @@ def settings_of(resource: Resource) -> GcpSettings:
         types=resource.instance_types,
         gpu_type=gpu_type,
         gpus=(1 if gpus is None else gpus) if gpu_type else 0,
-        image=_image(keys, is_needed=not template),
+        image=_image(keys, is_needed=not template and not keys.text("disk_snapshot")),
         template=template,
         disk_gib=keys.whole("disk_gib", at_least=10, at_most=65536) or (None if template else DEFAULT_DISK_GIB),
         disk_type=keys.text("disk_type") or (None if template else "pd-balanced"),
