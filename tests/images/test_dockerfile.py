@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import pytest
 import typer.main
 
+from fleet.assemble.listening import Listener
 from fleet.cli.app import app
+from fleet.config import Address
+from tests.tls_server import a_certificate
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "images" / "docker" / "Dockerfile.dispatcher"
@@ -46,6 +54,41 @@ def test_packages_come_from_the_lock_by_hash_and_from_nowhere_else() -> None:
 def test_the_extras_exist() -> None:
     (extras,) = [rest.removeprefix("EXTRAS=") for rest in of("ARG") if rest.startswith("EXTRAS=")]
     assert set(extras.split(",")) <= set(PROJECT["optional-dependencies"])
+
+
+def test_it_can_launch_in_each_cloud_that_ships() -> None:
+    (extras,) = [rest.removeprefix("EXTRAS=") for rest in of("ARG") if rest.startswith("EXTRAS=")]
+    clouds = set(PROJECT["entry-points"]["fleet.providers"]) & set(PROJECT["optional-dependencies"])
+    assert {"aws", "gcp"} <= clouds <= set(extras.split(","))
+
+
+@pytest.mark.parametrize("is_tls", [True, False])
+def test_it_is_healthy_when_it_answers_in_tls_or_without(is_tls: bool, tmp_path: Path) -> None:
+    (check,) = (json.loads(rest.partition("CMD ")[2]) for rest in of("HEALTHCHECK"))
+    assert check == ["python", "/opt/fleet/healthy.py"]
+    copied = [rest.split() for rest in of("COPY") if rest.endswith("/opt/fleet/healthy.py")]
+    assert copied == [["images/docker/healthy.py", "/opt/fleet/healthy.py"]]
+
+    status = 200
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["path"] == "/debug.ping"
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    def health(port: int) -> int:
+        program = [sys.executable, str(DOCKERFILE.with_name("healthy.py")), str(port)]
+        return subprocess.run(program, check=False, timeout=20 * PATIENCE).returncode
+
+    listener = Listener(Address(host="127.0.0.1", port=0))
+    listener.start(answer, a_certificate(tmp_path).context() if is_tls else None)
+    try:
+        found = [health(listener.port)]
+        status = 503
+        found.append(health(listener.port))
+    finally:
+        listener.stop()
+    assert [*found, health(listener.port)] == [0, 1, 1]
 
 
 def test_it_runs_a_command_that_exists_as_somebody_who_is_not_root() -> None:
