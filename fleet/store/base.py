@@ -51,14 +51,15 @@ class DispatcherStore(Protocol):
         ...
 
     def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
-        """Level: stays until the instance is gone. Also sets `end_reason` unless there is one. Known ones keep their first.
+        """Level: stays until the instance is gone. Also sets `end_reason` unless there is one. Known ones keep their first, but
+        an operator's order (its code) outdoes those that fleet would take back.
 
         `by`: its tasks may run until then; the last one that was given counts.
         """
         ...
 
     def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
-        """Take a drain order back, unless its machine is ending; clears `end_reason` with it. A machine that has stopped
+        """Take a drain order back, unless it is an operator's or its machine is ending; clears `end_reason` with it. A machine that has stopped
         pulling because of it says in a later heartbeat that it pulls again."""
         ...
 
@@ -154,6 +155,7 @@ class EdgeStore(Protocol):
         that it does not pull stopped_pulling_at, the first time that it is ending goodbye_at, with `reason` as end_reason unless there is one.
         One that pulls (again) and is not ending clears stopped_pulling_at, and end_reason unless a drain is ordered.
 
+        `at`: when it was received. One that was overtaken by a later one changes nothing but the ends of attempts.
         Runs are upserted by (task, instance, claimed_at). Returns the instance as it is now, orders included.
         """
         ...

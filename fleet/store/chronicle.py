@@ -54,7 +54,9 @@ class ChronicledStore:
     def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
         before = self._store.instance(instance)
         self._store.request_drain(instance, reason, at, by)
-        if before and (before.drain_requested_at is None or by not in (None, before.drain_by)):
+        after = self._store.instance(instance)
+        is_outdone = before and after and before.end_reason != after.end_reason
+        if before and (before.drain_requested_at is None or by not in (None, before.drain_by) or is_outdone):
             until = f" by {by:%Y-%m-%d %H:%M:%S} UTC" if by else ""
             self._tell("instance.draining", before, at, f"asked to drain{until}: {reason}", reason)
 

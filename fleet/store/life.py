@@ -15,6 +15,9 @@ from fleet.model import Allocation, Gpu, Instance, InstanceState, Offer, Reason,
 
 # Clouds bill by the second, but never less than this.
 LEAST_BILLED = timedelta(seconds=60)
+OPERATOR = "operator"  # the code of what a person orders
+# A heartbeat that was received before one that is kept already is late. One from further back is not: the clock was set.
+LATE_WITHIN = timedelta(seconds=60)
 # Called after a commit with the kind of change: "enrolled", "beat", "goodbye", "runs_ended", "orders" or "turns". A hint to
 # wake a loop early, never the truth; it must return at once, and may be called from any thread.
 OnChange = Callable[[str], None]
@@ -43,14 +46,20 @@ def draining(instance: Instance, reason: Reason, at: datetime, by: datetime | No
     if by and by != instance.drain_by:
         instance = replace(instance, drain_by=by)
     if instance.drain_requested_at:
-        return instance
+        return replace(instance, end_reason=reason) if _outdoes(reason, instance.end_reason) else instance
     return replace(instance, drain_requested_at=at, end_reason=instance.end_reason or reason)
+
+
+def _outdoes(reason: Reason, known: Reason | None) -> bool:
+    """What a person orders holds also where fleet would have taken its own order back."""
+    return reason.code == OPERATOR and (known is None or known.code not in (OPERATOR, "preempted"))
 
 
 def undrained(instance: Instance) -> Instance:
     """The order to drain is taken back, if nothing stronger was ordered since. Whether the machine pulls, it says itself."""
     is_ending = instance.state in (InstanceState.GONE, InstanceState.TERMINATING)
-    if is_ending or not instance.drain_requested_at:
+    is_by_operator = instance.end_reason is not None and instance.end_reason.code == OPERATOR
+    if is_ending or is_by_operator or not instance.drain_requested_at:
         return instance
     return replace(instance, drain_requested_at=None, drain_by=None, end_reason=None)
 
@@ -99,8 +108,8 @@ def heard(
     vitals: Vitals | None = None,
     unsettled: Sequence[str] = (),
 ) -> Instance:
-    """A heartbeat's facts came in."""
-    if instance.gone_at:
+    """A heartbeat's facts came in. What says how it was before a later one says nothing of how it is."""
+    if instance.gone_at or is_late(instance, at):
         return instance
     stops = is_ending or not is_pulling
     if not stops and instance.stopped_pulling_at and instance.state is InstanceState.DRAINING:
@@ -120,6 +129,20 @@ def heard(
         end_reason=_why_it_ends(instance.end_reason, reason if stops else None),
         kept_awake=None if stops else reason,
     )
+
+
+def is_late(instance: Instance, at: datetime) -> bool:
+    """Whether a heartbeat that was received then was overtaken: two threads have answered one machine, which had given up on the
+    first answer."""
+    heard_at = instance.heartbeat_at
+    return heard_at is not None and timedelta(0) < heard_at - at <= LATE_WITHIN
+
+
+def runs_of(before: Instance, after: Instance, at: datetime, runs: Sequence[Run]) -> Sequence[Run]:
+    """What is kept of a heartbeat's attempts: of a late one their ends alone."""
+    if after.gone_at:
+        return ()
+    return [run for run in runs if run.ended_at] if is_late(before, at) else runs
 
 
 def _why_it_ends(known: Reason | None, said: Reason | None) -> Reason | None:

@@ -195,7 +195,7 @@ class MemoryStore:
                 unsettled=unsettled,
             )
             self._replace(before, after)
-            has_ended = not after.gone_at and self._keep_runs(runs)
+            has_ended = self._keep_runs(life.runs_of(before, after, at, runs))
         for kind in life.changes_of_beat(before, after, has_ended):
             self._on_change(kind)
         return after

@@ -238,7 +238,7 @@ class SqlStore:
                 unsettled=unsettled,
             )
             _write_changes(connection, before, after)
-            has_ended = not after.gone_at and self._keep_runs(connection, runs)
+            has_ended = self._keep_runs(connection, life.runs_of(before, after, at, runs))
         for kind in life.changes_of_beat(before, after, has_ended):
             self._on_change(kind)
         return after

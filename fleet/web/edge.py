@@ -54,7 +54,8 @@ class EdgeApi:
         return Json(await run_in_threadpool(self._enroll, await read_body(request)))
 
     async def heartbeat(self, request: Request) -> Response:
-        return Json(await run_in_threadpool(self._heartbeat, bearer(request), await read_body(request)))
+        at = self._clock()  # before it waits for its turn: another thread may answer a later one of this machine sooner
+        return Json(await run_in_threadpool(self._heartbeat, bearer(request), await read_body(request), at))
 
     async def hint(self, request: Request) -> Response:
         await run_in_threadpool(self._renewal.bearer, bearer(request))
@@ -120,7 +121,7 @@ class EdgeApi:
             )
             raise HTTPException(403, f"instance {known.id!r} may not enrol: {error}") from error
 
-    def _heartbeat(self, token: str, body: bytes) -> object:
+    def _heartbeat(self, token: str, body: bytes, at: datetime) -> object:
         caller = self._renewal.bearer(token)
         known = caller.instance
         message = from_data(Heartbeat, parse_json(body))
@@ -131,7 +132,7 @@ class EdgeApi:
         self._renewal.take_up(caller, token)
         instance = self._store.beat(
             known.id,
-            at=self._clock(),  # ours: the clock of a machine may be wrong
+            at=at,  # by our clock: that of a machine may be wrong
             is_pulling=message.is_pulling,
             is_ending=message.is_ending,
             reason=message.reason,

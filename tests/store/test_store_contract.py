@@ -131,6 +131,15 @@ def test_the_first_order_to_drain_and_its_reason_stay(store: Store) -> None:
     assert store.instance("i1") == replace(an_instance(), drain_requested_at=at(1), end_reason=IDLE)
 
 
+def test_an_operators_order_to_drain_outdoes_one_that_fleet_would_take_back(store: Store) -> None:
+    with_instance(store)
+    by_hand = Reason(code="operator", text="it smells of smoke")
+    store.request_drain("i1", Reason(code="surplus", text="one too many for the night"), at(1))
+    store.request_drain("i1", by_hand, at(2))
+    store.cancel_drain("i1", DEMAND, at(3))  # decided by what was before the operator's order
+    assert store.instance("i1") == replace(an_instance(), drain_requested_at=at(1), end_reason=by_hand)
+
+
 def test_the_last_time_that_was_given_for_a_drain_counts_until_the_drain_is_taken_back(store: Store) -> None:
     with_instance(store)
     store.request_drain("i1", IDLE, at(1))
@@ -403,6 +412,23 @@ def test_a_heartbeat_that_arrives_late_does_not_turn_back_the_clock(store: Store
     with_enrolled(store)
     beat(store, when=at(70))
     assert beat(store, when=at(65)).heartbeat_at == at(70)
+
+
+def test_a_heartbeat_that_was_overtaken_says_nothing_of_how_its_machine_is_now(store: Store) -> None:
+    """Its machine had given up on the answer and come again: another thread was faster, and the older facts came back."""
+    with_enrolled(store)
+    now = beat(store, when=at(70), is_pulling=False, reason=IDLE, runs=[a_run("t2", started_at=at(69))])
+    ended = a_run("t1", ended_at=at(64), result=RunResult.COMPLETED)
+    late = beat(store, when=at(65), allocations=[ALLOCATION], gpus=[GPU0], runs=[ended, a_run("t2")])
+    assert late == now == store.instance("i1")
+    assert store.runs("t1") == (ended,), "an end is never too late"
+    assert store.runs("t2") == (a_run("t2", started_at=at(69)),)
+
+
+def test_a_heartbeat_after_the_clock_was_set_back_is_no_late_one(store: Store) -> None:
+    with_enrolled(store)
+    beat(store, when=at(7200))
+    assert beat(store, when=at(100), allocations=[ALLOCATION]).allocations == (ALLOCATION,)
 
 
 def test_the_first_time_that_a_machine_stops_pulling_or_ends_stays(store: Store) -> None:
