@@ -125,12 +125,20 @@ class Centre:
         if self.loop:
             self.loop.dispatcher.is_closing = True
         deadline = time.monotonic() + patience.total_seconds()
-        while (left := self.store.instances(self.config.cluster)) and time.monotonic() < deadline:
+        # Asked in this order: what the last pass launched is in the store when it is over.
+        while (
+            self.may_launch | bool(left := self.store.instances(self.config.cluster))
+        ) and time.monotonic() < deadline:
             for instance in left:
                 self.store.request_terminate(instance.id, reason, self.now())
             if hurry.wait(0.2):
                 break
         return left
+
+    @property
+    def may_launch(self) -> bool:
+        """Whether a pass still runs that began before `is_closing`."""
+        return self.loop is not None and self.loop.may_launch
 
     def _on_work(self, _queue: str) -> None:
         self.hints.bump()

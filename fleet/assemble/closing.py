@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(seconds=30)
 REASON = Reason(code="shutdown", text="the dispatcher was told to end, and on_shutdown says so")
 LOOK_EVERY_S = 0.2
-IDLE = (InstanceState.REQUESTED, InstanceState.BOOTING, InstanceState.READY)
+NEW = (InstanceState.REQUESTED, InstanceState.BOOTING)
+IDLE = (*NEW, InstanceState.READY)
 
 
 def close(centre: Centre, hurry: threading.Event) -> tuple[Instance, ...]:
@@ -37,7 +38,9 @@ def _end_idle(centre: Centre, hurry: threading.Event) -> tuple[Instance, ...]:
     idle = {i.id for i in centre.store.instances(centre.config.cluster) if i.state in IDLE}
 
     def left() -> tuple[Instance, ...]:
-        return tuple(i for i in centre.store.instances(centre.config.cluster) if i.id in idle and not _has_heard(i))
+        there = centre.store.instances(centre.config.cluster)
+        idle.update(i.id for i in there if i.state in NEW)  # also what a pass that still runs has launched
+        return tuple(i for i in there if i.id in idle and not _has_heard(i))
 
     def order() -> None:
         for instance in left():
@@ -46,7 +49,7 @@ def _end_idle(centre: Centre, hurry: threading.Event) -> tuple[Instance, ...]:
             else:  # nobody there can hear of a drain
                 centre.store.request_terminate(instance.id, REASON, centre.now())
 
-    return _until(left, order, hurry)
+    return _until(lambda: centre.may_launch, left, order, hurry)
 
 
 def _has_heard(instance: Instance) -> bool:
@@ -54,10 +57,13 @@ def _has_heard(instance: Instance) -> bool:
 
 
 def _until(
-    left: Callable[[], tuple[Instance, ...]], order: Callable[[], None], hurry: threading.Event
+    may_launch: Callable[[], bool],
+    left: Callable[[], tuple[Instance, ...]],
+    order: Callable[[], None],
+    hurry: threading.Event,
 ) -> tuple[Instance, ...]:
     deadline = time.monotonic() + PATIENCE.total_seconds()
-    while left() and time.monotonic() < deadline:
+    while (may_launch() | bool(left())) and time.monotonic() < deadline:
         order()
         if hurry.wait(LOOK_EVERY_S):
             break

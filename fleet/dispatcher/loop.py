@@ -18,6 +18,7 @@ class Loop:
         self.dispatcher = dispatcher
         self._wake = threading.Event()
         self._stop = threading.Event()
+        self.may_launch = False  # a pass runs that began before it was said that everything is to end
 
     def wake(self) -> None:
         """Something may have changed: do not wait for the next interval. A hint; polling stays the truth."""
@@ -34,6 +35,8 @@ class Loop:
         is_leading = True
         while not self._stop.is_set():
             self._wake.clear()
+            # Before the pass asks the same: whoever says so and then finds False knows that nothing more is launched.
+            self.may_launch = not self.dispatcher.is_closing
             try:
                 self.dispatcher.run_pass()
                 is_leading = True
@@ -46,6 +49,8 @@ class Loop:
             except Exception:
                 # A bug in one pass must not end the only process that ends machines.
                 log.exception("pass failed")
+            finally:
+                self.may_launch = False
             self._wake.wait(min(interval, self.dispatcher.patience_s))
         policy = self.dispatcher.policy
         try:

@@ -93,12 +93,7 @@ class Dispatcher:
             NotLeading: another dispatcher of this cluster is alive; nothing was done.
             StoreError: the memory does not answer; nothing is done without it.
         """
-        at = self.parts.now()
-        if not self.parts.store.take_lead(self.policy.cluster, self.holder, at, at + LEAD_FOR):
-            self.is_standby, self.kept = True, None
-            raise NotLeading(
-                f"another dispatcher leads cluster {self.policy.cluster}; it ends, or its lead runs out, first"
-            )
+        at = self._lead()
         since, woken_at = self.listening_since or at, self.parts.woken_at()
         self.listening_since = max(since, woken_at) if woken_at else since
         self._forget(at)
@@ -111,6 +106,20 @@ class Dispatcher:
             more, refused = self._carry_out(snapshot, is_server_ok)
             made = replace(more, pass_id=made.pass_id, actions=(*made.actions, *more.actions))
         return made
+
+    def _lead(self) -> datetime:
+        """Become, or stay, the one that acts, from now on for LEAD_FOR.
+
+        Raises:
+            NotLeading: another dispatcher is it.
+        """
+        at = self.parts.now()
+        if not self.parts.store.take_lead(self.policy.cluster, self.holder, at, at + LEAD_FOR):
+            self.is_standby, self.kept = True, None
+            raise NotLeading(
+                f"another dispatcher leads cluster {self.policy.cluster}; it ends, or its lead runs out, first"
+            )
+        return at
 
     def _carry_out(self, snapshot: Snapshot, is_server_ok: bool) -> tuple[Plan, int]:
         """Plan, remember, act; and how many launches were refused."""
@@ -146,7 +155,9 @@ class Dispatcher:
         pauses = self.breakers.run(instances, at)
         self.alerts += [*self.backoffs.loud(at), *self.breakers.alerts]
         tasks, is_server_ok = self._demand()
-        limits = self.limits()
+        limits, offers = self.limits(), self._offers()
+        # Clouds may have taken longer to answer than a lead lasts: what another has launched meanwhile must be in the snapshot.
+        self._lead()
         snapshot = Snapshot(
             pass_id=self.parts.new_id(),
             at=self.parts.now(),
@@ -154,7 +165,7 @@ class Dispatcher:
             tasks=tasks,
             queues=limits.queues,
             resources=limits.resources,
-            offers=self._offers(),
+            offers=offers,
             instances=store.instances(cluster),
             budget=Budget(max_instances=0) if self.is_closing else limits.budget,
             backoffs=(*self.backoffs.at(at), *pauses),
@@ -192,7 +203,7 @@ class Dispatcher:
 
     def _after_refusals(self, snapshot: Snapshot, again: int) -> Snapshot:
         """The same world, but that some offers cannot be had: what they were for may get the next best at once."""
-        at = self.parts.now()
+        at = self._lead()
         return replace(
             snapshot,
             pass_id=f"{snapshot.pass_id}r{again}",  # other ids than those that were refused

@@ -1,12 +1,17 @@
 """A centre's start on what an earlier one left."""
 
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from fleet.assemble import closing
 from fleet.assemble.centre import Centre
 from fleet.assemble.state import access_from
-from fleet.config import Config, parse
+from fleet.config import Config, OnShutdown, parse
 from fleet.model import Standing
 from fleet.queues.client import ClearMLServer
 from tests.builders import an_instance
@@ -77,4 +82,42 @@ def test_the_idle_time_that_the_planner_chose_holds_where_the_fleet_file_says_au
         assert centre._idle_timeout(chosen, auto) is None
         assert centre._edge_policy(replace(chosen, offer=replace(chosen.offer, resource="gpu"))).idle_timeout is None
     finally:
+        centre.stop()
+
+
+class LastPass:
+    """A loop in the middle of a pass that began before everything was to end, and that launches one machine more."""
+
+    def __init__(self, centre: Centre) -> None:
+        self.dispatcher = SimpleNamespace(is_closing=False)
+        self._centre = centre
+        self._has_launched = False
+
+    def wake(self) -> None:
+        """It goes on anyway."""
+
+    @property
+    def may_launch(self) -> bool:
+        if not self._has_launched:
+            self._has_launched = True
+            assert self.dispatcher.is_closing
+            return True
+        if self._centre.store.instance("last") is None:
+            last = an_instance("last", ready=False)
+            self._centre.store.record_intents([replace(last, cluster="c")])
+        return False
+
+
+@pytest.mark.parametrize("on_shutdown", ["all", "idle"])
+def test_what_the_last_pass_has_launched_is_ended_too(tmp_path: Path, on_shutdown: str, monkeypatch) -> None:
+    """It was launched a moment after everything had been told to end, and nobody told it."""
+    monkeypatch.setattr(closing, "PATIENCE", timedelta(seconds=0.5))
+    centre = Centre(replace(a_config(tmp_path), on_shutdown=OnShutdown(on_shutdown)))
+    loop, centre.loop = centre.loop, LastPass(centre)  # type: ignore[assignment]
+    try:
+        closing.close(centre, threading.Event())
+        (last,) = centre.store.instances("c")
+        assert last.terminate_requested_at is not None
+    finally:
+        centre.loop = loop
         centre.stop()

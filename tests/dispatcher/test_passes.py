@@ -1,5 +1,6 @@
 """What a dispatcher does, pass by pass."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -7,11 +8,12 @@ from itertools import pairwise
 import pytest
 
 from fleet.dispatcher import reconcile
+from fleet.dispatcher.loop import Loop
 from fleet.dispatcher.reconcile import ORPHAN_GRACE
 from fleet.errors import BadRequest, NoCapacity, NotLeading, Throttled, UnknownProviderFault
-from fleet.model import Event, InstanceState, Reason, RunResult, Window
+from fleet.model import Budget, Event, InstanceState, Reason, RunResult, View, Window
 from fleet.planner.reaper import CONTACT_LOST_AFTER
-from fleet.providers.base import FirstBoot, LaunchOrder
+from fleet.providers.base import FirstBoot, LaunchOrder, Machine
 from fleet.queues.base import TaskStatus
 from tests.builders import T0, a_queue, a_resource, an_offer
 from tests.dispatcher.world import World
@@ -386,3 +388,45 @@ def test_events_are_kept_for_a_month_and_runs_for_more_than_a_year() -> None:
         world.after(day_s).pass_once()
     assert world.store.runs(task=task) == ()
     assert world.store.instance(instance.id) is not None, "what it cost is told for ever"
+
+
+def test_a_dispatcher_whose_clouds_take_longer_than_its_lead_lets_nobody_launch_beside_it() -> None:
+    """Its lead had run out, and another planned by what was there before its own launch: two machines for one task."""
+    world = World(budget=Budget(max_instances=1))
+    world.enqueue("one")
+    slow = world.dispatcher
+    world.restart(holder="another")
+    other, listed, remembered = world.dispatcher, world.cloud.list, world.store.remember_view
+
+    def list_slowly(cluster: str) -> Sequence[Machine]:
+        world.cloud.list = listed  # type: ignore[method-assign]
+        world.after(20)
+        return listed(cluster)
+
+    def remember(view: View) -> None:
+        world.store.remember_view = remembered  # type: ignore[method-assign]
+        with pytest.raises(NotLeading):
+            other.run_pass()
+        remembered(view)
+
+    world.cloud.list = list_slowly  # type: ignore[method-assign]
+    world.store.remember_view = remember  # type: ignore[method-assign]
+    slow.run_pass()
+    assert len(world.cloud.machines) == 1
+
+
+def test_who_ends_everything_can_wait_for_the_pass_that_may_still_launch() -> None:
+    world = World()
+    loop, listed, seen = Loop(world.dispatcher), world.cloud.list, list[bool]()
+
+    def list_and_stop(cluster: str) -> Sequence[Machine]:
+        if world.dispatcher.is_closing:
+            loop.stop()
+        world.dispatcher.is_closing = True
+        loop.wake()
+        seen.append(loop.may_launch)
+        return listed(cluster)
+
+    world.cloud.list = list_and_stop  # type: ignore[method-assign]
+    loop.run()
+    assert (seen, loop.may_launch) == ([True, False], False)
