@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import re
+import secrets
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -44,7 +45,9 @@ def package_file(directory: Path) -> Path:
         found.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
     target = directory / f"package-{found.hexdigest()[:16]}.tar.gz"
     if not target.exists():
-        part = target.with_suffix(f".{os.getpid()}.part")
+        part = target.with_suffix(
+            f".{secrets.token_hex(4)}.part"
+        )  # two machines may ask at once, each in a thread of its own
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tarfile.open(part, "w:gz") as archive:

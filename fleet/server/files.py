@@ -7,6 +7,7 @@ streamed to disk and appears under its name when it is whole. The same tokens as
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from fleet.server.refusal import Refusal
 PREFIX = "files"
 INCOMING = ".incoming"  # uploads that are not whole yet; on the same file system, so that a rename finishes them
 WRITE_AT_ONCE = 2**20  # bytes gathered before they go to disk
+MOST_TRIES = 5  # to put a file into a folder that others delete
 LONGEST_PART = 255  # bytes of one path component, as file systems have it
 # What users upload is data: a browser that opens it must not run it as a page of this server.
 SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
@@ -87,9 +89,10 @@ class Files:
         self._remove_empty(path.parent)
 
     def _remove_empty(self, folder: Path) -> None:
-        while folder != self._directory and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent
+        with contextlib.suppress(OSError):  # not empty, or somebody who deleted its last file too was faster
+            while folder != self._directory:
+                folder.rmdir()
+                folder = folder.parent
 
     async def _delete_many(self, body: bytes) -> Response:
         """{"files": [paths or URLs]}: what was deleted and what could not be."""
@@ -197,8 +200,7 @@ class _Form:
             name, temporary = self._whole[0]
             target = self._path_of(name)
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary.replace(target)
+                _give_name(temporary, target)
             except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
                 raise Refusal(409, 0, f"A file is in the way of a directory, or the reverse: {name!r}") from error
             stored.append("/".join(p for p in name.split("/") if p))
@@ -229,6 +231,20 @@ class _Form:
 
     def _on_end(self) -> None:
         self._is_ended = True
+
+
+def _give_name(temporary: Path, target: Path) -> None:
+    """Whoever deletes the last file beside it takes the folder away, perhaps between its making and its use.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    for _ in range(MOST_TRIES):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            temporary.replace(target)
+            return
+    temporary.replace(target)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -6,8 +6,12 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from fleet import __version__
+from fleet.assemble import package
 from fleet.assemble.package import contents, package_file, write_package
 from fleet.model import Budget
 from fleet.web.settings import WebSettings
@@ -69,3 +73,29 @@ def test_nothing_in_it_is_of_this_computer(tmp_path: Path) -> None:
     here = [str(Path.home()), str(Path(__file__).parents[2])]
     texts = [path.read_bytes().decode(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     assert [word for text in texts for word in here if word != "/root" and word in text] == []
+
+
+def test_two_machines_that_ask_for_it_at_once_get_it_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each in a thread of its own: one wrote into the other's file, and took it away."""
+    files = {"fleet.whl": bytes(range(256)) * 1000, "versions.toml": b"[versions]\n"}
+
+    class Files(dict[str, bytes]):
+        """While they are written somebody else asks."""
+
+        looks = 0
+
+        def items(self) -> Any:
+            self.looks += 1
+            for number, each in enumerate(super().items()):
+                if number and self.looks == 2:
+                    monkeypatch.setattr(package, "contents", lambda: files)
+                    found.append(package_file(tmp_path))
+                yield each
+
+    found: list[Path] = []
+    monkeypatch.setattr(package, "contents", lambda: Files(files))
+    found.append(package_file(tmp_path))
+    assert found == [found[0]] * 2
+    assert list(tmp_path.iterdir()) == found[:1]
+    with tarfile.open(found[0]) as archive:
+        assert {each.name: archive.extractfile(each).read() for each in archive} == files  # type: ignore[union-attr]

@@ -90,3 +90,30 @@ def test_files_need_the_same_credentials_as_calls(client: Client) -> None:
 def test_what_is_not_a_form_is_refused(client: Client) -> None:
     assert client.send("POST", "/files", b"x", {"content-type": "text/plain"}).code == 400
     assert client.send("PATCH", "/files/a").code == 405
+
+
+def test_two_who_delete_the_last_files_of_a_folder_at_once_are_both_served(client: Client, monkeypatch) -> None:
+    upload(client, "/a/b/one", b"1")
+    unlink = Path.unlink
+
+    def unlink_as_the_slower_one(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        path.parent.rmdir()
+
+    monkeypatch.setattr(Path, "unlink", unlink_as_the_slower_one)
+    assert client.send("DELETE", "/files/a/b/one").code == 200
+
+
+def test_a_file_is_stored_although_its_folder_is_just_taken_away_with_its_last_one(client: Client, monkeypatch) -> None:
+    mkdir, taken = Path.mkdir, list[Path]()
+
+    def mkdir_and_lose_it(path: Path, *how: object, **more: object) -> None:
+        mkdir(path, *how, **more)  # type: ignore[arg-type]
+        if path.name == "b" and not taken:
+            taken.append(path)
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_and_lose_it)
+    assert upload(client, "/a/b/one", b"1").code == 200
+    assert len(taken) == 1
+    assert client.send("GET", "/files/a/b/one").body == b"1"
