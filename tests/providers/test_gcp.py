@@ -28,7 +28,7 @@ from fleet.providers.base import FirstBoot, Launched, LaunchFailed, LaunchOrder,
 from fleet.providers.first_boot import user_data
 from fleet.providers.gcp import labels
 from fleet.providers.gcp.account import METHODS, all_permissions
-from fleet.providers.gcp.body import in_zone
+from fleet.providers.gcp.body import in_zone, name_of
 from fleet.providers.gcp.provider import GcpProvider
 from fleet.providers.gcp.settings import settings_of
 from tests.builders import a_resource
@@ -616,6 +616,15 @@ def test_the_role_that_ships_allows_what_the_code_calls_and_nothing_more() -> No
     role = yaml.safe_load(ROLE.read_text())
     assert set(role["includedPermissions"]) == all_permissions()
     assert role["includedPermissions"] == sorted(role["includedPermissions"])
+
+
+def test_the_condition_of_the_role_is_met_by_every_machine_of_the_fleet_and_by_no_other() -> None:
+    said = ROLE.read_text()
+    assert 'expression=resource.type != "compute.googleapis.com/Instance" || ' in said
+    (prefix,) = re.findall(r"resource\.name\.extract\(\"/instances/\{name\}\"\)\.startsWith\(\"([^\"]+)\"\)", said)
+    beginning = prefix.replace("CLUSTER", "lab")
+    assert name_of("lab", "1a2b3c4d").startswith(beginning)
+    assert not name_of("labour", "1a2b3c4d").startswith(beginning)
 
 
 def test_nothing_is_called_past_the_table_of_methods() -> None:
