@@ -34,6 +34,7 @@ class Images:
         self._lock = threading.Lock()  # of the record, and of what is removed
         self._kept: Counter[str] = Counter()  # names that tasks are about to use
         self._pulling = threading.Lock()  # one at a time: two of the same would wait for each other anyway
+        self._pulled_at: dict[str, float] = {}  # monotonic
         self._used_at = _read(record)
 
     def have(self, name: str, goes_on: Callable[[], bool] = lambda: True) -> None:
@@ -69,8 +70,10 @@ class Images:
         Raises:
             EngineFault: it cannot be had; one that was here before still is.
         """
+        asked_at = time.monotonic()
         with self._pulling:
-            self._pull(name)
+            if self._pulled_at.get(name, asked_at) <= asked_at:  # else a task has had it pulled while this one waited
+                self._pull(name)
 
     def _pull(self, name: str, goes_on: Callable[[], bool] = lambda: True) -> None:
         self.make_room()
@@ -78,6 +81,7 @@ class Images:
         started = time.monotonic()
         for _ in self._engine.pull(name):
             _refuse_unless(goes_on(), name)
+        self._pulled_at[name] = time.monotonic()
         log.info("image was pulled", extra={"image": name, "seconds": round(time.monotonic() - started, 1)})
 
     def use(self, name: str) -> None:

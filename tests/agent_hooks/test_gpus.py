@@ -10,6 +10,7 @@ import pytest
 
 from agent_hooks.gpus import GpuProcess, GpuReading, NvmlGpus, simulated
 from tests.nvml import build
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 TWO = """GPU-aaaa|NVIDIA A10|23028|1024|37|61|0
@@ -57,7 +58,7 @@ def driver(library, tmp_path):
     driver = Driver(library, tmp_path / "state")
     yield driver
     driver.process.stdin.close()
-    driver.process.wait(10)
+    driver.process.wait(10 * PATIENCE)
 
 
 def test_gpus_are_read_through_pynvml(driver):

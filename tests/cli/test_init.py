@@ -15,6 +15,7 @@ import pytest
 from fleet.config import parse
 from fleet.providers.detected import Detected, detect
 from tests.cli.running import Shell
+from tests.waiting import PATIENCE
 
 NOTHING = {name: "" for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "CLOUDSDK_", "GENESIS"))}
 
@@ -105,7 +106,7 @@ def answered(user: Shell, answers: list[str]) -> str:
         command, cwd=user.place, env=user.environment, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
-    seen, deadline = "", time.monotonic() + 30
+    seen, deadline = "", time.monotonic() + 30 * PATIENCE
     try:
         while time.monotonic() < deadline:
             if not select.select([ours], [], [], 0.5)[0]:
@@ -119,7 +120,7 @@ def answered(user: Shell, answers: list[str]) -> str:
             seen += part
             if seen.rstrip().endswith((":", "]:")) and seen.endswith(": ") and answers:
                 os.write(ours, (answers.pop(0) + "\n").encode())
-        process.wait(10)
+        process.wait(10 * PATIENCE)
     finally:
         process.kill()
         process.wait()

@@ -15,7 +15,7 @@ from fleet.cli.status import render
 from fleet.model import Event, Waiting
 from tests.cli.running import Shell
 from tests.signals import heed_signals
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 from tests.web.nouns import ALLOCATION, DEMAND, GPUS, T0, Web, a_run, a_view, an_instance, at, serving, settings
 
 TASK, OTHER = "ab" * 16, "ac" * 16
@@ -182,7 +182,7 @@ def test_ctrl_c_ends_following_with_130_and_no_word(busy: Web, shell: Shell, tmp
         )
     wait_for(lambda: out.stat().st_size > 0, what="it prints")
     os.kill(process.pid, signal.SIGINT)
-    assert process.wait(10) == 130
+    assert process.wait(10 * PATIENCE) == 130
     assert "Traceback" not in out.read_text()
 
 

@@ -13,7 +13,7 @@ from fleet.supervisor.console import Console
 from fleet.supervisor.lines import LONGEST, Lines
 from fleet.supervisor.runner import Process
 from fleet.supervisor.spool import Spool
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -160,7 +160,7 @@ def console():
     yield console, told
     is_over.set()
     console.cut("nobody")  # wakes it
-    thread.join(5)
+    thread.join(5 * PATIENCE)
 
 
 def run(console: Console, key: str, script: str, spool: Spool) -> subprocess.Popen:

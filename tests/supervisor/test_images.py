@@ -59,6 +59,21 @@ class AnEngine:
         self.here.add(name)
 
 
+class AQueue:
+    """A lock, which tells when somebody waits for it with all his patience."""
+
+    def __init__(self) -> None:
+        self._lock, self.has_asked = threading.Lock(), threading.Event()
+        self.acquire, self.release = self._lock.acquire, self._lock.release
+
+    def __enter__(self) -> None:
+        self.has_asked.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 def test_a_task_that_waits_while_another_image_is_pulled_is_called_off_all_the_same(tmp_path: Path) -> None:
     """It held its GPU, and the machine could not end, for as long as somebody else's image took."""
     engine = AnEngine()
@@ -82,6 +97,25 @@ def test_a_task_that_waits_while_another_image_is_pulled_is_called_off_all_the_s
     engine.is_pulled.set()
     first.join()
     assert engine.pulled == ["large"]
+
+
+def test_an_image_that_a_task_has_had_pulled_meanwhile_is_the_newest_already(tmp_path: Path) -> None:
+    """At the start of a machine nobody knows which comes first: the first task, or what is pulled for all of them."""
+    engine = AnEngine()
+    images = Images(engine, "", 1.1, tmp_path / "used")  # type: ignore[arg-type]
+    images._pulling = queue = AQueue()  # type: ignore[assignment]
+    first = threading.Thread(target=images.have, args=("default",), daemon=True)
+    first.start()
+    assert engine.is_pulling.wait(20 * PATIENCE)
+    warm_up = threading.Thread(target=images.pull, args=("default",), daemon=True)
+    warm_up.start()
+    assert queue.has_asked.wait(20 * PATIENCE)
+    engine.is_pulled.set()
+    for thread in (first, warm_up):
+        thread.join()
+    assert engine.pulled == ["default"]
+    images.pull("default")
+    assert engine.pulled == ["default"] * 2, "later there may be a newer one"
 
 
 def test_an_image_that_a_task_has_found_here_is_not_removed_before_its_container_is_made(tmp_path: Path) -> None:

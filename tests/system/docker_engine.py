@@ -155,7 +155,7 @@ def _daemon(place: Path, bridge: str, inside: Sequence[str]) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(20 * PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -22,7 +22,7 @@ from fleet.queues.client import ClearMLServer
 from fleet.wire import Enrolled
 from tests.fake_centre import FakeCentre
 from tests.ports import a_free_port
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 # A supervisor ends what it finds of its own worker: runs of these tests beside each other must not share the name.
 CLUSTER = f"test{os.getpid()}"
@@ -116,7 +116,7 @@ class Machine:
             self.process.send_signal(signal.SIGTERM)
             self.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(20)
+                self.process.wait(20 * PATIENCE)
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()

@@ -123,7 +123,7 @@ class Ring:
     def stop(self) -> int:
         assert self.process
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(60 * PATIENCE)
 
     def close(self) -> None:
         """End everything, by the pids that the instances wrote."""

@@ -15,7 +15,7 @@ from fleet.model import AgentSettings
 from fleet.queues.base import TaskStatus
 from fleet.supervisor.comeback import FILE
 from tests.system.wheels import a_wheel
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -53,7 +53,7 @@ def test_a_second_task_with_the_same_requirements_finds_the_environment_of_the_f
         task = clearml.submit("train", SCRIPT, PYTHON, requirements=f"a_tiny_package @ file://{wheel}")
         assert clearml.ended(task, 90) == TaskStatus.COMPLETED, clearml.log(task)
         consoles.append(clearml.log(task))
-        times.append(seconds_of(wait_for(lambda t=task: here.centre.runs.get(t), 5)[0]))
+        times.append(seconds_of(wait_for(lambda t=task: here.centre.runs.get(t), 20)[0]))
     first, second = consoles
     assert "::: Using Cached environment" not in first
     assert "::: Using Cached environment" in second
@@ -132,6 +132,6 @@ def holds(path: Path, secrets: list[str]) -> bool:
 
 def test_a_failed_init_script_ends_the_machine_and_says_why(machine):
     here = machine(agent=AgentSettings(mode="interpreter", init_script="echo no driver yet; exit 5"))
-    assert here.process.wait(20) == 0
+    assert here.process.wait(20 * PATIENCE) == 0
     assert here.centre.goodbye.reason.code == "hook_failed"
     assert here.centre.goodbye.reason.text == "hook agent.init_script failed at startup: exit code 5: no driver yet"

@@ -13,7 +13,7 @@ import pytest
 
 from fleet.pinned import fingerprint
 from tests.system.ring import ROOT, MakeRing, Ring
-from tests.waiting import is_alive, wait_for
+from tests.waiting import PATIENCE, is_alive, wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("ring")]
 
@@ -77,7 +77,7 @@ def test_up_ends_its_machines_at_a_signal_and_their_tasks_wait(make_ring: MakeRi
     wait_for(lambda: "started" in ring.console(task), what="the task runs")
     assert ring.process
     ring.process.send_signal(number)
-    assert ring.process.wait(60) == 0
+    assert ring.process.wait(60 * PATIENCE) == 0
     assert machines(ring) == []
     assert not (ring.state / "centre.json").exists()
     ring.start("up")
@@ -91,7 +91,7 @@ def test_a_second_signal_cuts_the_end_short(make_ring: MakeRing) -> None:
     assert ring.process
     for number in (signal.SIGTERM, signal.SIGINT):
         ring.process.send_signal(number)
-    assert ring.process.wait(15) == 0
+    assert ring.process.wait(15 * PATIENCE) == 0
 
 
 def test_a_new_up_adopts_the_machines_of_one_that_was_killed(make_ring: MakeRing) -> None:
@@ -113,7 +113,7 @@ def test_a_signal_during_the_start_leaves_nothing(make_ring: MakeRing) -> None:
     )
     wait_for(lambda: (ring.state / "dispatch.lock").exists(), what="it begins to start")
     process.send_signal(signal.SIGTERM)
-    process.wait(30)
+    process.wait(30 * PATIENCE)
     assert not (ring.state / "centre.json").exists()
     assert machines(ring) == []
     ring.start("up")  # what it left is no obstacle
@@ -164,7 +164,7 @@ def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing(tmp_path: Path) -> None
     assert pids
     for _ in range(2):  # people press it twice
         process.send_signal(signal.SIGINT)
-    assert process.wait(40) == 130
+    assert process.wait(40 * PATIENCE) == 130
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     wait_for(lambda: not any(map(is_alive, pids)), what="its machines are gone")
     assert "Traceback" not in (tmp_path / "out").read_text()

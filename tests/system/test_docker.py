@@ -20,7 +20,7 @@ from tests.system import docker_engine
 from tests.system.docker_engine import IMAGE, DockerEngine
 from tests.system.edge import QUEUES, Machine, Person, Server
 from tests.system.test_restart import Restarting
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytest.importorskip("clearml_agent")
 pytestmark = [
@@ -109,7 +109,7 @@ def test_a_task_runs_in_a_container_of_its_own_and_sees_its_gpus(machine, clearm
     assert "setup=hello\n" in log
     assert "gpus=GPU-sim-d1-0/GPU-sim-d1-0\n" in log
     assert "/dev/init -- /bin/sh /run/fleet/start" in log or "docker-init -- /bin/sh /run/fleet/start" in log
-    run = wait_for(lambda: here.centre.runs.get(task), 5)[0]
+    run = wait_for(lambda: here.centre.runs.get(task), 20)[0]
     assert (run.result, run.exit_code, run.gpus) == (RunResult.FAILED, 3, ("GPU-sim-d1-0",))
     wait_for(lambda: not engine.containers(), 10, "its container is removed")
 
@@ -147,7 +147,7 @@ def test_a_task_that_does_not_end_within_its_grace_is_killed(machine, clearml):
     wait_for(lambda: "ready" in clearml.log(task), 30, "it runs")
     clearml.abort(task)
     assert clearml.ended(task) == TaskStatus.STOPPED
-    assert wait_for(lambda: here.centre.runs.get(task), 5)[0].exit_code == 137
+    assert wait_for(lambda: here.centre.runs.get(task), 20)[0].exit_code == 137
 
 
 def test_a_task_that_runs_out_of_memory_is_reported_as_such(machine, clearml):
@@ -263,6 +263,6 @@ def test_when_the_disk_fills_the_image_that_was_used_longest_ago_is_removed(engi
 
 def test_a_machine_without_the_default_image_says_so_and_ends(machine):
     here = machine(image="fleet-test:gone")
-    assert here.process.wait(30) == 0
+    assert here.process.wait(30 * PATIENCE) == 0
     assert here.centre.goodbye.reason.code == "agent_unusable"
     assert "fleet-test:gone" in here.centre.goodbye.reason.text

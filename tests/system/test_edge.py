@@ -30,7 +30,7 @@ def test_a_bash_task_runs_and_its_console_arrives(machine, clearml):
     here = machine()
     assert clearml.ended(task) == TaskStatus.COMPLETED
     assert "hello\ndevices=GPU-sim-m1-0/GPU-sim-m1-0\n" in clearml.log(task)
-    run = wait_for(lambda: here.centre.runs.get(task), 5)[0]
+    run = wait_for(lambda: here.centre.runs.get(task), 20)[0]
     assert (run.result, run.exit_code, run.gpus) == (RunResult.COMPLETED, 0, ("GPU-sim-m1-0",))
 
 
@@ -72,7 +72,7 @@ def test_a_task_that_takes_more_memory_than_its_part_of_a_gpu_is_ended_and_its_n
     assert clearml.status(modest) == TaskStatus.IN_PROGRESS
     gate.touch()
     assert clearml.ended(modest) == TaskStatus.COMPLETED
-    (run,) = wait_for(lambda: here.centre.runs.get(greedy), 5)
+    (run,) = wait_for(lambda: here.centre.runs.get(greedy), 20)
     assert (run.result, run.gpus) == (RunResult.FAILED, ("GPU-aaaa",))
 
 
@@ -133,7 +133,7 @@ def test_a_script_that_raises_fails_with_its_traceback_in_the_console(machine, c
     assert "Traceback (most recent call last)" in console
     assert "ValueError: no such luck" in console
     assert "process failed, exit code 1" in console
-    run = wait_for(lambda: here.centre.runs.get(task), 5)[0]
+    run = wait_for(lambda: here.centre.runs.get(task), 20)[0]
     assert (run.result, run.exit_code) == (RunResult.FAILED, 1)
 
 
@@ -144,7 +144,7 @@ def test_its_user_stops_a_running_task_within_seconds(machine, clearml):
     clearml.abort(task)
     assert clearml.ended(task, 10) == TaskStatus.STOPPED
     assert here.agents() == []
-    assert wait_for(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.STOPPED
+    assert wait_for(lambda: here.centre.runs.get(task), 20)[0].result is RunResult.STOPPED
 
 
 CALLBACK = """
@@ -177,7 +177,7 @@ def test_without_server_and_dispatcher_tasks_and_machine_end_at_the_deadline(mac
     wait_for(lambda: "running" in clearml.log(task), 30)
     here.centre.is_down = True
     server.kill()
-    assert here.process.wait(40) == 0  # 4 s to the deadline, then grace, last reports, goodbye
+    assert here.process.wait(40 * PATIENCE) == 0  # 4 s to the deadline, then grace, last reports, goodbye
     assert here.agents() == []
     server.start()
     assert clearml.status(task) == TaskStatus.IN_PROGRESS  # the dispatcher's sweep gives it away
@@ -201,7 +201,7 @@ def test_the_server_dies_in_mid_task_and_no_line_is_lost(machine, clearml, serve
     machine()
     wait_for(lambda: "line 10\n" in clearml.log(task), 30)
     server.kill()
-    wait_for(lambda: not server.is_up(), 5)
+    wait_for(lambda: not server.is_up(), 20)
     server.start()
     assert clearml.ended(task) == TaskStatus.COMPLETED
     lines = [line for line in clearml.log(task).splitlines() if line.startswith("line ")]
@@ -221,10 +221,10 @@ def test_sigterm_lets_tasks_finish_and_takes_no_more(machine, clearml, tmp_path)
     here = machine('{"count": 2}')
     wait_for(lambda: "running" in clearml.log(running), 30)
     here.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: not here.centre.heartbeats[-1].is_pulling, 5)
+    wait_for(lambda: not here.centre.heartbeats[-1].is_pulling, 20)
     late = clearml.submit("train", "echo too late\n")
     gate.touch()
-    assert here.process.wait(20) == 0
+    assert here.process.wait(20 * PATIENCE) == 0
     assert clearml.status(running) == TaskStatus.COMPLETED
     assert clearml.status(late) == TaskStatus.QUEUED
     clearml.abort(late)
@@ -235,12 +235,12 @@ def test_a_second_sigterm_puts_the_tasks_back(machine, clearml):
     here = machine()
     wait_for(lambda: "running" in clearml.log(task), 30)
     here.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: not here.centre.heartbeats[-1].is_pulling, 5)
+    wait_for(lambda: not here.centre.heartbeats[-1].is_pulling, 20)
     here.process.send_signal(signal.SIGTERM)
-    assert here.process.wait(20) == 0
+    assert here.process.wait(20 * PATIENCE) == 0
     assert here.agents() == []
     assert clearml.status(task) == TaskStatus.QUEUED
-    assert wait_for(lambda: here.centre.runs.get(task), 5)[0].result is RunResult.REQUEUED
+    assert wait_for(lambda: here.centre.runs.get(task), 20)[0].result is RunResult.REQUEUED
     clearml.abort(task)
 
 
@@ -249,7 +249,7 @@ def test_a_machine_that_is_refused_puts_its_tasks_back_and_ends(machine, clearml
     here = machine()
     wait_for(lambda: "running" in clearml.log(task), 30)
     here.centre.is_refusing = True
-    assert here.process.wait(20) == 0
+    assert here.process.wait(20 * PATIENCE) == 0
     assert clearml.status(task) == TaskStatus.QUEUED
     clearml.abort(task)
 
@@ -261,7 +261,7 @@ def test_kill_9_of_the_supervisor_leaves_no_agent(machine, clearml):
     assert len(here.agents()) >= 3
     here.process.kill()
     here.process.wait()
-    wait_for(lambda: not here.agents(), 3, "all processes of its tasks are gone")
+    wait_for(lambda: not here.agents(), 20, "all processes of its tasks are gone")
     clearml.abort(task)
 
 
@@ -269,7 +269,7 @@ def test_what_left_the_group_of_a_task_ends_with_it(machine, clearml):
     task = clearml.submit("train", "setsid sleep 600 & echo left $!\n")
     here = machine()
     assert clearml.ended(task) == TaskStatus.COMPLETED
-    wait_for(lambda: not here.agents(), 5)
+    wait_for(lambda: not here.agents(), 20)
 
 
 def test_a_hint_starts_an_agent_at_once(machine, clearml):
@@ -278,7 +278,7 @@ def test_a_hint_starts_an_agent_at_once(machine, clearml):
     task = clearml.submit("train", "echo hello\n")
     here.centre.give_hint()
     run = wait_for(lambda: here.centre.runs.get(task), 30)[0]
-    assert (run.started_at - run.enqueued_at).total_seconds() < 2  # 0.03 s on an idle machine; poll_interval is 60 s
+    assert (run.started_at - run.enqueued_at).total_seconds() < 20  # 0.03 s on an idle machine; poll_interval is 60 s
 
 
 def test_a_hook_before_the_task_that_fails_puts_it_back_until_it_counts_as_failed(machine, clearml, tmp_path):
@@ -289,7 +289,7 @@ def test_a_hook_before_the_task_that_fails_puts_it_back_until_it_counts_as_faile
     task = clearml.submit("train", "echo hello\n")
     here = machine()
     assert clearml.ended(task) == TaskStatus.FAILED
-    results = [run.result for run in wait_for(lambda: len(here.centre.runs[task]) == 3 and here.centre.runs[task], 5)]
+    results = [run.result for run in wait_for(lambda: len(here.centre.runs[task]) == 3 and here.centre.runs[task], 20)]
     assert results == [RunResult.REQUEUED, RunResult.REQUEUED, RunResult.FAILED]
     assert f"no scratch disk for {task} on 0" in clearml.log(task)
 
@@ -313,7 +313,7 @@ def test_a_claim_is_held_by_signs_of_life_while_what_comes_before_the_task_takes
 
 def test_a_machine_whose_agent_cannot_run_says_so_and_ends(machine):
     here = machine(agent=AgentSettings(mode="interpreter", python="/no/python"))
-    assert here.process.wait(10) == 1
+    assert here.process.wait(10 * PATIENCE) == 1
     text = "agent.python /no/python is not on this machine; put it in the image"
     assert here.centre.goodbye.reason.text == text
     assert here.log.read_text().splitlines()[-1] == f"fleet supervise: {text}"

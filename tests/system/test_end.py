@@ -121,7 +121,7 @@ def machine(tmp_path: Path, clearml_server: RunningServer, queue: str) -> Iterat
 
 def test_an_idle_machine_stops_pulling_runs_its_hooks_unregisters_says_goodbye_and_powers_off(machine):
     here = machine({"FLEET_POWER": "poweroff"}).start()
-    assert here.process.wait(30) == 0
+    assert here.process.wait(30 * PATIENCE) == 0
     assert here.story.read_text().splitlines() == [
         "hook drain",
         "hook shutdown: no task for 2 s",
@@ -133,7 +133,7 @@ def test_an_idle_machine_stops_pulling_runs_its_hooks_unregisters_says_goodbye_a
 def test_a_machine_of_google_cloud_deletes_itself_after_its_goodbye(machine):
     google = GoogleCloud()
     here = machine({"FLEET_POWER": "delete-self", **google.environment}).start()
-    assert here.process.wait(30) == 0
+    assert here.process.wait(30 * PATIENCE) == 0
     google.close()
     assert google.deleted == [INSTANCE]
     assert here.centre.goodbye.reason.code == "idle"
@@ -152,7 +152,7 @@ def test_a_person_holds_an_idle_machine_by_a_file_and_the_machine_says_so(machin
     assert here.process.poll() is None
     assert here.centre.heartbeats[-1].is_pulling
     (here.place / "keep-alive").unlink()
-    assert here.process.wait(30) == 0
+    assert here.process.wait(30 * PATIENCE) == 0
     assert here.centre.goodbye.reason.code == "idle"
 
 
@@ -160,7 +160,7 @@ def test_a_machine_whose_startup_hook_hangs_ends_at_its_boot_deadline(machine):
     here = machine(boot_timeout=timedelta(seconds=2), idle_timeout=None)
     here._executable("hooks/startup/10-mount", "exec sleep 3600")
     here.start()
-    assert here.process.wait(30) == 0
+    assert here.process.wait(30 * PATIENCE) == 0
     assert here.centre.goodbye.reason.text == "its startup hooks were not done 2 s after it enrolled"
 
 

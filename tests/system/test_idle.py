@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.real_clients import BIN, ROOT, Home, RunningServer
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -79,9 +79,9 @@ def test_a_machine_with_a_stock_daemon_stays_while_a_task_runs_and_ends_when_it_
         here.wait(8)  # twice the idle time
     assert clearml_server.task(task)["status"] == "in_progress"
     gate.touch()
-    assert here.wait(60) == 0
+    assert here.wait(60 * PATIENCE) == 0
     assert clearml_server.task(task)["status"] == "completed"
-    assert daemon.wait(10) is not None
+    assert daemon.wait(20 * PATIENCE) is not None
     assert workers(clearml_server, home) == []
     assert story.read_text() == "hook no task for 4 s\nend\n"
     said = here.stderr.read()
@@ -97,6 +97,6 @@ def test_a_person_holds_the_machine_by_a_file_and_whoever_stops_the_watch_ends_n
     with pytest.raises(subprocess.TimeoutExpired):
         here.wait(4)
     here.send_signal(signal.SIGTERM)
-    assert here.wait(10) == 3
+    assert here.wait(20 * PATIENCE) == 3
     assert "keep-alive was touched" in here.stderr.read()
     assert not (tmp_path / "ended").exists()

@@ -24,7 +24,7 @@ from tests.system import git_server, poetry
 from tests.system.edge import Person
 from tests.system.git_server import GitServer, Repository
 from tests.system.wheels import NAME, a_wheel
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -126,7 +126,7 @@ def test_uv_installs_what_the_lock_file_of_a_private_repository_says_and_exit_co
     console = clearml.log(task)
     assert "using repository uv lock file" in console
     assert prefix(console).is_relative_to(here.directory)
-    run = wait_for(lambda: here.centre.runs.get(task), 5)[0]
+    run = wait_for(lambda: here.centre.runs.get(task), 20)[0]
     assert (run.result, run.exit_code) == (RunResult.FAILED, 3)
 
 
@@ -199,7 +199,7 @@ def test_a_machine_whose_agent_cannot_start_a_task_in_conda_says_so_and_ends(mac
     if can_start_in_conda():
         pytest.skip("the clearml-agent that is installed here can")
     here = machine(agent=settings(tmp_path, "package_manager: conda", programs))
-    assert here.process.wait(30) == 1
+    assert here.process.wait(30 * PATIENCE) == 1
     said = here.centre.goodbye
     assert said.reason.code == "agent_unusable"
     assert "cannot start the task in it" in said.reason.text

@@ -162,7 +162,7 @@ def test_a_restart_without_contact_does_not_put_off_the_deadline(machine, clearm
     for _ in range(2):
         here.kill_supervisor()
         wait_for(lambda: not here.agents(), 10)
-    assert here.process.wait(30) == 0
+    assert here.process.wait(30 * PATIENCE) == 0
     server.start()
     assert "code=contact_lost" in here.log.read_text()
     assert len(intervals(notes)) == 1
@@ -224,7 +224,7 @@ def test_a_machine_whose_disk_is_full_takes_no_task_says_why_and_ends(server, cl
             while True:
                 file.write(b"x" * 4096)
         task = clearml.submit("train", "echo too much\n")
-        assert here.process.wait(30) == 0
+        assert here.process.wait(30 * PATIENCE) == 0
         assert here.centre.goodbye.reason.code == "journal_failed"
         assert "No space left on device; free the disk, or replace it" in here.centre.goodbye.reason.text
         assert clearml.status(task) == TaskStatus.QUEUED

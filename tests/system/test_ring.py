@@ -317,7 +317,7 @@ def test_up_shows_its_clearml_conf_to_a_person_and_not_to_a_log(make_ring: MakeR
     while b"agent {" not in shown:
         shown += os.read(leader, 4096)
     up.terminate()
-    assert up.wait(60) == 0
+    assert up.wait(60 * PATIENCE) == 0
     os.close(leader)
     assert secret.encode() in shown
 

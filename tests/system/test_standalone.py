@@ -126,7 +126,7 @@ def test_tasks_of_its_queues_run_and_after_kill_9_it_is_the_same_machine_again(
     wait_for(lambda: not box.journal(), 10, "the journal is empty again")
 
     box.process.send_signal(signal.SIGTERM)
-    assert box.process.wait(20) == 0, "nothing runs, so the drain is its end"
+    assert box.process.wait(20 * PATIENCE) == 0, "nothing runs, so the drain is its end"
 
 
 def test_a_machine_whose_file_is_wrong_or_whose_server_does_not_know_it_says_so_in_one_line(

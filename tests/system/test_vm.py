@@ -312,7 +312,7 @@ def test_a_machine_that_loses_its_power_for_a_moment_comes_back_as_itself_and_ru
     machine = ready(cloud, ring)
     wait_for(lambda: "it runs" in ring.console(task), 30, what="it runs")
     machine.vm.run("sh", "-c", "touch /var/tmp/lost; sync; systemctl reboot -ff", check=False)
-    assert machine.vm.process.wait(20) == REBOOTS
+    assert machine.vm.process.wait(20 * PATIENCE) == REBOOTS
     machine.vm.boot()
     assert ring.ends(task) == ["completed"]
     assert ring.console(task).count("it runs") == 2

@@ -166,4 +166,4 @@ def serving(web: Web) -> Iterator[Web]:
         finally:
             web.hints.close()
             server.should_exit = True
-            thread.join(10)
+            thread.join(10 * PATIENCE)

@@ -221,7 +221,7 @@ def test_a_listener_is_answered_when_there_is_news(web: Web) -> None:
     for listener in listeners:
         listener.join()
     assert {seq for seq, _ in answers} == {1}
-    assert max(answered for _, answered in answers) - bumped < 3
+    assert max(answered for _, answered in answers) - bumped < 15  # and not the 20 s that they would wait
 
 
 def test_a_listener_is_answered_at_once_if_it_missed_one_or_the_centre_restarted(web: Web) -> None:

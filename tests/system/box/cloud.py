@@ -13,6 +13,7 @@ from typing import Any
 from tests.system.box.ground import Ground
 from tests.system.box.imds import Metadata, MetadataService
 from tests.system.box.machine import Vm
+from tests.waiting import PATIENCE
 
 ENDS_WITHIN_S = 20.0  # after the power button; then the plug is pulled, as clouds do
 
@@ -52,7 +53,7 @@ class Cloud:
         for each in self.rented.values():
             if each.vm.process.poll() is None:
                 each.vm.lose()
-                each.vm.process.wait(10)
+                each.vm.process.wait(10 * PATIENCE)
 
     def launch(self, token: str, tags: dict[str, str], user_data: str) -> str:
         with self._lock:

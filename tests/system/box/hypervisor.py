@@ -19,6 +19,7 @@ from tests.system.box.cloud import ENDS_WITHIN_S, Rented
 from tests.system.box.ground import Ground
 from tests.system.box.imds import TIME, Metadata, MetadataService
 from tests.system.box.machine import Disk, Vm
+from tests.waiting import PATIENCE
 
 TURN_S, ASKS_EVERY_S = 0.05, 1.0
 CHANGES = ("ec2:RunInstances", "ec2:CreateFleet", "ec2:TerminateInstances")
@@ -49,7 +50,7 @@ class Hypervisor:
         for each in self.rented.values():
             if each.vm.is_running:
                 each.vm.lose()
-                each.vm.process.wait(10)
+                each.vm.process.wait(10 * PATIENCE)
         self._metadata.close()
 
     def state(self, cloud_id: str) -> str:
