@@ -16,7 +16,6 @@ from fleet.providers.prices import (
     REFRESHED,
     Price,
     PriceSource,
-    Unpriced,
     as_json,
     believable,
     list_prices,
@@ -179,10 +178,10 @@ def _asked(config: Config, name: str, provider: PriceSource) -> tuple[list[Price
     for resource in (r for r in config.resources if r.provider == name):
         try:
             for told in provider.prices(resource, datetime.now(UTC)):
-                if isinstance(told, Unpriced):
-                    said.append(str(told))
-                else:
+                if isinstance(told, Price):
                     found.append(told)
+                elif told.market in MARKETS[resource.market]:  # nobody misses the price of what is not bought
+                    said.append(str(told))
         except ProviderError as error:
             said.append(f"resource {resource.name}: {error}")
     return found, list(dict.fromkeys(said))

@@ -15,7 +15,7 @@ from fleet.assemble import providers as rooms_providers
 from fleet.assemble.prices import known_prices, refresh, refuse_unpriced, unpriced
 from fleet.config import Config, parse
 from fleet.errors import ConfigError, ProviderError, Throttled
-from fleet.model import Market, Resource
+from fleet.model import Market, MarketPolicy, Resource
 from fleet.providers.base import Surroundings
 from fleet.providers.fake import FakeCloud
 from fleet.providers.prices import Price, refreshed
@@ -247,6 +247,19 @@ def test_a_price_of_google_that_cannot_be_is_refused_as_every_price_is(
         "If it is right, say it in the fleet file under prices",
     }
     assert [(p.type, p.market) for p in refreshed(tmp_path / "gcp")] == [("g2-standard-24", Market.ON_DEMAND)]
+
+
+def test_of_a_market_that_is_not_bought_in_no_price_is_missed(
+    google: tuple[ComputeEngine, str], tmp_path: Path
+) -> None:
+    cloud, url = google
+    cloud.price_list = [s for s in cloud.price_list if "Preemptible" not in s["description"]]
+    (done,) = refresh(of_google(tmp_path, url))
+    assert (done.used, [line.partition(":")[0] for line in done.said]) == (1, ["gcp g2-standard-24 us-east1 spot"])
+    both = of_google(tmp_path, url)
+    only = replace(both, resources=(replace(both.resources[0], market=MarketPolicy.ON_DEMAND),))
+    (done,) = refresh(only)
+    assert (done.used, done.said) == (1, ())
 
 
 def test_a_price_list_that_may_not_be_read_is_one_line_and_leaves_what_was_known(

@@ -23,7 +23,7 @@ from fleet.providers.aws.templates import LeftOver
 from fleet.providers.aws.user_data import Render
 from fleet.providers.base import Finding, Launched, LaunchOrder, Machine, Surroundings
 from fleet.providers.first_boot import user_data
-from fleet.providers.prices import Price, price_of
+from fleet.providers.prices import Price, Unpriced, price_of
 
 # EC2's lists follow its answers within seconds, as a rule: "Eventual consistency" (EC2 Developer Guide).
 LIST_LAG = timedelta(seconds=60)
@@ -116,7 +116,7 @@ class AwsProvider:
     def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
         return list(examine(resource, lambda: self._shop(resource), at))
 
-    def prices(self, resource: Resource, at: datetime) -> Sequence[Price]:
+    def prices(self, resource: Resource, at: datetime) -> Sequence[Price | Unpriced]:
         """What AWS says now, for `fleet prices refresh`."""
         shop = self._shop(resource)
         return told_prices(shop.access, resource, shop.stock.get(at), at)

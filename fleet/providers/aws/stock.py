@@ -16,12 +16,14 @@ from fleet.providers.aws.prices import read_list_prices, read_spot_prices
 from fleet.providers.aws.quotas import NAMES, how_to_raise, quota_code, read_others, read_quota
 from fleet.providers.aws.settings import Settings
 from fleet.providers.aws.shapes import Shape, read_shapes, read_zones
-from fleet.providers.prices import Price
+from fleet.providers.prices import Price, Unpriced
 
 log = logging.getLogger(__name__)
 
 # `fleet.providers.prices.price_of`, for the directory of this provider: what is used where AWS' price list cannot be read
 PriceOf = Callable[..., float | None]
+NO_LIST_PRICE = "AWS' price list has no price of it, or none that can be believed"
+NO_SPOT_PRICE = "no zone has had a spot price of it in two days that can be believed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +206,7 @@ def _prices(access: Access, resource: Resource, region: str, price_of: PriceOf) 
     return {t: listed.get(t) or price_of("aws", t, region, Market.ON_DEMAND, resource=resource) for t in types}
 
 
-def told_prices(access: Access, resource: Resource, stock: Stock, at: datetime) -> list[Price]:
+def told_prices(access: Access, resource: Resource, stock: Stock, at: datetime) -> list[Price | Unpriced]:
     """List prices and, of the zones, the dearest spot price: of which zone a machine will be is not known yet.
 
     Raises:
@@ -218,7 +220,16 @@ def told_prices(access: Access, resource: Resource, stock: Stock, at: datetime) 
         spot[type_] = max(usd, spot.get(type_, 0.0))
     told = [(t, Market.ON_DEMAND, usd, "AWS Price List Query API") for t, usd in listed.items()]
     told += [(t, Market.SPOT, usd, "EC2 DescribeSpotPriceHistory") for t, usd in spot.items()]
+    untold = [
+        Unpriced(provider="aws", type=t, region=region, market=m, why=why)
+        for m, known, why in ((Market.ON_DEMAND, listed, NO_LIST_PRICE), (Market.SPOT, spot, NO_SPOT_PRICE))
+        for t in resource.instance_types
+        if t not in known and m in stock.shapes[t].markets
+    ]
     return [
-        Price(provider="aws", type=t, region=region, market=m, usd_per_hour=usd, seen_on=at.date(), source=source)
-        for t, m, usd, source in told
+        *(
+            Price(provider="aws", type=t, region=region, market=m, usd_per_hour=usd, seen_on=at.date(), source=source)
+            for t, m, usd, source in told
+        ),
+        *untold,
     ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fleet.errors import NotAuthorised, ProviderError
+from fleet.errors import ProviderError
 from fleet.model import Market, MarketPolicy, Resource
 from fleet.providers.base import Finding
 from fleet.providers.gcp.account import Account, all_permissions
@@ -111,7 +111,7 @@ def _price_list(account: Account, unpriced: Sequence[str]) -> str:
     """It is needed for `fleet prices refresh` alone, so its refusal is a fault only where a price is wanted."""
     try:
         reach(account)
-    except NotAuthorised as error:
+    except ProviderError as error:
         if unpriced:
             raise _Wrong(f"may not be read, and nobody knows what {unpriced[0]} costs", str(error)) from error
         return f"may not be read, which only `fleet prices refresh` needs: {error}"

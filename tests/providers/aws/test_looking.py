@@ -14,6 +14,7 @@ from fleet.providers.aws.prices import believable
 from fleet.providers.aws.provider import AwsProvider
 from fleet.providers.aws.quotas import NAMES, ON_DEMAND, SPOT, quota_code
 from fleet.providers.base import Launched
+from fleet.providers.prices import Price, Unpriced
 from tests.providers.aws.conftest import a_provider, alive, aws_resource, client
 from tests.providers.aws.ec2 import Answer, Ec2, Fault, refusal
 from tests.providers.aws.test_launching import orders
@@ -200,6 +201,26 @@ def test_the_policy_allows_all_that_is_called_and_ends_only_what_carries_our_tag
     ours = next(s for s in statements if "ec2:TerminateInstances" in s["Action"])
     assert ours["Condition"] == {"StringLike": {"aws:ResourceTag/fleet:cluster": "*"}}
     assert all("fleet:cluster" in json.dumps(s) for s in statements if s["Sid"] == "LaunchOnlyWithOurTag")
+
+
+def test_what_a_refresh_learns_is_the_list_price_and_the_dearest_zone_s_spot_price(ec2: Ec2, tmp_path: Path) -> None:
+    """Of a type without either, it is said why nothing is known: an old, a free and a too dear spot price are none."""
+    ec2.prices["g5.12xlarge"] = 0.0
+    ec2.spot_prices = [
+        {"type": "g5.xlarge", "zone": "us-east-1a", "usd": "0.4", "at": "2026-11-22T08:00:00.000Z"},
+        {"type": "g5.xlarge", "zone": "us-east-1b", "usd": "0.5", "at": "2026-11-22T08:00:00.000Z"},
+        {"type": "g5.xlarge", "zone": "us-east-1c", "usd": "1.2", "at": "2026-11-22T08:00:00.000Z"},
+        {"type": "g5.12xlarge", "zone": "us-east-1a", "usd": "2.0", "at": "2026-11-01T08:00:00.000Z"},
+        {"type": "g5.12xlarge", "zone": "us-east-1b", "usd": "0.0", "at": "2026-11-22T08:00:00.000Z"},
+    ]
+    resource = aws_resource(ec2, instance_types=("g5.xlarge", "g5.12xlarge"))
+    told = a_provider(tmp_path, resource).prices(resource, AT)
+    priced = {(p.type, p.market): p.usd_per_hour for p in told if isinstance(p, Price)}
+    assert priced == {("g5.xlarge", Market.ON_DEMAND): 1.006, ("g5.xlarge", Market.SPOT): 0.5}
+    assert [str(p) for p in told if isinstance(p, Unpriced)] == [
+        "aws g5.12xlarge us-east-1 on_demand: AWS' price list has no price of it, or none that can be believed; it is as unknown as before",
+        "aws g5.12xlarge us-east-1 spot: no zone has had a spot price of it in two days that can be believed; it is as unknown as before",
+    ]
 
 
 def test_a_region_that_left_the_fleet_file_is_listed_until_it_is_empty(ec2: Ec2, tmp_path: Path) -> None:
