@@ -208,7 +208,9 @@ def test_what_google_tells_is_what_fleet_prices_shows_and_what_the_planner_is_of
     assert (done.provider, done.used, done.said) == ("gcp", 4, ())
     refuse_unpriced(config)
     shown = {(p.type, p.market): (p.usd_per_hour, p.source) for p in known_prices(config)}
-    assert {source for _, source in shown.values()} == {f"Cloud Billing Catalog API, {datetime.now(UTC).date()}"}
+    assert {source for _, source in shown.values()} == {
+        f"Cloud Billing Catalog API, {price.seen_on}" for price in refreshed(tmp_path / "gcp")
+    }
     provider = rooms_providers.providers_of(config, rooms_prices.state_of(config))["gcp"]
     offers = provider.offers(config.resources[0], datetime.now(UTC))
     assert {(o.type, o.market): o.price_usd_per_hour for o in offers} == {key: usd for key, (usd, _) in shown.items()}
