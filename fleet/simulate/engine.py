@@ -1,10 +1,9 @@
 """The simulation: the real planner, dispatcher passes and supervisor decisions in virtual time, on a fake cloud.
 
 A dispatcher passes at the ticks of its poll interval, as it does in life, but only at those where a plan may come out
-differently: a task waits that it has not seen, something failed, a deadline is due. What can only make a plan smaller
-(a task ended, a machine enrolled or went) can wait for the next such pass. `is_dense` passes at every tick instead; both
-come to the same figures, but for `idle_timeout: auto`: what was learned is looked up at a pass, so that a cent in ten dollars
-may differ.
+differently: a task waits that it has not seen, a machine came, went or has less to do while somebody waits or another is idle,
+something was learned, something failed, a deadline is due. All else is seen at the next such pass, or an hour later. `is_dense`
+passes at every tick instead, and comes to the same figures.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ from fleet.supervisor import situation
 
 # As the centre tells its supervisors: shorter than the reaper's patience, so that a machine that is cut off ends first.
 CONTACT_TIMEOUT = timedelta(seconds=120)
-# How late a pass may be that could at most find less to do: every pass begins by looking at everything.
-NO_HURRY = timedelta(minutes=10)
+# How late a pass may be that would find nothing to do: every pass begins by looking at everything.
+NO_HURRY = timedelta(hours=1)
 
 
 class Simulation:
@@ -76,10 +75,11 @@ class Simulation:
         self._peeks: dict[tuple[str, str], Peeks] = {}  # by resource and type
         self._machines: dict[str, Machine] = {}
         self.fates = Fates(setting, self.agenda, self._deadlines, self._tell, self._machines.__contains__)
-        self._order = Random(setting.faults.seed)
         self._is_mixed = any(r.market is MarketPolicy.SPOT_THEN_ON_DEMAND for r in setting.policy.resources)
         self._passed_at: datetime | None = None
         self._unswept: set[str] = set()  # machines that took tasks with them
+        self._ended = 0  # so many runs
+        self._has_moved = False  # a machine, since the last tick
         self._is_idle_auto = any(r.is_idle_auto for r in setting.policy.resources)
         self._is_at_a_limit = False  # a task waits for something to go
         self._is_fair = is_fair(setting.policy.queues, setting.policy.fairness)
@@ -187,8 +187,10 @@ class Simulation:
         self._machines.pop(instance).killed(why)
         if any(run.ended_at is None for run in self.store.runs(instance=instance)):
             self._unswept.add(instance)
-        is_urgent = why != "shutdown" or instance in self._unswept or self._is_at_a_limit or self._has_levels
-        self.request_pass(self.agenda.at if is_urgent else self.agenda.at + NO_HURRY)
+        if why != "shutdown" or instance in self._unswept or self._is_at_a_limit or self._has_levels:
+            self.request_pass(self.agenda.at)
+        else:
+            self._note_move()
         # What went before the list showed it is believed to live until the list should have shown it.
         shown_at = self.truth.lives[instance].launched_at + self.setting.faults.list_lag
         if shown_at > self.agenda.at:
@@ -203,6 +205,10 @@ class Simulation:
 
     def _on_store_change(self, kind: str) -> None:
         """As the centre's loop is woken by its store."""
+        if kind == "runs_ended" and self._is_idle_auto:
+            self._ended += 1
+            if lesson_at := self.dispatcher.learner.lesson_at(self._ended, self.agenda.at):
+                self.request_pass(lesson_at)
         if kind == "orders" or self._has_levels:
             self.request_pass(self.agenda.at)
         elif kind == "turns":
@@ -210,17 +216,25 @@ class Simulation:
             self._ticks.request_look()
         elif self._is_gang_waiting or (kind == "runs_ended" and self._is_fair and self._is_anybody_waiting):
             self.request_pass(self.agenda.at)
-        elif kind == "runs_ended" and self._is_idle_auto:
-            self.request_pass(self.agenda.at)  # how long its machine stays depends on how many others are idle
         elif kind in ("enrolled", "goodbye", "runs_ended"):
-            # Where spot may take over, a machine that falls idle is soon asked to make way.
-            self.request_pass(self.agenda.at + (timedelta(0) if self._is_mixed else NO_HURRY))
+            self._note_move()
+
+    def _note_move(self) -> None:
+        """A machine is there that was not, or has less to do, or is gone: at the next tick it is seen what that means."""
+        self._has_moved = True
+        self._ticks.request_tick()
 
     # --- the fleet's turn
 
     def _on_tick(self) -> None:
         self._peek_all()
         is_urgent = self._has_gone_astray() or bool(self.server.unseen)
+        if self._has_moved:
+            self._has_moved = False
+            if self._does_it_matter():
+                is_urgent = True
+            else:
+                self._ticks.request_pass_by(self.agenda.at + NO_HURRY)
         if self._ticks.take_pass(is_urgent=is_urgent):
             if self._passed_at == self.agenda.at:  # a machine that boots in no time enrolls right after its launch
                 self.request_pass(self._ticks.soon)
@@ -228,6 +242,13 @@ class Simulation:
                 self._pass_once()
         if self.setting.is_dense and self._has_future():
             self.request_pass(self._ticks.soon)
+
+    def _does_it_matter(self) -> bool:
+        """Whether a plan may come out differently because a machine came, went or has less to do: who waits may get it, and
+        how long those that are idle stay, and what they take, depends on how many there are."""
+        return bool(self.server.waiting(self.setting.policy.queues)) or any(
+            machine.is_idle for machine in self._machines.values()
+        )
 
     def _has_gone_astray(self) -> bool:
         """Whether a task took room that was planned for another: that one may need a machine now."""
@@ -266,14 +287,16 @@ class Simulation:
         is_call_due = self._are_calls_due()
         there = self.store.instances(self._world.cluster) if is_call_due else ()
         self._deadlines.of_late_answers(self.agenda.at, self.store.instance, there)
-        if is_call_due or any(self._is_undone(action) for action in made.actions):
+        is_undone = any(self._is_undone(action) for action in made.actions)
+        # Who waits for somebody's machine to become free is looked at again when others were launched.
+        is_open = bool(made.actions) and any(not w.instance and w.reason.code == "soon_free" for w in made.waiting)
+        if is_call_due or is_undone or is_open:
             self.request_pass(self._ticks.soon)
         for pause in self.dispatcher.backoffs.at(self.agenda.at):
             if not pause.is_probing:
                 self.request_pass(pause.until)
         self._give_levels(made)
-        if made.wake_at is not None:
-            self.request_pass(made.wake_at)
+        self._ticks.wake_at(made.wake_at)
         if self.dispatcher.reconciler.orphans:
             self.request_pass(self.agenda.at + ORPHAN_GRACE)
         self._see_to_the_sweep()
@@ -317,7 +340,8 @@ class Simulation:
             return
         self._peeked = self.server.version
         able = [machine for machine in self._machines.values() if machine.has_use_for]
-        self._order.shuffle(able)
+        # By time, not by count: a look more or less must not change who is first from then on.
+        Random(f"{self.setting.faults.seed} {self.agenda.at}").shuffle(able)
         for machine in able:
             if machine.has_use_for:
                 machine.step()

@@ -142,6 +142,11 @@ class Machine:
         return self._enrolled_at is not None
 
     @property
+    def is_idle(self) -> bool:
+        """It works, and nothing runs on it."""
+        return self._is_working and self._jobs.idle_since is not None
+
+    @property
     def has_use_for(self) -> bool:
         """Whether a look into the queues could make it claim something: some task there needs no more than is free."""
         is_pulling = self._is_working and self._stopped_pulling is None and self._cut_off_at is None

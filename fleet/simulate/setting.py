@@ -24,7 +24,7 @@ class Setting:
     boot_time: timedelta = timedelta(seconds=180)
     faults: Faults = field(default_factory=Faults)
     checkpoint: timedelta | None = None  # so often a task keeps what it has done; None: it begins anew each time
-    is_dense: bool = False
+    is_dense: bool = False  # pass at every tick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ class Ticks:
         self._is_ticking = False
         self._pass_at: datetime | None = None
         self._promised: set[datetime] = set()  # passes far off
+        self._latest: datetime | None = None  # by then a pass is due, if there was none before
+        self._wake_at: datetime | None = None  # when time alone changes the last plan
 
     @property
     def soon(self) -> datetime:
@@ -39,20 +41,46 @@ class Ticks:
             self._promised.add(due)
             self._agenda.add(due, partial(self._keep_promise, due))
 
+    def request_pass_by(self, at: datetime) -> None:
+        """A pass is due by then: any pass until then will do."""
+        if self._latest is None or at < self._latest:
+            self._latest = at
+            self._agenda.add(at, partial(self._keep_the_latest, at))
+
+    def wake_at(self, at: datetime | None) -> None:
+        """When time alone changes the last plan. The next plan will say for itself."""
+        if at != self._wake_at:
+            self._wake_at = at
+            if at is not None:
+                self._agenda.add(max(at, self.soon), partial(self._wake, at))
+
+    def _wake(self, at: datetime) -> None:
+        if self._wake_at == at:
+            self._wake_at = None
+            self.request_pass(self._agenda.at)
+
     def request_look(self) -> None:
         """All look at the next tick. What changes while they look is seen when they look next."""
+        self.request_tick()
+
+    def request_tick(self) -> None:
+        """At the next tick it is decided whether to pass."""
         self._tick(self.soon if self._is_ticking else self._agenda.at)
 
     def take_pass(self, *, is_urgent: bool) -> bool:
         """Whether the dispatcher passes at this tick, because it is due or urgent. What was due is done with."""
         is_due = is_urgent or (self._pass_at is not None and self._pass_at <= self._agenda.at)
         if is_due:
-            self._pass_at = None
+            self._pass_at = self._latest = None
         return is_due
 
     def _keep_promise(self, due: datetime) -> None:
         self._promised.discard(due)
         self.request_pass(due)
+
+    def _keep_the_latest(self, at: datetime) -> None:
+        if self._latest == at:
+            self.request_pass(at)
 
     def _tick(self, at: datetime) -> None:
         due = self._next_tick(at)

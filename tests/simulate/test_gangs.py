@@ -24,7 +24,10 @@ def nodes(outcome: Outcome, place: int) -> list[tuple[str, float]]:
 
 def test_a_gang_of_three_starts_on_three_machines_that_boot_together() -> None:
     figures, outcome = run(a_setting(jobs(4, instances=3)))
-    assert [round(at_s) for _, at_s in nodes(outcome, 0)] == [182] * 3
+    first, *others = sorted(round(at_s) for _, at_s in nodes(outcome, 0))
+    # The first task puts the others into the queue, and who has looked at that moment looks again 2 s later.
+    assert (first, len(others)) == (182, 2)
+    assert set(others) <= {182, 184}
     assert len({machine for machine, _ in nodes(outcome, 0)}) == 3
     assert (figures.instances_launched, figures.completed, figures.lost) == (3, 1, 0)
 

@@ -44,11 +44,12 @@ def test_auto_costs_less_than_ten_minutes_and_loses_nothing() -> None:
     assert auto.wait_mean_s < fixed.wait_mean_s + 120
 
 
-def test_passes_that_are_left_out_change_little() -> None:
-    """Not nothing: what was learned is looked up at a pass, and an idle machine hears its time from one."""
-    setting = a_fleet_that(True, days=0.5, every_s=300)
+@pytest.mark.parametrize("is_idle_auto", [True, False])
+def test_passes_that_are_left_out_would_have_changed_nothing(is_idle_auto: bool) -> None:
+    """Whoever came, went or fell idle, and whatever was learned: the same machines end at the same times."""
+    setting = a_fleet_that(is_idle_auto, days=0.7, every_s=300)
     setting = replace(setting, policy=replace(setting.policy, poll_interval=timedelta(seconds=15)))
-    sparse, dense = (run(replace(setting, is_dense=is_dense))[0] for is_dense in (False, True))
-    assert sparse.completed == dense.completed == sparse.tasks
-    assert sparse.usd == pytest.approx(dense.usd, rel=0.005)
-    assert sparse.wait_mean_s == pytest.approx(dense.wait_mean_s, abs=2)
+    (sparse, some), (dense, all_of_them) = (run(replace(setting, is_dense=is_dense)) for is_dense in (False, True))
+    assert sparse.completed == sparse.tasks > 100
+    assert sparse == dense
+    assert all_of_them.passes > 5 * some.passes
