@@ -207,7 +207,7 @@ class MemoryServer:
 
     def started(self, task: str, worker: str, why: str) -> None:
         record = self._record(task)
-        self._set(record, TaskStatus.IN_PROGRESS)
+        self._set(record, TaskStatus.IN_PROGRESS, f"pulled by {worker}")
         record.state = replace(record.state, last_worker=worker)
 
     def completed(self, task: str, why: str) -> None:

@@ -10,6 +10,7 @@ from fleet.model import Allocation, Gpu, Run, RunResult, Task
 from fleet.queues.base import TaskState, TaskStatus
 from fleet.supervisor.agents import Agent
 from fleet.supervisor.instructions import StopTask
+from fleet.supervisor.ownership import is_pulled_by_another
 from fleet.supervisor.situation import Held, Overuse, Sighting
 
 # How often in a row another worker must be seen on a task before ours gives way: one report may come late.
@@ -121,6 +122,8 @@ class Job:
 
     def _is_elsewhere(self, state: TaskState) -> bool:
         """Somebody re-queued it and another took it between two looks: in progress again, but not by us."""
+        if state.status is TaskStatus.IN_PROGRESS and is_pulled_by_another(state, self.worker):
+            return True
         other = state.last_worker
         if state.status is not TaskStatus.IN_PROGRESS or other in (None, self.worker):
             # Only after our own name was seen there: before, it may be the name of an earlier attempt.

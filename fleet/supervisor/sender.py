@@ -17,10 +17,10 @@ from fleet.errors import ServerError, ServerRefused
 from fleet.model import RunResult, Task
 from fleet.queues.base import OURS, Claims, TaskState, TaskStatus
 from fleet.supervisor.errands import Report
-from fleet.supervisor.events import Announced, Settled
+from fleet.supervisor.events import Announced, Settled, Watched
 from fleet.supervisor.instructions import StopTask
 from fleet.supervisor.journal import Entry
-from fleet.supervisor.ownership import is_still_ours
+from fleet.supervisor.ownership import is_still_ours, may_be_started
 from fleet.supervisor.spool import Spool
 from fleet.supervisor.verdict import result, verdict
 
@@ -149,9 +149,18 @@ class Sender:
         return True
 
     def _announce(self, box: Outbox) -> None:
-        self._try("start", box, lambda: self._claims.started(box.task.id, box.worker, "its agent was started"))
+        """What its user chose while its image was pulled, say, is not taken back; nor is it taken from whoever was given it meanwhile."""
+        asked_at = self._now()
+        now = self._claims.states([box.task.id]).get(box.task.id)
+        self._on_answer(asked_at)
+        is_ours = may_be_started(now, box.worker)
+        if is_ours:
+            self._try("start", box, lambda: self._claims.started(box.task.id, box.worker, "its agent was started"))
         box.must_announce = False
-        self._report(Announced(key=box.key, at=self._now()))
+        at = self._now()
+        self._report(Announced(key=box.key, at=at))
+        if not is_ours:  # for the first look at it after its start
+            self._report(Watched(asked=(box.key,), states={box.task.id: now} if now else {}, asked_at=at))
         self.has_text(box.key)
 
     def _settle(self, box: Outbox, ending: Ending) -> None:

@@ -12,8 +12,9 @@ from fleet.model import GpuNeed, Queue, Reason, RunResult, Task
 from fleet.queues.base import TaskStatus
 from fleet.queues.memory import MemoryServer
 from fleet.supervisor import sender as sender_module
-from fleet.supervisor.events import Announced, Settled
+from fleet.supervisor.events import Announced, Settled, Watched
 from fleet.supervisor.instructions import StopTask
+from fleet.supervisor.jobs import Job
 from fleet.supervisor.sender import Ending, Outbox, Sender
 from fleet.supervisor.spool import Spool
 from tests.waiting import wait_for
@@ -106,7 +107,7 @@ def test_the_start_then_the_log_then_the_result(server, sender, outbox, told):
     say(sender, outbox, "two\n")
     sender.finish("a1", Ending(exit_code=0, stop=None))
     assert settled(told) is RunResult.COMPLETED
-    assert server.calls[0] == "started"
+    assert server.calls[:2] == ["states", "started"]
     assert server.calls[-2:] == ["states", "completed"]
     assert "".join(server.log(outbox.task.id)[0]) == "one\ntwo\n"
     assert isinstance(told[0], Announced)
@@ -215,3 +216,29 @@ def test_a_chatty_task_is_sent_in_batches(server, sender, outbox, told, monkeypa
     sender.finish("a1", Ending(exit_code=0, stop=None))  # and the rest at once with the end
     settled(told)
     assert server.calls.count("send_log") == 2
+
+
+def test_what_its_user_stopped_before_its_agent_ran_stays_stopped(server, sender, outbox, told):
+    """Between the claim and the start lie minutes where an image is pulled: its start took the user's word back."""
+    server.ask_to_stop(outbox.task.id)
+    sender.announce("a1")
+    announced, seen = wait_for(lambda: len(told) == 2 and told)
+    assert isinstance(announced, Announced)
+    assert isinstance(seen, Watched)
+    assert (seen.asked, seen.asked_at) == (("a1",), announced.at)
+    assert seen.states[outbox.task.id].status is TaskStatus.STOPPED
+    assert server.states([outbox.task.id])[outbox.task.id].status is TaskStatus.STOPPED
+
+
+def test_a_task_that_was_given_to_another_while_ours_was_made_ready_is_not_taken_from_it(server, sender, outbox, told):
+    """Its claim had lapsed while the server was not reached, and two ran it."""
+    server.started(outbox.task.id, "another", "its agent was started")
+    server.calls.clear()
+    sender.announce("a1")
+    _, seen = wait_for(lambda: len(told) == 2 and told)
+    assert isinstance(seen, Watched)
+    assert "started" not in server.calls
+    job = Job(key="a1", task=outbox.task, gpus=(), worker="w", claimed_at=seen.asked_at, announced_at=seen.asked_at)
+    job.see(seen.states[outbox.task.id], seen.asked_at, seen.asked_at)
+    assert job.sighting
+    assert job.sighting.is_elsewhere

@@ -311,6 +311,24 @@ def test_a_claim_is_held_by_signs_of_life_while_what_comes_before_the_task_takes
     assert clearml.ended(task) == TaskStatus.COMPLETED
 
 
+def test_a_task_that_its_user_stops_while_it_is_made_ready_stays_stopped(machine, clearml, tmp_path):
+    gate = tmp_path / "gate"
+    hook = tmp_path / "m1" / "hooks" / "pre-task" / "10-data"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(f"#!/bin/sh\nuntil [ -e {gate} ]; do sleep 0.2; done\n")
+    hook.chmod(0o755)
+    task = clearml.submit("train", "sleep 600\n")
+    here = machine()
+    wait_for(lambda: here.centre.heartbeats[-1].allocations, 20, "it is claimed")
+    clearml.abort(task)
+    assert clearml.status(task) == TaskStatus.STOPPED
+    gate.touch()
+    (run,) = wait_for(lambda: here.centre.runs.get(task), 60, "its attempt ends")
+    assert run.result is RunResult.STOPPED
+    assert clearml.status(task) == TaskStatus.STOPPED
+    assert here.agents() == []
+
+
 def test_a_machine_whose_agent_cannot_run_says_so_and_ends(machine):
     here = machine(agent=AgentSettings(mode="interpreter", python="/no/python"))
     assert here.process.wait(10 * PATIENCE) == 1
