@@ -37,7 +37,8 @@ def test_a_bash_task_runs_and_its_console_arrives(machine, clearml):
 def test_eight_tasks_on_four_gpus_run_four_at_a_time_each_with_its_own_device(machine, clearml, tmp_path):
     notes = tmp_path / "notes"
     note = f"echo $1 $CUDA_VISIBLE_DEVICES $(date +%s%N) >> {notes}"
-    script = f"note() {{ {note}; }}\nnote start; sleep 1.5; note end\n"
+    four = f"until [ $(grep -c start {notes}) -ge 4 ]; do sleep 0.1; done"  # the first wait for each other, the others do not
+    script = f"note() {{ {note}; }}\nnote start; {four}; note end\n"
     tasks = [clearml.submit("train", script) for _ in range(8)]
     machine()
     assert {clearml.ended(task) for task in tasks} == {TaskStatus.COMPLETED}

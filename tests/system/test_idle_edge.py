@@ -43,6 +43,11 @@ def test_hundreds_of_rounds_without_work_leave_no_line_no_file_no_thread_and_no_
         )
 
     before = after(WARM)
-    memory_kib = process.memory_info().rss / 1024
-    assert after(MANY) == before
-    assert process.memory_info().rss / 1024 - memory_kib < MAY_GROW_KIB
+
+    def grown_kib() -> float:
+        memory_kib = process.memory_info().rss / 1024
+        assert after(MANY) == before
+        return process.memory_info().rss / 1024 - memory_kib
+
+    # What leaks grows each time; on a busy machine what happens once a minute, and grows once, falls among them too.
+    assert any(grown_kib() < MAY_GROW_KIB for _ in range(3))
