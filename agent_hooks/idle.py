@@ -111,6 +111,8 @@ class Idle:
                 return self._taken_back  # a daemon without a task takes none that would be lost
             reason = why_end(Seen(at_s=now, started_s=self._started_s, idle_since_s=idle_since), self._wanted)
             alive()
+            if reason and idle_since is not None and self._daemon.why_busy():
+                continue  # it has taken a task while its GPUs and who is logged in were looked at
             if reason:
                 return reason
             pause_s = 1.0 if self._taken_back else LOOK_EVERY_S

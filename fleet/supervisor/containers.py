@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -37,6 +38,7 @@ from fleet.supervisor.vouched import NAME, VARIABLE, bundle
 log = logging.getLogger(__name__)
 
 GIB = 1 << 30
+KILL_AGAIN_S = 2.0  # an engine that is restarted is away for seconds, and its containers may go on
 LOOPBACK = ("127.", "localhost", "[::1]")
 # Where the stock agent mounts its caches in a container of its own; those that containers may share at the same time.
 CACHES = {
@@ -91,12 +93,18 @@ class Container:
 
     def _signal(self, number: Signals) -> None:
         def call() -> None:
-            try:
-                self.engine.kill(self.id, number)
-            except EngineFault as fault:
-                log.warning("container not signalled", extra={"container": self.id[:12], "error": str(fault)})
+            while not self._is_told(number) and number is Signals.SIGKILL:  # nobody asks again for its end
+                time.sleep(KILL_AGAIN_S)
 
         threading.Thread(target=call, name=f"signal {self.mark}", daemon=True).start()
+
+    def _is_told(self, number: Signals) -> bool:
+        try:
+            self.engine.kill(self.id, number)
+        except EngineFault as fault:
+            log.warning("container not signalled", extra={"container": self.id[:12], "error": str(fault)})
+            return False
+        return True
 
 
 class Containers:

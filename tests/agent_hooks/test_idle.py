@@ -11,12 +11,15 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
 
-from agent_hooks.daemon import containers
-from agent_hooks.idle import Seen, Wanted, why_end
+from agent_hooks.daemon import Daemon, containers
+from agent_hooks.gpus import NvmlGpus
+from agent_hooks.hooks import Hooks
+from agent_hooks.idle import Idle, Seen, Wanted, why_end
 from tests.agent_hooks.clouds import Gce
 from tests.system.real_clients import ROOT
 from tests.waiting import PATIENCE, wait_for
@@ -46,6 +49,22 @@ def test_a_machine_ends_after_its_idle_time_or_its_longest_life_and_not_before()
     assert at(86_399, idle_since=None) is None
     assert at(86_400, idle_since=None) == "its longest life, 86400 s, is over"
     assert why_end(Seen(at_s=10**9, started_s=0, idle_since_s=None), Wanted(idle_timeout_s=1)) is None
+
+
+def test_a_daemon_that_takes_a_task_in_the_last_moment_is_not_told_to_go() -> None:
+    """Between the look at it and its end lay seconds, where a driver was slow to tell of its GPUs."""
+
+    class TakesOne(Daemon):
+        said: ClassVar = [None, "process 7 runs task t"]
+
+        def why_busy(self) -> str | None:
+            if not self.said:
+                idle.told_to_stop.set()
+                return "process 7 runs task t"
+            return self.said.pop(0)
+
+    idle = Idle(Wanted(idle_timeout_s=0.0), TakesOne(), Hooks(None, packaged=()), NvmlGpus())
+    assert idle.run(lambda: None) is None
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,21 @@
 """What is decided about containers, without an engine."""
 
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from fleet.supervisor import bootstrap
+from fleet.supervisor import containers as containers_module
 from fleet.supervisor.agents import Outcome
+from fleet.supervisor.containers import Container
 from fleet.supervisor.endings import outcome_of
 from fleet.supervisor.engine import Engine, EngineFault, Frames, Seen
 from fleet.supervisor.images import MOST_KNOWN, newest, to_remove
 from fleet.supervisor.leftovers import Leftovers
 from fleet.supervisor.vault import Vault
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
 
 def a_frame(text: str, stream: int = 1) -> bytes:
@@ -85,6 +88,23 @@ def test_containers_that_an_engine_could_not_remove_go_with_the_next_one_that_it
     leftovers.remove("f")
     assert len(leftovers) == 0
     assert caplog.messages.count("container not removed") == 5
+
+
+def test_a_container_is_killed_as_soon_as_its_engine_answers_again(monkeypatch):
+    """Its end is ordered once: where it was lost with the engine's restart, the task kept its GPU for ever."""
+    monkeypatch.setattr(containers_module, "KILL_AGAIN_S", 0.001)
+    told: list[int] = []
+
+    class Away:
+        def kill(self, id_: str, number: int) -> None:
+            told.append(number)
+            if len(told) < 3:
+                raise EngineFault("docker: kill: the engine does not answer")
+
+    container = Container(mark="a1", id="c", engine=Away(), endings=None)  # type: ignore[arg-type]
+    container.kill()
+    wait_for(lambda: len(told) == 3)
+    assert told == [signal.SIGKILL] * 3
 
 
 def test_the_files_of_an_allocation_are_for_their_owner_and_go_with_it(tmp_path: Path):
