@@ -147,10 +147,11 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announced:
-    """The server knows that the task is in progress."""
+    """The server knows that the task is in progress, or (not `is_ours`) has it otherwise by now."""
 
     key: str
     at: datetime
+    is_ours: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

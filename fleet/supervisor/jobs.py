@@ -74,6 +74,11 @@ class Job:
         return self.agent is not None and self.exit_code is None
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether another runs it, of whom nothing may be taken by what we report."""
+        return self.sighting is not None and self.sighting.is_elsewhere
+
+    @property
     def has_abort_callback(self) -> bool:
         """Whether its script wants to be asked, and has not been."""
         seen = self.sighting

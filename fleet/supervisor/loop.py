@@ -204,7 +204,9 @@ class Supervisor:
         if self._take("watch", now, WATCH_EVERY):
             self._calls.watch([job for job in jobs if job.is_running])
         if self._take("report", now, REPORT_EVERY):
-            self._calls.report([self._own, *(worker_of(job) for job in jobs if job.is_running)])
+            self._calls.report(
+                [self._own, *(worker_of(job) for job in jobs if job.is_running and not job.is_elsewhere)]
+            )
         if self._take("beat", now, enrolled.heartbeat_interval):
             self._calls.beat(self._facts())
         if self._take("meter", now, METER_EVERY):
@@ -296,7 +298,8 @@ class Supervisor:
                 if job := self._work.jobs.get(event.key):
                     job.announced_at = event.at
                     self._work.note(job)
-                    self._calls.register(worker_of(job))
+                    if event.is_ours:  # else the server would take us for the one that runs it
+                        self._calls.register(worker_of(job))
                 return
             case events.Exited():
                 self._work.on_exited(event.key)

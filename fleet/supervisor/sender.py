@@ -158,7 +158,7 @@ class Sender:
             self._try("start", box, lambda: self._claims.started(box.task.id, box.worker, "its agent was started"))
         box.must_announce = False
         at = self._now()
-        self._report(Announced(key=box.key, at=at))
+        self._report(Announced(key=box.key, at=at, is_ours=is_ours))
         if not is_ours:  # for the first look at it after its start
             self._report(Watched(asked=(box.key,), states={box.task.id: now} if now else {}, asked_at=at))
         self.has_text(box.key)

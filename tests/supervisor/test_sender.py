@@ -225,7 +225,7 @@ def test_what_its_user_stopped_before_its_agent_ran_stays_stopped(server, sender
     announced, seen = wait_for(lambda: len(told) == 2 and told)
     assert isinstance(announced, Announced)
     assert isinstance(seen, Watched)
-    assert (seen.asked, seen.asked_at) == (("a1",), announced.at)
+    assert (announced.is_ours, seen.asked, seen.asked_at) == (False, ("a1",), announced.at)
     assert seen.states[outbox.task.id].status is TaskStatus.STOPPED
     assert server.states([outbox.task.id])[outbox.task.id].status is TaskStatus.STOPPED
 
@@ -240,5 +240,4 @@ def test_a_task_that_was_given_to_another_while_ours_was_made_ready_is_not_taken
     assert "started" not in server.calls
     job = Job(key="a1", task=outbox.task, gpus=(), worker="w", claimed_at=seen.asked_at, announced_at=seen.asked_at)
     job.see(seen.states[outbox.task.id], seen.asked_at, seen.asked_at)
-    assert job.sighting
-    assert job.sighting.is_elsewhere
+    assert job.is_elsewhere

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -312,7 +312,9 @@ def test_a_claim_is_held_by_signs_of_life_while_what_comes_before_the_task_takes
     assert clearml.ended(task) == TaskStatus.COMPLETED
 
 
-def test_a_task_that_its_user_stops_while_it_is_made_ready_stays_stopped(machine, clearml, tmp_path):
+@pytest.mark.parametrize("meanwhile", ["stopped by its user", "given to another"])
+def test_what_becomes_of_a_task_while_it_is_made_ready_stays(machine, clearml, tmp_path, meanwhile):
+    """Its claim lapses where the server is not reached for long; and an image may be pulled for minutes."""
     gate = tmp_path / "gate"
     hook = tmp_path / "m1" / "hooks" / "pre-task" / "10-data"
     hook.parent.mkdir(parents=True)
@@ -321,12 +323,18 @@ def test_a_task_that_its_user_stops_while_it_is_made_ready_stays_stopped(machine
     task = clearml.submit("train", "sleep 600\n")
     here = machine()
     wait_for(lambda: here.centre.heartbeats[-1].allocations, 20, "it is claimed")
-    clearml.abort(task)
-    assert clearml.status(task) == TaskStatus.STOPPED
+    if meanwhile == "given to another":
+        clearml.client.started(task, "another:gpu0", "its agent was started")
+        clearml.client.report("another:gpu0", task, (), {}, datetime.now(UTC))
+        ours, theirs = RunResult.REQUEUED, (TaskStatus.IN_PROGRESS, "another:gpu0")
+    else:
+        clearml.abort(task)
+        ours, theirs = RunResult.STOPPED, (TaskStatus.STOPPED, None)
     gate.touch()
     (run,) = wait_for(lambda: here.centre.runs.get(task), 60, "its attempt ends")
-    assert run.result is RunResult.STOPPED
-    assert clearml.status(task) == TaskStatus.STOPPED
+    assert run.result is ours
+    state = clearml.client.states([task])[task]
+    assert (state.status, state.last_worker) == theirs
     assert here.agents() == []
 
 
