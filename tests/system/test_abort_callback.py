@@ -8,7 +8,7 @@ from fleet.model import RunResult
 from fleet.queues.base import Script, TaskStatus
 from tests.agent_hooks.clouds import Ec2
 from tests.system.ring import MakeRing
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -52,7 +52,7 @@ def test_under_a_spot_notice_the_callback_of_the_sdk_saves_and_the_task_goes_on_
         described = Script(entry_point="train.py", binary="python3", diff=TRAINING)
         task = ring.server.submit(name="training", project="ring", queue="train", script=described)
         wait_for(lambda: "goes on from 0 last iteration 0" in ring.console(task), 90, "the task runs", every_s=0.3)
-        cloud.interrupt(left_s=60)
+        cloud.interrupt(left_s=60 * PATIENCE)  # on a busy machine an artifact takes most of a minute
         seen: list[TaskStatus] = []
 
         def runs_again() -> bool:
@@ -71,7 +71,7 @@ def test_under_a_spot_notice_the_callback_of_the_sdk_saves_and_the_task_goes_on_
         (began,) = [float(line.split()[-1]) for line in console.splitlines() if line.startswith("callback began at ")]
         assert cloud.said_at
         print(f"notice to callback {began - cloud.said_at:.2f} s")
-        assert began - cloud.said_at < SHORTEST_NOTICE_S / 2
+        assert began - cloud.said_at < SHORTEST_NOTICE_S / 2 * PATIENCE
         assert f"goes on from {saved} last iteration " in console, "its own checkpoint"
         assert f"goes on from {saved} last iteration 0" not in console, "the server remembers how far it was"
         assert f"done at {saved + 3}" in console

@@ -118,7 +118,9 @@ def test_a_task_whose_supervisor_was_killed_runs_again_and_never_twice_at_once(m
     assert [run.exit_code for run in runs] == [None, 0]
     assert len(here.centre.enrolls) == 1
     assert "stopped: the supervisor of its machine was killed" in clearml.log(task)
-    assert clearml.log(task).count("begun") >= 2  # killed between the server's answer and its note of it, it is told again
+    assert (
+        clearml.log(task).count("begun") >= 2
+    )  # killed between the server's answer and its note of it, it is told again
     wait_for(lambda: not list((here.directory / "journal").iterdir()), 10, "everything is settled")
     assert oct(next(here.run.glob("*/identity.json")).stat().st_mode)[-3:] == "600"
 
