@@ -246,9 +246,11 @@ class Simulation:
     def _does_it_matter(self) -> bool:
         """Whether a plan may come out differently because a machine came, went or has less to do: who waits may get it, and
         how long those that are idle stay, and what they take, depends on how many there are."""
-        return bool(self.server.waiting(self.setting.policy.queues)) or any(
-            machine.is_idle for machine in self._machines.values()
-        )
+        return self._is_anything_queued or any(machine.is_idle for machine in self._machines.values())
+
+    @property
+    def _is_anything_queued(self) -> bool:
+        return bool(self.server.waiting(self.setting.policy.queues))
 
     def _has_gone_astray(self) -> bool:
         """Whether a task took room that was planned for another: that one may need a machine now."""
@@ -339,6 +341,8 @@ class Simulation:
         if self._peeked == self.server.version:
             return
         self._peeked = self.server.version
+        if not self._is_anything_queued:
+            return
         able = [machine for machine in self._machines.values() if machine.has_use_for]
         # By time, not by count: a look more or less must not change who is first from then on.
         Random(f"{self.setting.faults.seed} {self.agenda.at}").shuffle(able)
