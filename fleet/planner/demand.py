@@ -48,6 +48,7 @@ class Demand:
     advised: list[Advice] = field(default_factory=list)  # machines for it, and for others, the next one last
     refusal: Reason | None = None  # why it can get no machine
     refused_at: int = 0  # how many machines the plan launched when it found no room either
+    walks_there: Sequence[Walk] | None = None  # as `walks`, but through machines that run alone
     spot_wait: SpotWait | None = None  # for which on demand has to wait
 
     def may_use(self, room: Room) -> bool:

@@ -38,7 +38,7 @@ from fleet.planner.enforce import Enforcement, enforce, may_order, staying
 from fleet.planner.fairness import share_words, uses_of
 from fleet.planner.gangs import Gangs
 from fleet.planner.holds import Holds
-from fleet.planner.idle import patience_s
+from fleet.planner.idle import RUNNING, patience_s
 from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money, has_budgets
@@ -148,6 +148,7 @@ class _Draft:
         self._lost: dict[tuple[int, int], str] = {}  # by class and chosen offer: the alternative that lost, in words
         self._rivals: dict[str, str] = {}  # the same by new machine
         self._crowds: Counter[tuple[str, str]] | None = None
+        self._there: dict[str, list[Room]] | None = None  # the rooms on machines that run
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
         """What to launch, and what becomes of every task that waits."""
@@ -278,12 +279,16 @@ class _Draft:
         # If no machine was added since all refused this class, the next of it need not look.
         if demand.refusal and demand.refused_at == len(self.new):
             return demand.refusal
-        for walk in demand.walks:
+        put_off = None if demand.refusal else self._patience(demand, task)
+        # What is on its way was launched for those who waited longer: were it taken from them, one more would be launched.
+        for walk in self._walks_there(demand) if put_off else demand.walks:
             if walk.place < len(walk.rooms) and (room := walk.take(demand.fits, demand.queue, demand.kind)):
                 return room
         if demand.refusal is None:
-            if put_off := self._patience(demand, task):
-                return put_off
+            if put_off:
+                until, reason = put_off
+                self.wake_at = min(until, self.wake_at or until)
+                return reason
             if launched := self._launch(demand):
                 return launched
             demand.refusal = self._refusal(demand)
@@ -309,8 +314,16 @@ class _Draft:
         demand.walks = [Walk(self.rooms[name]) for name in demand.queue.resources]
         return next((room for w in demand.walks if (room := w.take(demand.fits, demand.queue, demand.kind))), None)
 
-    def _patience(self, demand: Demand, task: Task) -> Reason | None:
-        """Why no machine is launched for this task yet: one that runs is likely to become free before."""
+    def _walks_there(self, demand: Demand) -> Sequence[Walk]:
+        """Through the machines that run already."""
+        if demand.walks_there is None:
+            if self._there is None:
+                self._there = {n: [r for r in rooms if r.state in RUNNING] for n, rooms in self.rooms.items()}
+            demand.walks_there = [Walk(self._there[name]) for name in demand.queue.resources]
+        return demand.walks_there
+
+    def _patience(self, demand: Demand, task: Task) -> tuple[datetime, Reason] | None:
+        """Until when no machine is launched for this task, and why: one that runs is likely to become free before."""
         if not self.snapshot.habits.bands or not demand.choices:
             return None
         advice = demand.advice()
@@ -326,8 +339,7 @@ class _Draft:
         until = task.enqueued_at + timedelta(seconds=patience_s(habits, kind, busy, runs_s))
         if until <= self.snapshot.at:
             return None
-        self.wake_at = min(until, self.wake_at or until)
-        return soon_free(demand.queue, choice.offer, busy, until)
+        return until, soon_free(demand.queue, choice.offer, busy, until)
 
     def _launch(self, demand: Demand) -> Room | None:
         """A new room for this class: as the mix advises, else of the best offer that no limit refuses."""
