@@ -73,6 +73,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.queues.memory",
         "fleet.simulate",
         "fleet.store.chronicle",
+        "fleet.store.life",
         "fleet.store.memory",
         "fleet.supervisor.allocation",
         "fleet.supervisor.decide",

@@ -15,6 +15,7 @@ from fleet.simulate.agenda import NEVER
 from fleet.simulate.jobs import Jobs
 from fleet.simulate.server import Peeks
 from fleet.simulate.surroundings import World
+from fleet.store.life import LATE_WITHIN
 from fleet.supervisor.decide import decide, next_deadline
 from fleet.supervisor.instructions import Claim, EndMachine, Instruction, ResumePulling, StopPulling, StopTask
 from fleet.supervisor.situation import Policy, State
@@ -247,8 +248,11 @@ class Machine:
         if news == self._told and not jobs.new_runs:
             return
         self._told = news
-        times = [self._world.agenda.at] if stops else []
-        for at in times if goodbye else [*times, self._silent_from]:
+        now = self._world.agenda.at
+        # Before one that stands for all until it goes silent, in a moment, its last word would be late.
+        last = self._silent_from if self._silent_from - now <= LATE_WITHIN else now
+        times = [last] if goodbye else [*([now] if stops else []), self._silent_from]
+        for at in times:
             self._world.store.beat(
                 self.id,
                 at=at,
