@@ -52,6 +52,11 @@ class TaskState:
     status_reason: str = ""  # that whoever changed the status last gave
 
     @property
+    def can_save_itself(self) -> bool:
+        """Its script has an abort callback, which has not run."""
+        return self.abort_callback_timeout_s > 0 and not self.is_abort_callback_done
+
+    @property
     def is_stop_asked(self) -> bool:
         """Its user asks for the end. We may have asked ourselves, to have it save itself (`Claims.ask_to_save`)."""
         return "stopping" in self.status_message and not self.status_reason.startswith(OURS)

@@ -185,11 +185,18 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unasked:
-    """The server did not take our wish that a task saves itself."""
+class Asked:
+    """The server has taken our wish that a task saves itself, and its script will hear it."""
 
     key: str
-    error: FleetError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unasked:
+    """The task's script has no abort callback to be asked by; or, with an error, the server did not take our wish."""
+
+    key: str
+    error: FleetError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +228,7 @@ Event = (
     | Silent
     | CleanedUp
     | Settled
+    | Asked
     | Unasked
     | Signalled
 )

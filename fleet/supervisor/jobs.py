@@ -85,6 +85,11 @@ class Job:
         return seen is not None and seen.abort_callback_s > 0 and not seen.is_abort_callback_done
 
     @property
+    def has_saved_itself(self) -> bool:
+        """Its abort callback has run."""
+        return self.sighting is not None and self.sighting.is_abort_callback_done
+
+    @property
     def has_share(self) -> bool:
         """Whether it runs on a part of a GPU, which others use too."""
         return self.is_running and self.task.need.share is not None

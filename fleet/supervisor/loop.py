@@ -311,6 +311,9 @@ class Supervisor:
                 self._hurry("peek")
             case events.Settled():
                 self._work.on_settled(event.key, event.result)
+            case events.Asked():
+                self._work.on_asked(event.key)
+                return
             case events.Unasked():
                 self._work.on_unasked(event)
                 return

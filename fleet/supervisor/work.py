@@ -24,6 +24,7 @@ from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared
 from fleet.supervisor.instructions import Claim, StopTask
 from fleet.supervisor.jobs import Job, worker_name
 from fleet.supervisor.journal import Entry, entry_of
+from fleet.supervisor.last_words import ANSWERS_WITHIN, LAST_WORD, ask_to_save
 from fleet.supervisor.memory import Legacy, Memory
 from fleet.supervisor.meter import overuse
 from fleet.supervisor.moments import Moments
@@ -40,8 +41,6 @@ log = logging.getLogger(__name__)
 
 # After an agent and all it started were killed, its console ends at once, unless a stranger keeps it open.
 CONSOLE_ENDS_WITHIN = timedelta(seconds=2)
-# A task whose abort callback has used up its time gets SIGTERM, and so long for what it does then.
-LAST_WORD = timedelta(seconds=3)
 
 
 class Work:
@@ -180,25 +179,22 @@ class Work:
         stop, now = job.stop, self._clock.now()
         usual = grace(stop.reason.code if stop else "", self._stop_grace)
         job.kill_at = (stop and stop.kill_at) or now + usual
-        if stop is None or stop.kill_at is None or not job.has_abort_callback:
+        if stop is None or stop.kill_at is None:
             agent.ask_to_end()
             return
-        job.term_at = max(now, stop.kill_at - LAST_WORD)
+        last = max(now, stop.kill_at - LAST_WORD)
+        job.term_at = last if job.has_abort_callback else min(now + ANSWERS_WITHIN, last)
+        self._errands.ask(Urgency.CLAIM, "ask to save", lambda: ask_to_save(job, stop, self._claims))
 
-        def ask() -> Event | None:
-            if not job.is_running:  # by now another may run it, and would be stopped
-                return None
-            try:
-                self._claims.ask_to_save(stop.task, stop.reason.text)
-            except FleetError as error:
-                return Unasked(key=job.key, error=error)
-            return None
-
-        self._errands.ask(Urgency.CLAIM, "ask to save", ask)
+    def on_asked(self, key: str) -> None:
+        """Its abort callback has all the time there is."""
+        if (job := self.jobs.get(key)) and job.is_running and job.kill_at:
+            job.term_at = max(self._clock.now(), job.kill_at - LAST_WORD)
 
     def on_unasked(self, event: Unasked) -> None:
-        """Its abort callback could not be asked for: SIGTERM says it too."""
-        log.warning("server not asked to stop a task", extra={"error": str(event.error)})
+        """It has no abort callback, or that could not be asked for: SIGTERM says it too."""
+        if event.error:
+            log.warning("server not asked to stop a task", extra={"error": str(event.error)})
         if (job := self.jobs.get(event.key)) and job.term_at:
             job.term_at = self._clock.now()
 
@@ -232,7 +228,7 @@ class Work:
         for key in event.asked:
             if job := self.jobs.get(key):
                 job.see(event.states.get(job.task.id), event.asked_at, self._clock.now())
-                if job.term_at and not job.has_abort_callback:  # it has saved itself
+                if job.term_at and job.has_saved_itself:
                     job.term_at = self._clock.now()
 
     def on_metered(self, event: Metered) -> None:

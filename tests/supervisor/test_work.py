@@ -7,16 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
 from fleet.model import Gpu, GpuNeed, Reason, RunResult, Task
-from fleet.queues.base import TaskStatus
+from fleet.queues.base import TaskState, TaskStatus
 from fleet.supervisor.agents import Outcome
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.errands import Urgency
-from fleet.supervisor.events import Claimed, Event
+from fleet.supervisor.events import Asked, Claimed, Event, Unasked
 from fleet.supervisor.identity import Identity
 from fleet.supervisor.instructions import Claim, StopTask
 from fleet.supervisor.memory import open_memory
@@ -80,15 +81,74 @@ def test_a_task_that_is_stopped_while_its_claim_is_noted_leaves_the_journal_to_t
     assert list(work.jobs) == []
 
 
-def test_a_task_that_has_ended_meanwhile_is_not_asked_to_save_itself(work: Work, errands: Later) -> None:
-    """It was back in its queue, and another machine had it: that one's attempt was asked for its end."""
+def running(work: Work, errands: Later) -> MagicMock:
+    """The agent of a task that was claimed and has started."""
     work._runner.is_quick = True
     work.claim(Claim(task=TASK, gpus=("GPU-a",)), (GPU,))
     claimed = errands.asked.pop()()
     assert isinstance(claimed, Claimed)
     work.on_claimed(claimed)
-    work._runner.start.return_value = MagicMock(pid=os.getpid())
+    agent = work._runner.start.return_value = MagicMock(pid=os.getpid())
     work.on_prepared("a1", None)
+    return agent
+
+
+def as_server_has_it(**changes: Any) -> dict[str, TaskState]:
+    state = TaskState(
+        id="t1",
+        name="task",
+        status=TaskStatus.IN_PROGRESS,
+        status_message="",
+        queue_id=None,
+        last_worker=None,
+        last_update=None,
+    )
+    return {"t1": replace(state, **changes)}
+
+
+def test_an_abort_callback_that_was_registered_since_the_last_look_is_asked_for_and_has_the_whole_notice(
+    work: Work, errands: Later
+) -> None:
+    """SIGTERM ends the SDK's reporter, its callback never runs, and what was not saved is lost."""
+    agent, now = running(work, errands), work._clock.now()
+    work._claims.states.return_value = as_server_has_it(abort_callback_timeout_s=20.0)
+    work.stop(replace(STOP, kill_at=now + timedelta(seconds=120)))
+    asked = errands.asked.pop()()
+    assert isinstance(asked, Asked)
+    work.on_asked(asked.key)
+    work._claims.ask_to_save.assert_called_once()
+    work.on_time(now + timedelta(seconds=110))
+    agent.ask_to_end.assert_not_called()
+    work.on_time(now + timedelta(seconds=118))
+    agent.ask_to_end.assert_called_once()
+
+
+def test_a_task_without_an_abort_callback_gets_sigterm_as_soon_as_the_server_has_said_so(
+    work: Work, errands: Later
+) -> None:
+    agent, now = running(work, errands), work._clock.now()
+    work._claims.states.return_value = as_server_has_it()
+    work.stop(replace(STOP, kill_at=now + timedelta(seconds=120)))
+    unasked = errands.asked.pop()()
+    assert isinstance(unasked, Unasked)
+    work.on_unasked(unasked)
+    work.on_time(work._clock.now())
+    agent.ask_to_end.assert_called_once()
+    work._claims.ask_to_save.assert_not_called()
+
+
+def test_sigterm_waits_two_seconds_for_a_server_that_does_not_answer(work: Work, errands: Later) -> None:
+    agent, now = running(work, errands), work._clock.now()
+    work.stop(replace(STOP, kill_at=now + timedelta(seconds=120)))
+    work.on_time(now + timedelta(seconds=1))
+    agent.ask_to_end.assert_not_called()
+    work.on_time(now + timedelta(seconds=3))
+    agent.ask_to_end.assert_called_once()
+
+
+def test_a_task_that_has_ended_meanwhile_is_not_asked_to_save_itself(work: Work, errands: Later) -> None:
+    """It was back in its queue, and another machine had it: that one's attempt was asked for its end."""
+    running(work, errands)
     seen = Sighting(status=TaskStatus.IN_PROGRESS, times=1, abort_callback_s=60)
     work.jobs["a1"].sighting = seen
     work.stop(replace(STOP, kill_at=AT))

@@ -7,7 +7,7 @@ import pytest
 from fleet.model import RunResult
 from fleet.queues.base import Script, TaskStatus
 from tests.agent_hooks.clouds import Ec2
-from tests.system.ring import MakeRing
+from tests.system.ring import MakeRing, Ring
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = [
@@ -41,6 +41,11 @@ print("done at", step, flush=True)
 SHORTEST_NOTICE_S = 30.0
 
 
+def reached(ring: Ring, task: str) -> int:
+    """The last iteration, as the server knows it."""
+    return ring.server._transport.call("tasks.get_by_id", {"task": task}).object("task").count("last_iteration")
+
+
 def test_under_a_spot_notice_the_callback_of_the_sdk_saves_and_the_task_goes_on_from_there_elsewhere(
     make_ring: MakeRing,
 ) -> None:
@@ -52,6 +57,7 @@ def test_under_a_spot_notice_the_callback_of_the_sdk_saves_and_the_task_goes_on_
         described = Script(entry_point="train.py", binary="python3", diff=TRAINING)
         task = ring.server.submit(name="training", project="ring", queue="train", script=described)
         wait_for(lambda: "goes on from 0 last iteration 0" in ring.console(task), 90, "the task runs", every_s=0.3)
+        wait_for(lambda: reached(ring, task) > 0, 60, "the SDK reports how far it is, every few seconds", every_s=0.3)
         cloud.interrupt(left_s=60 * PATIENCE)  # on a busy machine an artifact takes most of a minute
         seen: list[TaskStatus] = []
 
