@@ -3,7 +3,7 @@
 A dispatcher passes at the ticks of its poll interval, as it does in life, but only at those where a plan may come out
 differently: a task waits that it has not seen, a machine came, went or has less to do while somebody waits or another is idle,
 something was learned, something failed, a deadline is due. All else is seen at the next such pass, or an hour later. `is_dense`
-passes at every tick instead, and comes to the same figures.
+passes at every tick instead, and comes to the same figures, or nearly: of sixteen made workloads one differed, by 0.085 % of its bill.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Simulation:
     def _on_queue_change(self) -> None:
         if self._is_fair and self._is_anybody_waiting:
             self.request_pass(self.agenda.at)
-        self._ticks.request_look()
+        self._ticks.request_tick()
         if self._has_levels:
             self.request_pass(self.agenda.at)
 
@@ -213,7 +213,7 @@ class Simulation:
             self.request_pass(self.agenda.at)
         elif kind == "turns":
             self._peeked = -1  # all look again
-            self._ticks.request_look()
+            self._ticks.request_tick()
         elif self._is_gang_waiting or (kind == "runs_ended" and self._is_fair and self._is_anybody_waiting):
             self.request_pass(self.agenda.at)
         elif kind in ("enrolled", "goodbye", "runs_ended"):

@@ -59,12 +59,8 @@ class Ticks:
             self._wake_at = None
             self.request_pass(self._agenda.at)
 
-    def request_look(self) -> None:
-        """All look at the next tick. What changes while they look is seen when they look next."""
-        self.request_tick()
-
     def request_tick(self) -> None:
-        """At the next tick it is decided whether to pass."""
+        """At the next tick all look, and it is decided whether to pass. What changes meanwhile is seen at the one after it."""
         self._tick(self.soon if self._is_ticking else self._agenda.at)
 
     def take_pass(self, *, is_urgent: bool) -> bool:
