@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import NotAuthorised, ProviderError, Throttled, UnknownProviderFault
+from fleet.errors import BadRequest, NotAuthorised, ProviderError, Throttled, UnknownProviderFault
 from fleet.model import Market, Resource
 from fleet.providers.gcp.parts import market_of, part_of
 from fleet.providers.gcp.provider import GcpProvider
@@ -86,6 +86,14 @@ def test_a_machine_costs_what_its_cores_memory_and_gpus_cost_in_each_market(
     pages = [query for query in cloud.queries if "pageSize" in query]
     assert len(pages) == -(-len(cloud.price_list) // cloud.page)
     assert {query["currencyCode"] for query in pages} == {"USD"}
+
+
+def test_a_refresh_needs_no_image_nor_anything_else_that_only_a_launch_needs(url: str, tmp_path: Path) -> None:
+    found = told(url, tmp_path, image=None, settings={"scopes": ["a word that is none"]})
+    assert usd(found["g2-standard-24", "us-central1", Market.ON_DEMAND]) == pytest.approx(G2_24)
+    with pytest.raises(BadRequest, match=r"image: is missing"):
+        resource = a_gcp_resource(url, image=None)
+        a_provider(tmp_path, resource).offers(resource, AT)
 
 
 def test_a_gpu_that_is_attached_is_priced_by_itself_as_the_planner_adds_it(url: str, tmp_path: Path) -> None:

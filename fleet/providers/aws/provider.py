@@ -18,8 +18,9 @@ from fleet.providers.aws.launching import Answer, Ground, launch
 from fleet.providers.aws.machines import list_machines, only_one_each, terminate
 from fleet.providers.aws.places import forget, remember
 from fleet.providers.aws.settings import Place, Settings, read, read_place
-from fleet.providers.aws.stock import Stock, offers_of, read_spot, read_stock, told_prices
+from fleet.providers.aws.stock import Stock, offers_of, read_spot, read_stock
 from fleet.providers.aws.templates import LeftOver
+from fleet.providers.aws.told import told_prices
 from fleet.providers.aws.user_data import Render
 from fleet.providers.base import Finding, Launched, LaunchOrder, Machine, Surroundings
 from fleet.providers.first_boot import user_data
@@ -117,9 +118,8 @@ class AwsProvider:
         return list(examine(resource, lambda: self._shop(resource), at))
 
     def prices(self, resource: Resource, at: datetime) -> Sequence[Price | Unpriced]:
-        """What AWS says now, for `fleet prices refresh`."""
-        shop = self._shop(resource)
-        return told_prices(shop.access, resource, shop.stock.get(at), at)
+        """What AWS says now, for `fleet prices refresh`. An image and what else a launch needs may still be missing."""
+        return told_prices(self._access(read_place(resource)), resource, self._price_of, at)
 
     def console(self, cloud_id: str) -> str | None:
         """The last lines of the machine's console, without what looks like a secret; None: there are none."""

@@ -86,8 +86,7 @@ def read(resource: Resource) -> Settings:
         BadRequest: a key is missing or wrong.
     """
     keys = _Keys(resource)
-    if not resource.instance_types:
-        raise keys.wrong("instance_types", "is missing; name at least one, as g5.xlarge")
+    read_types(resource)
     if not resource.image:
         raise keys.wrong("image", "is missing; name an AMI id, a name with stars, or resolve:ssm:PARAMETER")
     tags = keys.mapping("tags")
@@ -136,6 +135,17 @@ def read_place(resource: Resource) -> Place:
         secret_key=keys.text("secret_key"),
         session_token=keys.text("session_token"),
     )
+
+
+def read_types(resource: Resource) -> tuple[str, ...]:
+    """What is bought.
+
+    Raises:
+        BadRequest: nothing.
+    """
+    if not resource.instance_types:
+        raise _Keys(resource).wrong("instance_types", "is missing; name at least one, as g5.xlarge")
+    return resource.instance_types
 
 
 def _root(keys: _Keys) -> Disk | None:

@@ -16,14 +16,11 @@ from fleet.providers.aws.prices import read_list_prices, read_spot_prices
 from fleet.providers.aws.quotas import NAMES, how_to_raise, quota_code, read_others, read_quota
 from fleet.providers.aws.settings import Settings
 from fleet.providers.aws.shapes import Shape, read_shapes, read_zones
-from fleet.providers.prices import Price, Unpriced
 
 log = logging.getLogger(__name__)
 
 # `fleet.providers.prices.price_of`, for the directory of this provider: what is used where AWS' price list cannot be read
 PriceOf = Callable[..., float | None]
-NO_LIST_PRICE = "AWS' price list has no price of it, or none that can be believed"
-NO_SPOT_PRICE = "no zone has had a spot price of it in two days that can be believed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +51,9 @@ def read_stock(access: Access, settings: Settings, resource: Resource, price_of:
     """
     ec2 = access.client("ec2")
     types = list(resource.instance_types)
-    with asking(f"resource {resource.name}: look up its types in {settings.place.region}"):
-        shapes = read_shapes(ec2, types)
+    shapes = shapes_of(access, resource)
+    with asking(f"resource {resource.name}: look up the zones of its types"):
         zones = read_zones(ec2, types)
-    for missing in sorted(set(types) - shapes.keys()):
-        raise BadRequest(f"resources.{resource.name}.instance_types: EC2 has no {missing} in {settings.place.region}")
     with asking(f"resource {resource.name}: look up its subnets"):
         subnets = read_subnets(ec2, settings.subnets)
     codes = {code for type_ in types for market in Market if (code := quota_code(type_, market))}
@@ -75,6 +70,20 @@ def read_stock(access: Access, settings: Settings, resource: Resource, price_of:
             "type is above the account's quota", extra={"type": type_, "market": market, "resource": resource.name}
         )
     return stock
+
+
+def shapes_of(access: Access, resource: Resource) -> dict[str, Shape]:
+    """Of each of its types.
+
+    Raises:
+        ProviderError: EC2 does not answer, or does not have one of them.
+    """
+    types, region = resource.instance_types, access.place.region
+    with asking(f"resource {resource.name}: look up its types in {region}"):
+        shapes = read_shapes(access.client("ec2"), types)
+    for missing in sorted(set(types) - shapes.keys()):
+        raise BadRequest(f"resources.{resource.name}.instance_types: EC2 has no {missing} in {region}")
+    return shapes
 
 
 def _others(ec2: Any, cluster: str, resource: Resource) -> dict[str, float]:
@@ -204,32 +213,3 @@ def _prices(access: Access, resource: Resource, region: str, price_of: PriceOf) 
         log.info("the price list cannot be read", extra={"resource": resource.name, "error": str(error)})
         listed = {}
     return {t: listed.get(t) or price_of("aws", t, region, Market.ON_DEMAND, resource=resource) for t in types}
-
-
-def told_prices(access: Access, resource: Resource, stock: Stock, at: datetime) -> list[Price | Unpriced]:
-    """List prices and, of the zones, the dearest spot price: of which zone a machine will be is not known yet.
-
-    Raises:
-        ProviderError: AWS does not tell them.
-    """
-    region = access.place.region
-    with asking(f"resource {resource.name}: read AWS' price list"):
-        listed = read_list_prices(access.client("pricing", PRICING_REGION), resource.instance_types, region)
-    spot: dict[str, float] = {}
-    for (type_, _), usd in read_spot(access, resource, stock, at).items():
-        spot[type_] = max(usd, spot.get(type_, 0.0))
-    told = [(t, Market.ON_DEMAND, usd, "AWS Price List Query API") for t, usd in listed.items()]
-    told += [(t, Market.SPOT, usd, "EC2 DescribeSpotPriceHistory") for t, usd in spot.items()]
-    untold = [
-        Unpriced(provider="aws", type=t, region=region, market=m, why=why)
-        for m, known, why in ((Market.ON_DEMAND, listed, NO_LIST_PRICE), (Market.SPOT, spot, NO_SPOT_PRICE))
-        for t in resource.instance_types
-        if t not in known and m in stock.shapes[t].markets
-    ]
-    return [
-        *(
-            Price(provider="aws", type=t, region=region, market=m, usd_per_hour=usd, seen_on=at.date(), source=source)
-            for t, m, usd, source in told
-        ),
-        *untold,
-    ]

@@ -29,7 +29,7 @@ from fleet.providers.gcp.errors import reasons, refusal
 from fleet.providers.gcp.launching import Begun, Outcome, begin, follow
 from fleet.providers.gcp.machines import Place, machines, place_of
 from fleet.providers.gcp.offers import PriceOf, offers_of
-from fleet.providers.gcp.settings import settings_of
+from fleet.providers.gcp.settings import settings_of, wares_of
 from fleet.providers.gcp.shapes import Shapes
 from fleet.providers.gcp.told import told_prices
 from fleet.providers.own_keys import OwnKeys
@@ -115,8 +115,8 @@ class GcpProvider:
         return findings(resource, lambda: self._account(resource), self._price_of)
 
     def prices(self, resource: Resource, at: datetime) -> Sequence[Price | Unpriced]:
-        """What Google says now, for `fleet prices refresh`."""
-        account, said = self._account(resource), settings_of(resource)
+        """What Google says now, for `fleet prices refresh`. An image and what else a launch needs may still be missing."""
+        account, said = self._account(resource), wares_of(resource)
         if self._catalog is None or at - self._catalog[0] > CATALOG_FRESH_FOR:
             self._catalog = at, read_catalog(account, at)
         return list(told_prices(said, self._known_shapes(account), self._catalog[1], at))

@@ -40,15 +40,21 @@ _REGION = re.compile(r"[a-z]+-[a-z]+\d+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GcpSettings:
-    """What the fleet file says of a machine. Texts are as Google Cloud calls things; None: not said."""
+class Wares:
+    """What is bought, and where: all that a price depends on."""
 
-    project: str | None
     zones: tuple[str, ...]
     regions: tuple[str, ...]  # in which Google chooses the zone; only where no zones are named
     types: tuple[str, ...]
     gpu_type: str | None
     gpus: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcpSettings(Wares):
+    """What the fleet file says of a machine. Texts are as Google Cloud calls things; None: not said."""
+
+    project: str | None
     image: str | None  # projects/P/global/images/..., or None: the template's
     template: str | None
     disk_gib: int | None
@@ -81,21 +87,15 @@ def settings_of(resource: Resource) -> GcpSettings:
     Raises:
         BadRequest: a key has a value that cannot be meant.
     """
-    keys = OwnKeys(resource)
-    zones, regions = _places(keys)
+    keys, wares = OwnKeys(resource), wares_of(resource)
     template = keys.text("template")
-    if not resource.instance_types:
-        raise keys.wrong("instance_types", "is missing; give machine types, as [n1-standard-8] or [g2-standard-12]")
-    gpu_type, gpus = keys.text("gpu_type"), keys.whole("gpus", at_least=0, at_most=16)
-    if gpus and not gpu_type:
-        raise keys.wrong("gpus", "needs gpu_type, as nvidia-tesla-t4; types as g2 and a2 have their GPUs built in")
     return GcpSettings(
         project=keys.text("project"),
-        zones=zones,
-        regions=regions,
-        types=resource.instance_types,
-        gpu_type=gpu_type,
-        gpus=(1 if gpus is None else gpus) if gpu_type else 0,
+        zones=wares.zones,
+        regions=wares.regions,
+        types=wares.types,
+        gpu_type=wares.gpu_type,
+        gpus=wares.gpus,
         image=_image(keys, is_needed=not template and not keys.text("disk_snapshot")),
         template=template,
         disk_gib=keys.whole("disk_gib", at_least=10, at_most=65536) or (None if template else DEFAULT_DISK_GIB),
@@ -114,6 +114,27 @@ def settings_of(resource: Resource) -> GcpSettings:
         is_preemptible=_is_preemptible(keys),
         is_cpu_only=keys.flag("cpu_only", False),
         launch_spec=keys.section("launch_spec"),
+    )
+
+
+def wares_of(resource: Resource) -> Wares:
+    """
+    Raises:
+        BadRequest: a key of these has a value that cannot be meant.
+    """
+    keys = OwnKeys(resource)
+    zones, regions = _places(keys)
+    if not resource.instance_types:
+        raise keys.wrong("instance_types", "is missing; give machine types, as [n1-standard-8] or [g2-standard-12]")
+    gpu_type, gpus = keys.text("gpu_type"), keys.whole("gpus", at_least=0, at_most=16)
+    if gpus and not gpu_type:
+        raise keys.wrong("gpus", "needs gpu_type, as nvidia-tesla-t4; types as g2 and a2 have their GPUs built in")
+    return Wares(
+        zones=zones,
+        regions=regions,
+        types=resource.instance_types,
+        gpu_type=gpu_type,
+        gpus=(1 if gpus is None else gpus) if gpu_type else 0,
     )
 
 

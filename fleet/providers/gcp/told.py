@@ -9,7 +9,7 @@ from fleet.model import Market
 from fleet.providers.gcp.catalog import Catalog
 from fleet.providers.gcp.offers import region_of
 from fleet.providers.gcp.parts import NotSold, Part, Unit, parts
-from fleet.providers.gcp.settings import GcpSettings
+from fleet.providers.gcp.settings import Wares
 from fleet.providers.gcp.shapes import Shapes
 from fleet.providers.prices import Price, Unpriced
 
@@ -17,7 +17,7 @@ SOURCE = "Cloud Billing Catalog API"
 Parts = Sequence[tuple[Part, float]]
 
 
-def told_prices(said: GcpSettings, shapes: Shapes, catalog: Catalog, at: datetime) -> Iterator[Price | Unpriced]:
+def told_prices(said: Wares, shapes: Shapes, catalog: Catalog, at: datetime) -> Iterator[Price | Unpriced]:
     """Each type, and one GPU of those that are attached to it, in each region and in both markets.
 
     Raises:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.errors import BadRequest
 from fleet.model import Market, MarketPolicy, Resource
 from fleet.providers.aws.prices import believable
 from fleet.providers.aws.provider import AwsProvider
@@ -221,6 +222,19 @@ def test_what_a_refresh_learns_is_the_list_price_and_the_dearest_zone_s_spot_pri
         "aws g5.12xlarge us-east-1 on_demand: AWS' price list has no price of it, or none that can be believed; it is as unknown as before",
         "aws g5.12xlarge us-east-1 spot: no zone has had a spot price of it in two days that can be believed; it is as unknown as before",
     ]
+
+
+def test_a_refresh_needs_no_image_nor_anything_else_that_only_a_launch_needs(ec2: Ec2, tmp_path: Path) -> None:
+    settings = {"subnets": ["subnet-of-another-account"], "volumes": "not yet decided"}
+    resource = aws_resource(ec2, image=None, settings=settings)
+    provider = a_provider(tmp_path, resource)
+    told = provider.prices(resource, AT)
+    assert [p.usd_per_hour for p in told if isinstance(p, Price) and p.market is Market.ON_DEMAND] == [1.006]
+    with pytest.raises(BadRequest, match=r"resources\.gpu\.image: is missing"):
+        provider.offers(resource, AT)
+    nothing = aws_resource(ec2, instance_types=())
+    with pytest.raises(BadRequest, match=r"resources\.gpu\.instance_types: is missing"):
+        provider.prices(nothing, AT)
 
 
 def test_a_region_that_left_the_fleet_file_is_listed_until_it_is_empty(ec2: Ec2, tmp_path: Path) -> None:
