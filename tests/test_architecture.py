@@ -15,15 +15,16 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
     "fleet/model/": ["fleet.model"],
     "fleet/errors": [],
     "fleet/wire": ["fleet.errors", "fleet.model"],
-    "fleet/config": ["fleet.config", "fleet.errors", "fleet.model", "fleet.schedule"],
+    "fleet/config": ["fleet.config", "fleet.errors", "fleet.model", "fleet.nearest", "fleet.schedule"],
     "fleet/database": ["fleet.errors"],  # engines and migrations, for the two rooms that keep tables
     "fleet/pinned": ["fleet.errors"],  # trust by fingerprint, for machines that boot and for commands
     "fleet/trust": [],  # one TLS context for all connections of a process that trust the same
+    "fleet/nearest": [],  # the name that was meant, for whoever refuses one
     "fleet/schedule": ["fleet.model"],  # cron, for those who read the fleet file and those who keep it
     "fleet/planner/": ["fleet.model", "fleet.planner"],
     "fleet/identity/": ["fleet.errors", "fleet.identity", "fleet.model", "fleet.wire"],
     "fleet/providers/": ["agent_hooks", "fleet.errors", "fleet.model", "fleet.providers"],
-    "fleet/queues/": ["fleet.errors", "fleet.model", "fleet.queues", "fleet.trust"],
+    "fleet/queues/": ["fleet.errors", "fleet.model", "fleet.nearest", "fleet.queues", "fleet.trust"],
     "fleet/store/": ["fleet.database", "fleet.errors", "fleet.model", "fleet.store"],
     "fleet/dispatcher/": [
         "fleet.errors",
@@ -56,6 +57,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.errors",
         "fleet.model",
         "fleet.planner.fairness",
+        "fleet.nearest",
         "fleet.wire",
         "fleet.store.base",
         "fleet.web",
@@ -65,6 +67,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.dispatcher",
         "fleet.errors",
         "fleet.model",
+        "fleet.nearest",
         "fleet.planner.fairness",
         "fleet.planner.habits",
         "fleet.providers.fake",
@@ -91,6 +94,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.errors",
         "fleet.identity",
         "fleet.model",
+        "fleet.nearest",
         "fleet.pinned",
         "fleet.providers",
         "fleet.queues",
@@ -117,6 +121,7 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.config",
         "fleet.errors",
         "fleet.model",
+        "fleet.nearest",
         "fleet.pinned",
         "fleet.queues",
         "fleet.simulate",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from fleet.assemble.check import Check
 from fleet.config import Config
+from fleet.nearest import nearest
 from fleet.queues.client import ClearMLServer
 
 
@@ -27,7 +27,7 @@ def queues(config: Config, server: ClearMLServer, *, is_mending: bool) -> Iterat
         if is_mending:
             yield Check(name=f"queue {name}", found="was not on the server; made now")
             continue
-        near = get_close_matches(name, sorted(there - set(wanted)), 1, 0.6)
-        meant = f"if {near[0]} is meant, which is there, mend `queues` in the fleet file; else " if near else ""
+        near = nearest(name, sorted(there - set(wanted)))
+        meant = f"if {near} is meant, which is there, mend `queues` in the fleet file; else " if near else ""
         fix = f"{meant}run fleet doctor --fix, which makes it (fleet dispatch does, too, when it starts)"
         yield Check(name=f"queue {name}", found="not on the server", fix=fix)

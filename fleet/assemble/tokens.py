@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from fleet.assemble.state import StateDir, write_private
 from fleet.errors import ConfigError
+from fleet.nearest import which
 from fleet.web.roles import Operator, Role
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}")
@@ -88,9 +89,7 @@ class Tokens:
             known = self.all()
             left = tuple(each for each in known if each.name != name)
             if len(left) == len(known):
-                raise ConfigError(
-                    f"there is no token of {name}; there are {', '.join(t.name for t in known) or 'none'}"
-                )
+                raise ConfigError(f"there is no token of {name}; {which(name, (t.name for t in known))}")
             self._write(left)
 
     def who(self, sha256: str) -> Operator | None:

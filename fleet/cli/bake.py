@@ -9,6 +9,7 @@ import typer
 
 from fleet.cli.options import ConfigOption
 from fleet.errors import ConfigError
+from fleet.nearest import which
 
 
 class Cloud(StrEnum):
@@ -54,8 +55,11 @@ def bake(
 
     loaded = load(config)
     ours = [each for each in loaded.resources if each.provider == cloud and resource in (None, each.name)]
+    there = [each.name for each in loaded.resources if each.provider == cloud]
+    if resource and not ours:
+        raise ConfigError(f"{loaded.origin}: no resource of {cloud} is called {resource}; {which(resource, there)}")
     if len(ours) != 1:
-        names = ", ".join(each.name for each in ours) or f"no resource{f' {resource}' if resource else ''} of {cloud}"
+        names = ", ".join(there) or f"no resource of {cloud}"
         raise ConfigError(f"{loaded.origin} has {names}; say with --resource whose image it shall be")
     bake = bake_of(cloud, loaded, ours[0], datetime.now(UTC), source=source, builder=builder, ssh_user=ssh_user)
     image = run_packer(bake, lambda place: let_in(cloud, ours[0], place))

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 from fleet.cli.operator import Centre
 from fleet.errors import CentreRefused, CentreUnreachable, ConfigError
+from fleet.nearest import nearest
 
 WHOLE_TASK = re.compile(r"[0-9a-f]{32}")  # ClearML's
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+OF_KIND = {"tasks": "a task", "instances": "an instance"}
 KNOWN_BY = "`fleet status` and `fleet events` show ids"
 
 
@@ -18,14 +20,15 @@ def whole_task(given: str, centre: Centre) -> str:
 
     Raises:
         ConfigError: it cannot be an id.
-        CentreRefused: it begins several.
+        CentreRefused: it begins several, or is an instance's.
     """
     if WHOLE_TASK.fullmatch(_checked(given, "task")):
         return given
     try:
-        return next(iter(_matches(given, "tasks", centre)), given)
+        found = _matches(given, "tasks", "instances", centre)
     except CentreUnreachable:
         return given  # the server may know more tasks, and says so if it does not
+    return next(iter(found), given)
 
 
 def whole_instances(given: Iterable[str], centre: Centre) -> list[str]:
@@ -37,16 +40,26 @@ def whole_instances(given: Iterable[str], centre: Centre) -> list[str]:
     """
     found = []
     for one in given:
-        matches = _matches(_checked(one, "instance"), "instances", centre)
+        matches = _matches(_checked(one, "instance"), "instances", "tasks", centre)
         if not matches:
-            raise CentreRefused(f"no instance has an id that begins with {one}; {KNOWN_BY}")
+            there = (each["id"] for each in centre.get("status", "instances")["instances"])
+            near = nearest(one, there)
+            hint = f"did you mean {near}?" if near else KNOWN_BY
+            raise CentreRefused(f"no instance has an id that begins with {one}; {hint}")
         found += matches
     return list(dict.fromkeys(found))
 
 
-def _matches(given: str, kind: str, centre: Centre) -> list[str]:
-    """The one id, or none."""
-    found: list[str] = centre.get("ids", kind, prefix=given)[kind]
+def _matches(given: str, kind: str, other: str, centre: Centre) -> list[str]:
+    """The one id, or none.
+
+    Raises:
+        CentreRefused: it begins several, or only such of the `other` kind.
+    """
+    told = centre.get("ids", kind, prefix=given)
+    found: list[str] = told[kind]
+    if not found and told.get(other):
+        raise CentreRefused(f"{told[other][0]} is {OF_KIND[other]}, and {OF_KIND[kind]} is wanted here; {KNOWN_BY}")
     if given in found:
         return [given]
     if len(found) > 1:

@@ -14,6 +14,7 @@ import yaml
 from fleet.config.formats import plain
 from fleet.config.section import Section
 from fleet.errors import ConfigError
+from fleet.nearest import which
 
 # GPUs of AWS types that have more than one; every other GPU type has one. Only to say what "the whole VM" was.
 SEVERAL_GPUS = {
@@ -173,7 +174,7 @@ def _served(conf: Section, path: str, pairs: object, resources: Mapping[str, Any
                 if name in resources:
                     served.append((name, most))
                 else:
-                    conf.wrong(path, f"no resource is called {name}; there are {', '.join(resources) or 'none'}")
+                    conf.wrong(path, f"no resource is called {name}; {which(name, resources)}")
             case _:
                 conf.wrong(path, "expected a list of [resource, max instances]")
     return served

@@ -21,6 +21,7 @@ from fleet.config.settings import Address, Config, Embedded, Front, OnShutdown
 from fleet.config.tls import check_tls, read_tls
 from fleet.errors import ConfigError
 from fleet.model import Fairness, GpuNeed, Preference, Queue, Resource, ServerAccess, read_gpu_type
+from fleet.nearest import which
 
 LISTEN = Address(host="127.0.0.1", port=8765)
 # Longer than a boot and a short task, shorter than a working day: who waits so long has been passed.
@@ -265,21 +266,13 @@ def _check_queues(top: Section, config: Config) -> None:
     for queue in config.queues:
         for name in queue.resources:
             if name not in by_name:
-                top.wrong(f"queues.{queue.name}.resources", _no_resource(name, list(by_name)))
+                top.wrong(f"queues.{queue.name}.resources", f"no resource is called {name}; {which(name, by_name)}")
         mine = [by_name[name] for name in queue.resources if name in by_name]
         known = [(gpus, resource.name) for resource in mine if (gpus := gpus_of(resource)) is not None]
         if known and len(known) == len(queue.resources) and max(known)[0] < queue.need.at_least:
             most, names = max(known)[0], ", ".join(name for _, name in known)
             need = f"{queue.need.at_least:g} GPU{'' if queue.need.at_least <= 1 else 's'}"
             top.wrong(f"queues.{queue.name}", f"needs {need}; the largest of its resources ({names}) has {most}")
-
-
-def _no_resource(name: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 1, 0.6)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-    return f"no resource is called {name}; {hint}"
 
 
 def _check_reach(top: Section, config: Config) -> None:

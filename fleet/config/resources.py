@@ -11,6 +11,7 @@ from fleet.config.quantities import duration, memory_gib, money, number
 from fleet.config.schedule import check_windows, read_schedule
 from fleet.config.section import Section
 from fleet.model import KeepAwake, MarketPolicy, Resource
+from fleet.nearest import which
 
 IDLE_TIMEOUT: timedelta | None = timedelta(minutes=10)  # what `auto` means until it has learned
 BOOT_TIMEOUT = timedelta(minutes=15)
@@ -249,12 +250,7 @@ def installed() -> tuple[str, ...]:
 
 def _unknown(provider: str) -> str:
     known = sorted({*OWN_KEYS, *installed()} - set(ANY_KEYS))
-    from difflib import get_close_matches
-
-    near = get_close_matches(provider, known, 1, 0.6)
-    return f"no provider is called {provider!r}" + (
-        f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
-    )
+    return f"no provider is called {provider!r}; {which(provider, known)}"
 
 
 def _idle_timeout(value: object) -> timedelta | None:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from fleet.nearest import nearest
+
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -223,10 +225,8 @@ def resolved(text: str, environment: Mapping[str, str]) -> str:
 
 
 def _meant(value: object, names: list[str]) -> str:
-    from difflib import get_close_matches  # 10 ms that a right file does not pay
-
-    near = get_close_matches(str(value)[:80], names, 1, 0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(str(value), names)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _or(names: list[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from fleet.errors import ServerRefused
+from fleet.nearest import which
 from fleet.queues.transport import Transport
 
 NO_SUCH_QUEUE = 701
@@ -49,12 +50,12 @@ class Directory:
         """The id of this queue.
 
         Raises:
-            ServerRefused: there is none; the text lists those that exist.
+            ServerRefused: there is none; the text names the one that may be meant, or those that exist.
         """
         known = self.ids([name])
         if name not in known:
-            there = ", ".join(sorted(known for known, _ in self._ask({}))) or "none"
-            raise ServerRefused(f"no queue is called {name!r}; there are: {there}", 400, NO_SUCH_QUEUE)
+            meant = which(name, self.names())
+            raise ServerRefused(f"no queue is called {name!r}; {meant}", 400, NO_SUCH_QUEUE)
         return known[name]
 
     def with_id(self, name: str, call: Callable[[str], T]) -> T:

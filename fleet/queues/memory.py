@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from fleet.errors import ServerRefused
 from fleet.model import Queue, Task
+from fleet.nearest import which
 from fleet.queues.base import OURS, LogLine, Script, TaskState, TaskStatus
 from fleet.queues.wishes import wishes
 
@@ -319,6 +320,5 @@ class MemoryServer:
 
     def _entries(self, queue: str) -> dict[str, None]:
         if queue not in self._queues:
-            there = ", ".join(sorted(self._queues)) or "none"
-            raise ServerRefused(f"no queue is called {queue!r}; there are: {there}", 400, 701)
+            raise ServerRefused(f"no queue is called {queue!r}; {which(queue, sorted(self._queues))}", 400, 701)
         return self._queues[queue]

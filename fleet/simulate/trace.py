@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fleet.errors import ConfigError
 from fleet.model import SMALLEST_PART, GpuNeed, Queue, read_gpu_type
+from fleet.nearest import which
 
 NEEDED = ("submit_s", "gpus", "duration_s")
 MOST_GPUS = 1024
@@ -72,7 +73,7 @@ def _row(row: Mapping[str, str | None], where: str, queues: Sequence[Queue]) -> 
     known = [queue.name for queue in queues]
     queue = (row.get("queue") or "").strip() or known[0]
     if queue not in known:
-        raise ConfigError(f"{where}: no queue is called {queue!r} in the fleet file; there are {', '.join(known)}")
+        raise ConfigError(f"{where}: no queue is called {queue!r} in the fleet file; {which(queue, known)}")
     return Submission(
         submit_s=_number(row, "submit_s", where, MOST_SECONDS),
         gpus=_gpus(row, where),

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fleet.model import Event, Instance, Reason
+from fleet.nearest import which
 from fleet.store.base import Store
 from fleet.web.hints import Hints
 from fleet.web.http import Json, bearer, number, parse_json, read_body
@@ -134,7 +135,7 @@ class OperatorApi:
         """An event is the order: the dispatcher asks for the last one when a breaker would be open."""
         known = {name for queue in self._settings.queues for name in queue.resources}
         if resource not in known:
-            raise HTTPException(404, f"no queue uses a resource {resource!r}; there are {', '.join(sorted(known))}")
+            raise HTTPException(404, f"no queue uses a resource {resource!r}; {which(resource, sorted(known))}")
         reason = Reason(code="operator", text=text, limit=f"resources.{resource}")
         event = Event(at=self._clock(), kind="breaker.reset", text=f"resource {resource}: {text}", reason=reason)
         self._store.append_events([event])

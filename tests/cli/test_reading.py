@@ -204,4 +204,14 @@ def test_a_breaker_is_closed_by_the_name_of_its_resource(busy: Web, shell: Shell
     name = busy.settings.queues[0].resources[0]
     assert shell.fleet("breaker", "reset", name, "--url", busy.url).stdout.startswith(f"{name} is launched again")
     assert [e.kind for e in busy.store.events(kind="breaker.reset")] == ["breaker.reset"]
-    assert "no queue uses a resource 'nothing'" in shell.refusal("breaker", "reset", "nothing", "--url", busy.url)
+    said = shell.refusal("breaker", "reset", f"{name}s", "--url", busy.url)
+    assert said == f"fleet: no queue uses a resource '{name}s'; did you mean {name}?"
+
+
+def test_an_id_that_is_not_there_is_answered_with_the_one_that_is_meant(busy: Web, shell: Shell) -> None:
+    no = "fleet: no instance has an id that begins with"
+    assert shell.refusal("drain", "5e1g-0", "--url", busy.url) == f"{no} 5e1g-0; did you mean 5e1f-0?"
+    assert shell.refusal("drain", "zz", "--url", busy.url).startswith(f"{no} zz; `fleet status`")
+    assert f"{TASK} is a task, and an instance is wanted here" in shell.refusal("drain", "abab", "--url", busy.url)
+    assert "5e1f-0 is an instance, and a task is wanted" in shell.refusal("explain", "5e1f", "--url", busy.url)
+    assert [i.drain_requested_at for i in busy.store.instances("c")] == [None, None]

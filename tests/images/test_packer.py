@@ -147,7 +147,7 @@ def test_without_packer_it_says_so_in_one_line(shell: Shell) -> None:
 def test_it_asks_which_resource_where_there_are_several(shell: Shell) -> None:
     (shell.place / "fleet.yaml").write_text(FLEET_FILE)
     assert "no resource of gcp" in shell.refusal("bake", "gcp")
-    assert "no resource b of aws" in shell.refusal("bake", "aws", "--resource", "b")
+    assert "no resource of aws is called b; there are " in shell.refusal("bake", "aws", "--resource", "b")
 
 
 @pytest.mark.parametrize(

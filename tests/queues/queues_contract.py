@@ -317,10 +317,15 @@ class QueuesContract:
         (waiting,) = server.waiting([TRAIN])
         assert (waiting.id, waiting.name, waiting.project, waiting.need.at_least) == (task, "my run", "mine", 2)
 
-    def test_submitting_to_an_unknown_queue_lists_those_that_exist(self, server: Server) -> None:
-        with pytest.raises(ServerRefused) as refused:
-            server.submit(name="my run", project="mine", queue="trian", script=SCRIPT)
-        assert str(refused.value).startswith("no queue is called 'trian'; there are: ")
+    def test_submitting_to_an_unknown_queue_names_the_one_that_is_meant_or_those_that_exist(
+        self, server: Server
+    ) -> None:
+        for near in ("trian", "Train"):
+            with pytest.raises(ServerRefused) as refused:
+                server.submit(name="my run", project="mine", queue=near, script=SCRIPT)
+            assert str(refused.value) == f"no queue is called '{near}'; did you mean train?"
+        with pytest.raises(ServerRefused, match="no queue is called 'gpu_box'; there are ") as refused:
+            server.submit(name="my run", project="mine", queue="gpu_box", script=SCRIPT)
         assert all(name in str(refused.value) for name in ("train", "urgent"))
 
     def test_a_verb_on_an_unknown_task_is_refused(self, server: Server) -> None:

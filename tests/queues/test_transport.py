@@ -467,7 +467,7 @@ def test_a_running_task_is_left_alone_if_there_is_no_queue_to_put_it_in(
     task = a_task(client)
     assert client.claim(client.waiting([TRAIN])[0])
     client.started(task, "w", "claimed")
-    with pytest.raises(ServerRefused, match="no queue is called 'gone'; there are: train"):
+    with pytest.raises(ServerRefused, match="no queue is called 'gone'; there are train"):
         client.put_back(task, "gone", "its machine was lost")
     assert fake.tasks[task]["status"] == "in_progress"
 

@@ -63,7 +63,8 @@ def test_a_fraction_is_rounded_to_what_a_wish_can_say(tmp_path: Path) -> None:
         ("0,1,nan", "duration_s is nan; expected 0 to 3.1536e+08"),
         ("0,1.5,1", "gpus is 1.5; a part of a GPU is less than 1, more than one are whole"),
         ("0,2000,1", "gpus is 2000; expected 0 to 1024"),
-        ("0,1,1,tarin", "no queue is called 'tarin' in the fleet file; there are train, big"),
+        ("0,1,1,tarin", "no queue is called 'tarin' in the fleet file; did you mean train?"),
+        ("0,1,1,prep", "no queue is called 'prep' in the fleet file; there are train, big"),
         ("0,1,1,big,a:b", "gpu_type is 'a:b'; a GPU type is a word of its model, as a100, or several, as a100|h100"),
     ],
 )
