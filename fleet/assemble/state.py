@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -15,6 +14,7 @@ from typing import IO, Any
 from fleet.config import Config
 from fleet.errors import ConfigError
 from fleet.model import ServerAccess
+from fleet.supervisor import private
 
 SECRET_BYTES = 32
 
@@ -161,14 +161,7 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         ConfigError: it cannot be written; what was there is still there.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())  # else a power loss can leave the new name with nothing in it
-        part.replace(path)
+        private.write_private(path, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error

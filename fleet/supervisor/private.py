@@ -81,14 +81,23 @@ def is_ours_alone(path: Path) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only our user can read, whole or not at all."""
-    new = path.with_name(f"{path.name}.new")
+    """Write a file that only our user can read, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; what was there is still there.
+    """
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")  # two processes may write at once
     new.unlink(missing_ok=True)
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # else a power loss can leave the new name with nothing in it
-    new.rename(path)
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else a power loss can leave the new name with nothing in it
+        new.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink()
+        raise
 
 
 def _named(parent: Path, name: str) -> Path:

@@ -44,3 +44,13 @@ def test_a_file_that_cannot_be_written_leaves_no_part_behind(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match="cannot be written"):
         write_private(tmp_path / "there", "text")
     assert os.listdir(tmp_path) == ["there"]
+
+
+def test_a_link_in_the_place_of_the_new_file_is_not_followed(tmp_path: Path) -> None:
+    """As in the supervisor's rooms: it is the same verb."""
+    bait = tmp_path / "bait"
+    bait.write_text("theirs")
+    (tmp_path / f"secret.{os.getpid()}.new").symlink_to(bait)
+    write_private(tmp_path / "secret", "ours")
+    assert (bait.read_text(), (tmp_path / "secret").read_text()) == ("theirs", "ours")
+    assert sorted(os.listdir(tmp_path)) == ["bait", "secret"]

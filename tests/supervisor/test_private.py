@@ -113,6 +113,13 @@ def test_a_private_file_is_for_its_owner_alone_and_replaces_what_was_there(tmp_p
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode), os.listdir(tmp_path)) == ("new", 0o600, ["conf"])
 
 
+def test_a_file_that_cannot_be_written_leaves_what_was_there_and_no_part(tmp_path):
+    (tmp_path / "conf").mkdir()
+    with pytest.raises(OSError, match="conf"):
+        write_private(tmp_path / "conf", "new")
+    assert os.listdir(tmp_path) == ["conf"]
+
+
 def test_an_init_script_runs_once_for_each_boot_and_again_when_it_failed_or_changed(tmp_path):
     (hook,) = init_script(f"echo ran >> {tmp_path}/out; [ -e {tmp_path}/ok ]", tmp_path)
     assert subprocess.run(hook.command, check=False).returncode == 1
