@@ -13,11 +13,9 @@ from datetime import timedelta
 from agent_hooks.hooks import Moment
 from fleet.errors import CentreUnreachable, FleetError
 from fleet.model import Reason
-from fleet.supervisor.calls import Calls
 from fleet.supervisor.clock import Clock
-from fleet.supervisor.moments import Moments
 from fleet.supervisor.parts import Parts
-from fleet.supervisor.work import Work
+from fleet.supervisor.wiring import Wired
 from fleet.wire import Heartbeat
 
 log = logging.getLogger(__name__)
@@ -31,29 +29,27 @@ SIGN_EVERY_S = 1.0  # while hooks run
 def say_goodbye(
     reason: Reason,
     parts: Parts,
-    moments: Moments,
-    work: Work,
-    calls: Calls,
+    wired: Wired,
     worker: str,
     facts: Callable[[], Heartbeat],
     clock: Clock,
 ) -> None:
     """All that is owed to others before this machine goes."""
     log.info("ending", extra={"code": reason.code, "why": reason.text})
-    hooks = moments.tell(Moment.SHUTDOWN, {"FLEET_REASON": reason.text})
+    hooks = wired.moments.tell(Moment.SHUTDOWN, {"FLEET_REASON": reason.text})
     while hooks.is_alive():
         hooks.join(SIGN_EVERY_S)
         parts.signs.alive()
-    work.give_up()
-    calls.unregister(worker)
+    wired.work.give_up(wired.inbox.take(0.0))
+    wired.calls.unregister(worker)
     # Before the goodbye: once the dispatcher has heard it, the machine may be taken away.
-    calls.server.wait_until_done(LAST_REPORTS_WITHIN_S)
+    wired.calls.server.wait_until_done(LAST_REPORTS_WITHIN_S)
     deadline = clock.now() + GOODBYE_WITHIN
     while clock.now() < deadline:
         try:
             said = facts()
             orders = parts.centre.heartbeat(said)
-            if not work.forget_runs([run for run in said.runs if run.task in orders.runs_seen]):
+            if not wired.work.forget_runs([run for run in said.runs if run.task in orders.runs_seen]):
                 break  # it has been told all
         except CentreUnreachable:
             time.sleep(GOODBYE_PAUSE_S)

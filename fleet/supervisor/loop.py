@@ -102,9 +102,7 @@ class Supervisor:
         while self._ending is None:
             _safely(self._turn)
         self._parts.signs.ending(self._ending.text)
-        say_goodbye(
-            self._ending, self._parts, self._moments, self._work, self._calls, self._own.id, self._facts, self._clock
-        )
+        say_goodbye(self._ending, self._parts, self._wired, self._own.id, self._facts, self._clock)
         return self._ending
 
     def _warm_up(self) -> None:

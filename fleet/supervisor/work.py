@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from agent_hooks.hooks import HookFailure, Moment
@@ -20,7 +20,7 @@ from fleet.supervisor.clock import Clock
 from fleet.supervisor.console import Console
 from fleet.supervisor.contact import grace
 from fleet.supervisor.errands import Errands, Report, Urgency
-from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Started, Unasked, Watched
+from fleet.supervisor.events import Claimed, CleanedUp, Event, Metered, Prepared, Settled, Started, Unasked, Watched
 from fleet.supervisor.instructions import Claim, StopTask
 from fleet.supervisor.jobs import Job, worker_name
 from fleet.supervisor.journal import Entry, entry_of
@@ -325,8 +325,14 @@ class Work:
         """The centre has these in its ledger. Current ones among them change nothing. True: there is more to tell it."""
         return self._untold.forget(seen)
 
-    def give_up(self) -> None:
-        """This machine ends now: what the server was not told is for the dispatcher to find, as put back."""
+    def give_up(self, heard: Iterable[Event]) -> None:
+        """This machine ends now: what the server was not told is for the dispatcher to find, as put back.
+
+        `heard`: what the other threads have told since the last turn; what the server took meanwhile is no more given up.
+        """
+        for event in heard:
+            if isinstance(event, Settled) and event.key in self.unsettled:
+                self.on_settled(event.key, event.result)
         for job in self.unsettled.values():
             self._untold.add(job.key, job.run(self._instance, RunResult.REQUEUED))
         self.unsettled.clear()

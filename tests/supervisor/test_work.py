@@ -17,8 +17,9 @@ from fleet.queues.base import TaskState, TaskStatus
 from fleet.supervisor.agents import Outcome
 from fleet.supervisor.clock import Clock
 from fleet.supervisor.errands import Urgency
-from fleet.supervisor.events import Asked, Claimed, Event, Unasked
+from fleet.supervisor.events import Asked, Claimed, Event, Settled, Unasked
 from fleet.supervisor.identity import Identity
+from fleet.supervisor.inbox import Inbox
 from fleet.supervisor.instructions import Claim, StopTask
 from fleet.supervisor.memory import open_memory
 from fleet.supervisor.situation import Sighting
@@ -104,6 +105,27 @@ def as_server_has_it(**changes: Any) -> dict[str, TaskState]:
         last_update=None,
     )
     return {"t1": replace(state, **changes)}
+
+
+def test_what_the_server_took_while_the_hooks_of_the_end_ran_is_told_as_it_was_and_the_rest_as_put_back(
+    work: Work, errands: Later
+) -> None:
+    """The ledger said "requeued" of a task that had completed."""
+    for n, task in enumerate((TASK, replace(TASK, id="t2")), 1):
+        work.claim(Claim(task=task, gpus=("GPU-a",)), (GPU,))
+        claimed = errands.asked.pop()()
+        assert isinstance(claimed, Claimed)
+        work.on_claimed(claimed)
+        work._runner.start.return_value = MagicMock(pid=os.getpid())
+        work.on_prepared(f"a{n}", None)
+        work._runner.bury.return_value = Outcome(exit_code=0)
+        work.on_exited(f"a{n}")
+        work.on_cleaned_up(f"a{n}", None)
+    inbox = Inbox()
+    inbox.put(Settled(key="a2", result=RunResult.COMPLETED))
+    inbox.put(Settled(key="of a job that is told already", result=RunResult.COMPLETED))
+    work.give_up(inbox.take(0.0))
+    assert {run.task: run.result for run in work.runs()} == {"t1": RunResult.REQUEUED, "t2": RunResult.COMPLETED}
 
 
 def test_an_abort_callback_that_was_registered_since_the_last_look_is_asked_for_and_has_the_whole_notice(
