@@ -1,10 +1,13 @@
 """The event log, written where state changes: a store that tells every change of an instance or a run as an event (P7).
 
-It wraps either store and adds nothing but events, so that no caller has to remember to write them.
+It wraps either store and adds nothing but events, so that no caller has to remember to write them. Of two threads that tell
+of one instance at once (an order of an operator's and a pass, a heartbeat and its repetition) the second sees what the first
+has changed: a change is told once.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -25,12 +28,16 @@ from fleet.model import (
 )
 from fleet.store.base import Bearer, Store
 
+# Enough that heartbeats of different machines hardly ever wait for one another.
+LOCKS = 256
+
 
 class ChronicledStore:
     """Keeps the contract of `Store`: passes every verb on, and appends the events that follow from it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._locks = tuple(threading.RLock() for _ in range(LOCKS))
 
     # --- verbs that change something
 
@@ -45,40 +52,45 @@ class ChronicledStore:
         )
 
     def note_launched(self, instance: str, cloud_id: str, at: datetime, offer: Offer | None = None) -> None:
-        before = self._store.instance(instance)
-        self._store.note_launched(instance, cloud_id, at, offer)
-        if before and before.launched_at is None:
-            became = f"; it has become {offer.type} in {offer.zone or offer.region}" if offer else ""
-            self._tell("instance.launched", before, at, f"the cloud calls it {cloud_id}{became}", before.reason)
+        with self._alone(instance):
+            before = self._store.instance(instance)
+            self._store.note_launched(instance, cloud_id, at, offer)
+            if before and before.launched_at is None:
+                became = f"; it has become {offer.type} in {offer.zone or offer.region}" if offer else ""
+                self._tell("instance.launched", before, at, f"the cloud calls it {cloud_id}{became}", before.reason)
 
     def request_drain(self, instance: str, reason: Reason, at: datetime, by: datetime | None = None) -> None:
-        before = self._store.instance(instance)
-        self._store.request_drain(instance, reason, at, by)
-        after = self._store.instance(instance)
-        is_outdone = before and after and before.end_reason != after.end_reason
-        if before and (before.drain_requested_at is None or by not in (None, before.drain_by) or is_outdone):
-            until = f" by {by:%Y-%m-%d %H:%M:%S} UTC" if by else ""
-            self._tell("instance.draining", before, at, f"asked to drain{until}: {reason}", reason)
+        with self._alone(instance):
+            before = self._store.instance(instance)
+            self._store.request_drain(instance, reason, at, by)
+            after = self._store.instance(instance)
+            is_outdone = before and after and before.end_reason != after.end_reason
+            if before and (before.drain_requested_at is None or by not in (None, before.drain_by) or is_outdone):
+                until = f" by {by:%Y-%m-%d %H:%M:%S} UTC" if by else ""
+                self._tell("instance.draining", before, at, f"asked to drain{until}: {reason}", reason)
 
     def cancel_drain(self, instance: str, reason: Reason, at: datetime) -> None:
-        before = self._store.instance(instance)
-        self._store.cancel_drain(instance, reason, at)
-        after = self._store.instance(instance)
-        if before and after and before.drain_requested_at and not after.drain_requested_at:
-            self._tell("instance.drain_cancelled", before, at, f"takes tasks again: {reason}", reason)
+        with self._alone(instance):
+            before = self._store.instance(instance)
+            self._store.cancel_drain(instance, reason, at)
+            after = self._store.instance(instance)
+            if before and after and before.drain_requested_at and not after.drain_requested_at:
+                self._tell("instance.drain_cancelled", before, at, f"takes tasks again: {reason}", reason)
 
     def request_terminate(self, instance: str, reason: Reason, at: datetime) -> None:
-        before = self._store.instance(instance)
-        self._store.request_terminate(instance, reason, at)
-        if before and before.terminate_requested_at is None:
-            self._tell("instance.terminating", before, at, f"ordered to end: {reason}", reason)
+        with self._alone(instance):
+            before = self._store.instance(instance)
+            self._store.request_terminate(instance, reason, at)
+            if before and before.terminate_requested_at is None:
+                self._tell("instance.terminating", before, at, f"ordered to end: {reason}", reason)
 
     def note_gone(self, instance: str, reason: Reason, at: datetime) -> None:
-        before = self._store.instance(instance)
-        self._store.note_gone(instance, reason, at)
-        if before and before.gone_at is None:
-            why = before.end_reason or reason
-            self._tell("instance.gone", before, at, f"gone: {why}", why)
+        with self._alone(instance):
+            before = self._store.instance(instance)
+            self._store.note_gone(instance, reason, at)
+            if before and before.gone_at is None:
+                why = before.end_reason or reason
+                self._tell("instance.gone", before, at, f"gone: {why}", why)
 
     def enroll(
         self,
@@ -90,11 +102,12 @@ class ChronicledStore:
         at: datetime,
         renews: bool = False,
     ) -> Instance | None:
-        before = self._store.instance(instance)
-        after = self._store.enroll(instance, join_hash, token_hash, hostname, gpus, at, renews)
-        if after and before and before.enrolled_at is None:
-            self._tell("instance.ready", after, at, f"ready on {hostname}, {_count(gpus)}", None)
-        return after
+        with self._alone(instance):
+            before = self._store.instance(instance)
+            after = self._store.enroll(instance, join_hash, token_hash, hostname, gpus, at, renews)
+            if after and before and before.enrolled_at is None:
+                self._tell("instance.ready", after, at, f"ready on {hostname}, {_count(gpus)}", None)
+            return after
 
     def beat(
         self,
@@ -111,34 +124,39 @@ class ChronicledStore:
         vitals: Vitals | None = None,
         unsettled: Sequence[str] = (),
     ) -> Instance:
-        # Only these are news. The ordinary heartbeat, of thousands of machines, shall not read its row twice.
-        is_news = is_ending or not is_pulling or any(gpu.sick for gpu in gpus)
-        before = self._store.instance(instance) if is_news else None
-        known = {_key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)}
-        after = self._store.beat(
-            instance,
-            at=at,
-            is_pulling=is_pulling,
-            is_ending=is_ending,
-            reason=reason,
-            idle_since=idle_since,
-            allocations=allocations,
-            runs=runs,
-            gpus=gpus,
-            vitals=vitals,
-            unsettled=unsettled,
-        )
-        events = [e for run in runs for e in _run_events(known.get(_key(run)), run, at)]
-        events += [_fell_sick(after, gpu, at) for gpu in _newly_sick(before, gpus)] if before else []
-        if before and before.stopped_pulling_at is None and after.stopped_pulling_at:
-            events.append(
-                _event("instance.draining", after, at, f"pulls no more: {reason or 'no reason given'}", reason)
+        with self._alone(instance):
+            # Only these are news. The ordinary heartbeat, of thousands of machines, shall not read its row twice.
+            is_news = is_ending or not is_pulling or any(gpu.sick for gpu in gpus)
+            before = self._store.instance(instance) if is_news else None
+            known = {
+                _key(r): r for task in {r.task for r in runs} for r in self._store.runs(task=task, instance=instance)
+            }
+            after = self._store.beat(
+                instance,
+                at=at,
+                is_pulling=is_pulling,
+                is_ending=is_ending,
+                reason=reason,
+                idle_since=idle_since,
+                allocations=allocations,
+                runs=runs,
+                gpus=gpus,
+                vitals=vitals,
+                unsettled=unsettled,
             )
-        if before and before.goodbye_at is None and after.goodbye_at:
-            events.append(_event("instance.ending", after, at, f"ends itself: {reason or 'no reason given'}", reason))
-        if events:
-            self._store.append_events(events)
-        return after
+            events = [e for run in runs for e in _run_events(known.get(_key(run)), run, at)]
+            events += [_fell_sick(after, gpu, at) for gpu in _newly_sick(before, gpus)] if before else []
+            if before and before.stopped_pulling_at is None and after.stopped_pulling_at:
+                events.append(
+                    _event("instance.draining", after, at, f"pulls no more: {reason or 'no reason given'}", reason)
+                )
+            if before and before.goodbye_at is None and after.goodbye_at:
+                events.append(
+                    _event("instance.ending", after, at, f"ends itself: {reason or 'no reason given'}", reason)
+                )
+            if events:
+                self._store.append_events(events)
+            return after
 
     def close_run(self, run: Run) -> None:
         self._store.close_run(run)
@@ -216,6 +234,9 @@ class ChronicledStore:
 
     def spent_by_gone(self, cluster: str, since: datetime) -> tuple[Spent, ...]:
         return self._store.spent_by_gone(cluster, since)
+
+    def _alone(self, instance: str) -> threading.RLock:
+        return self._locks[hash(instance) % LOCKS]
 
     def _tell(self, kind: str, instance: Instance, at: datetime, text: str, reason: Reason | None) -> None:
         self._store.append_events([_event(kind, instance, at, text, reason)])

@@ -1,5 +1,9 @@
 """Every change of an instance or a run is told once, with its reason, whoever made it."""
 
+import contextlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -7,6 +11,7 @@ import pytest
 from fleet.model import Instance, Run, RunResult
 from fleet.store.chronicle import ChronicledStore
 from fleet.store.memory import MemoryStore
+from tests.store.conftest import MakeStore
 from tests.store.nouns import ALLOCATION, GPU0, IDLE, LATE, a_run, an_instance, at
 
 JOIN, TOKEN = "a" * 64, "b" * 64
@@ -114,3 +119,39 @@ def test_orders_are_told_with_their_reason(store: ChronicledStore) -> None:
         ("instance.draining", IDLE),
         ("instance.terminating", LATE),
     ]
+
+
+TWICE: list[tuple[str, Callable[[ChronicledStore], object]]] = [
+    ("request_drain", lambda store: store.request_drain("i1", IDLE, at(4))),
+    ("request_terminate", lambda store: store.request_terminate("i1", LATE, at(4))),
+    ("note_gone", lambda store: store.note_gone("i1", LATE, at(4))),
+    ("note_launched", lambda store: store.note_launched("i1", "c-1", at(4))),
+    ("beat", lambda store: beat(store, a_run(), is_pulling=False, is_ending=True)),
+]
+
+
+@pytest.mark.parametrize(("verb", "call"), TWICE, ids=[verb for verb, _ in TWICE])
+def test_of_two_who_change_the_same_at_once_one_is_told(
+    verb: str, call: Callable[[ChronicledStore], object], make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both had read the instance as it was before either changed it, and both told the change."""
+    inner, both_have_read = make_store(), threading.Barrier(2)
+    change = getattr(inner, verb)
+
+    def meet(*arguments: object, **named: object) -> object:
+        with contextlib.suppress(threading.BrokenBarrierError):  # one waits for the other: it never comes this far
+            both_have_read.wait(0.2)
+        return change(*arguments, **named)
+
+    store = ChronicledStore(inner)
+    store.record_intents([an_instance()])
+    if verb == "beat":
+        store.note_launched("i1", "c-1", at(1))
+    known = len(store.events())
+    monkeypatch.setattr(inner, verb, meet)
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(call, store) for _ in range(2)]:
+            done.result()
+    kinds = [event.kind for event in store.events()[known:]]
+    assert kinds
+    assert len(kinds) == len(set(kinds)), kinds
