@@ -79,6 +79,7 @@ class Enrolled:
     max_lifetime: timedelta | None
     min_driver: str | None = None  # GPUs under an older driver are out of service
     above_gpus: Mapping[str, float] = field(default_factory=dict)  # as in Orders
+    smaller: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # as in Orders
     turns: Turns | None = None  # as in Orders
     keep_awake: KeepAwake = field(default_factory=KeepAwake)
     boot_timeout: timedelta | None = None  # its startup hooks must be done so long after it enrolled
@@ -113,6 +114,8 @@ class Orders:
     hint: int  # the newest hint, to listen after
     # By queue: take only tasks of more GPUs than so many, because smaller ones have cheaper machines.
     above_gpus: Mapping[str, float] = field(default_factory=dict)
+    # By queue: the GPUs of smaller, cheaper machines. A task that one of those can hold is left to them for a moment.
+    smaller: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     # Whose turn it is, without what this machine holds itself. None: a dispatcher that does not know, so by priority alone.
     turns: Turns | None = None
     # With `drain`: so long from now on its tasks may run; then what is left is put back. None: until they end by themselves.

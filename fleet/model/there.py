@@ -67,6 +67,8 @@ class Standing:
     idle_timeout: timedelta | None = None  # instead of its resource's; None = that
     # By queue: it takes only tasks of more GPUs than so many, because smaller ones have cheaper machines.
     above_gpus: tuple[tuple[str, float], ...] = ()
+    # By queue: the GPUs of the machines that are smaller and cheaper. A task that one of those can hold is left to them for a moment.
+    smaller: tuple[tuple[str, tuple[int, ...]], ...] = ()
     meant_for: tuple[str, ...] = ()  # while it is on its way: the tasks that it was launched for
 
 

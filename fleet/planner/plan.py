@@ -228,7 +228,7 @@ class _Draft:
             lost = self.spot_waits.lost(room.offer, self.choices) or self._rivals.get(room.instance, "")
             why = launched_for(tasks, reason, lost) if tasks else reason
             above = tuple(sorted(room.above_gpus.items())) if room.above_gpus else ()
-            standing = Standing(above_gpus=above, meant_for=tasks)
+            standing = Standing(above_gpus=above, smaller=self.belonging.smaller(room.offer), meant_for=tasks)
             others = self._others.of(room.offer, tasks) if room.offer.may_vary else ()
             yield Launch(
                 instance=room.instance,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -99,6 +100,11 @@ class Belonging:
             return tuple((q, gpus) for q, gpus in levels if q in scales and q not in self._lifted)
         return self._above(instance.offer, tasks)
 
+    def smaller(self, offer: Offer) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """By queue, what goes before a machine of this offer, which is launched now. It is told once: sizes seldom change."""
+        scales = self._sizes.scales.get(offer.resource, {})
+        return tuple((queue, sizes) for queue, scale in sorted(scales.items()) if (sizes := scale.smaller(offer)))
+
     def lift(self, queue: str) -> None:
         """No smaller machine can be had for some task of this queue: in this plan, and until the next, all may take it."""
         self._lifted.add(queue)
@@ -165,7 +171,7 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
             continue
         if instance.is_taking_tasks:
             meant_for = () if has_settled else now.meant_for
-            found.append((instance.id, Standing(idle_timeout=idle, above_gpus=above, meant_for=meant_for)))
+            found.append((instance.id, replace(now, idle_timeout=idle, above_gpus=above, meant_for=meant_for)))
     return tuple(found)
 
 

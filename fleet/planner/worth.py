@@ -46,6 +46,7 @@ class Scale:
         wait_usd = habits.wait_usd_per_hour * habits.boot_s
         self._own_usd = [step.usd_per_hour * (runs_s + habits.boot_s) + wait_usd for step in steps]  # grows with GPUs
         self._gpus = [step.gpus for step in steps]
+        self._usd = [step.usd_per_hour for step in steps]  # grows with GPUs, too
         self._habits, self._queue, self._runs_s = habits, queue, runs_s
         self._pinned_s: dict[int, float] = {}  # by how many tasks a machine has: how much longer one more pins it
 
@@ -60,6 +61,11 @@ class Scale:
         smaller = bisect_left(self._gpus, offer.gpus)
         place = min(cheaper, smaller) - 1
         return float(self._gpus[place]) if place >= 0 else ALL
+
+    def smaller(self, offer: Offer) -> tuple[int, ...]:
+        """The GPUs of the machines that are smaller than one of this offer and cheaper."""
+        cheaper = bisect_left(self._usd, offer.price_usd_per_hour or 0.0)
+        return tuple(self._gpus[: min(cheaper, bisect_left(self._gpus, offer.gpus))])
 
 
 def above_gpus(offer: Offer, tasks: int, scales: Mapping[str, Scale]) -> list[tuple[str, float]]:

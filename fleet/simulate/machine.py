@@ -184,7 +184,11 @@ class Machine:
         if resource.is_idle_auto and standing.idle_timeout is not None and not is_kept:
             idle_timeout = standing.idle_timeout
         self._policy = replace(
-            self._policy, idle_timeout=idle_timeout, above_gpus=dict(standing.above_gpus), turns=turns
+            self._policy,
+            idle_timeout=idle_timeout,
+            above_gpus=dict(standing.above_gpus),
+            smaller=dict(standing.smaller),
+            turns=turns,
         )
 
     def _state(self) -> State:
@@ -204,6 +208,7 @@ class Machine:
             held=self._jobs.held,
             unsent=self._jobs.unsent,
             waiting=self._peeks.tasks() if self.has_use_for else (),
+            seen_at=self._peeks.seen_at,
             peeked_at=None if self._cut_off_at else at,
             idle_since=self._jobs.idle_since,
             server_seen_at=seen,

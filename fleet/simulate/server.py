@@ -20,6 +20,11 @@ class SimulatedServer(MemoryServer):
         self._on_change = on_change
         self._read: dict[tuple[str, ...], tuple[int, tuple[Task, ...]]] = {}
 
+    @property
+    def at(self) -> datetime:
+        """Now."""
+        return self._now()
+
     def waiting(self, queues: Sequence[Queue], first: int | None = None) -> tuple[Task, ...]:
         """All of them, always: supervisors look as deep as they need to."""
         key = tuple(queue.name for queue in queues)
@@ -66,6 +71,7 @@ class Peeks:
         self._version = -1
         self._tasks: tuple[Task, ...] = ()
         self._smallest: int | None = None
+        self.seen_at: dict[str, datetime] = {}  # when each of the tasks was first seen
         self._fits: dict[str, bool] = {}
 
     def tasks(self) -> tuple[Task, ...]:
@@ -83,6 +89,7 @@ class Peeks:
             self._version = self._server.version
             waiting = self._server.waiting(tuple(self._queues.values()))
             self._tasks = tuple(task for task in waiting if self._can_run(task))
+            self.seen_at = {task.id: self.seen_at.get(task.id, self._server.at) for task in self._tasks}
             self._smallest = min((in_parts(task.need.at_least) for task in self._tasks), default=None)
 
     def _can_run(self, task: Task) -> bool:

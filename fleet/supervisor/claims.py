@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from fleet.model import Gpu, Queue, Task
 from fleet.supervisor import allocation
 from fleet.supervisor.instructions import Claim
+from fleet.supervisor.precedence import opens_at
 from fleet.supervisor.situation import FailedStart, Policy, State
 from fleet.supervisor.turns import Turn, is_out_of_sight
 
@@ -34,7 +35,7 @@ def to_claim(state: State, policy: Policy) -> tuple[Claim, ...]:
         if task.need.at_least and not (free.whole or free.shared):
             continue  # nothing is left to give or to keep; only CPU tasks may follow
         queue = queues[task.queue]
-        if not _is_for_here(task, queue, state, policy):
+        if not _is_for_here(task, queue, state, policy) or opens_at(task, state, policy):
             continue
         slots = allocation.free_cpu_slots(queue, policy.queues, cpu_tasks, state.cpus)
         chosen = allocation.choose(task, free, slots)

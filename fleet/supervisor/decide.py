@@ -15,6 +15,7 @@ from fleet.model import Reason
 from fleet.supervisor import under_notice, why
 from fleet.supervisor.claims import retry_at, to_claim
 from fleet.supervisor.instructions import EndMachine, Instruction, ResumePulling, StopPulling
+from fleet.supervisor.precedence import openings
 from fleet.supervisor.situation import Policy, State
 from fleet.supervisor.stops import abort_deadline, to_stop
 
@@ -58,6 +59,7 @@ def next_deadline(state: State, policy: Policy) -> datetime | None:
         idle = _idle_from(state.idle_since, state) + policy.idle_timeout
         deadlines += [idle, idle + LAST_LOOK]
     deadlines += [retry_at(failed) for failed in state.failed_starts.values()]
+    deadlines += openings(state, policy)
     deadlines += under_notice.times(state.notice, policy.on_rebalance, state.drain_by if state.drain else None)
     for held in state.held:
         if held.sighting and held.sighting.is_stop_asked:

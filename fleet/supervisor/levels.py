@@ -16,6 +16,7 @@ def first_policy(enrolled: Enrolled) -> Policy:
         contact_timeout=enrolled.contact_timeout,
         max_lifetime=enrolled.max_lifetime,
         above_gpus=enrolled.above_gpus,
+        smaller=enrolled.smaller,
         turns=enrolled.turns,
         boot_timeout=enrolled.boot_timeout,
         on_rebalance=enrolled.agent.on_rebalance,
@@ -29,6 +30,7 @@ def policy_under(orders: Orders, policy: Policy) -> Policy:
         queues=orders.queues,
         idle_timeout=orders.idle_timeout,
         above_gpus=orders.above_gpus,
+        smaller=orders.smaller,
         turns=orders.turns,
     )
 

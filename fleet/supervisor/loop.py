@@ -30,6 +30,7 @@ from fleet.supervisor.instructions import Claim, EndMachine, Instruction, Resume
 from fleet.supervisor.levels import first_policy, must_look_again, policy_under
 from fleet.supervisor.memory import Remembered
 from fleet.supervisor.parts import Parts
+from fleet.supervisor.precedence import first_seen
 from fleet.supervisor.processes import reap_orphans
 from fleet.supervisor.situation import State
 from fleet.supervisor.stats import vitals_of
@@ -69,6 +70,7 @@ class Supervisor:
         self._host: HostReading | None = None
         self._unserved = None if parts.centre.is_remote else Unserved()
         self._waiting: tuple[Task, ...] = ()
+        self._seen_at: dict[str, datetime] = {}
         self._depth = FIRST_LOOK
         self._peeked_at: datetime | None = None
         self._idle_since: datetime | None = before.idle_since or now
@@ -155,6 +157,7 @@ class Supervisor:
             held=tuple(job.held for job in self._work.jobs.values()),
             unsent=frozenset(job.task.id for job in self._work.unsettled.values()),
             waiting=self._waiting if self._has_started_up else (),
+            seen_at=self._seen_at,
             peeked_at=self._peeked_at,
             idle_since=self._idle_since if self._has_started_up else None,
             server_seen_at=self._contact.server_at,
@@ -249,6 +252,7 @@ class Supervisor:
                 self._end = self._end or event.reason
             case events.Peeked():
                 self._waiting, self._peeked_at = event.tasks, event.asked_at
+                self._seen_at = first_seen(self._seen_at, event.tasks, self._clock.now())
                 if self._unserved:
                     self._unserved.look(event.tasks, self._sight.gpus, self._policy.queues)
                 self._look_deeper()

@@ -67,6 +67,7 @@ class State:
     held: tuple[Held, ...] = ()
     unsent: frozenset[str] = frozenset()  # ended tasks of which the server does not have the log or the result yet
     waiting: tuple[Task, ...] = ()
+    seen_at: Mapping[str, datetime] = field(default_factory=dict)  # when each of those was first seen
     peeked_at: datetime | None = None  # when `waiting` was asked for
     idle_since: datetime | None = None  # None while something is held
     server_seen_at: datetime  # last answer of the ClearML server
@@ -93,6 +94,8 @@ class Policy:
     max_lifetime: timedelta | None
     # By queue: tasks of up to so many GPUs are left to smaller machines.
     above_gpus: Mapping[str, float] = field(default_factory=dict)
+    # By queue: the GPUs of smaller, cheaper machines, which go first (`precedence`).
+    smaller: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     turns: Turns | None = None  # None: the dispatcher has not said
     boot_timeout: timedelta | None = None  # for the startup hooks, from the enrolment on
     on_rebalance: OnRebalance = OnRebalance.DRAIN

@@ -175,6 +175,7 @@ def _enrolled(instance: Instance, token: str, policy: Policy, turns: Turns) -> E
         boot_timeout=policy.boot_timeout,
         min_driver=policy.min_driver,
         above_gpus=dict(instance.standing.above_gpus),
+        smaller=dict(instance.standing.smaller),
         turns=turns_for(turns, instance),
     )
 
@@ -190,6 +191,7 @@ def _orders(instance: Instance, message: Heartbeat, policy: Policy, hint: int, t
         runs_seen=tuple(run.task for run in message.runs if run.ended_at),
         hint=hint,
         above_gpus=dict(instance.standing.above_gpus),
+        smaller=dict(instance.standing.smaller),
         turns=turns,
         drain_within=within,
     )

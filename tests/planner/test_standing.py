@@ -124,3 +124,20 @@ def test_with_one_kind_of_machine_nobody_is_told_anything() -> None:
 def test_a_machine_that_is_ending_is_told_nothing() -> None:
     ending = a_large_one(drain_requested_at=T0, standing=Standing(above_gpus=(("train", 1.0),)))
     assert plan(a_world(instances=(ending,), tasks=(), backoffs=(SMALL,))).standings == ()
+
+
+def test_a_large_machine_is_told_once_which_smaller_and_cheaper_ones_go_first() -> None:
+    made = plan(a_world(instances=(), tasks=tasks(1, gpus=8)))
+    (launch,) = (a for a in made.actions if isinstance(a, Launch))
+    assert (launch.offer.gpus, launch.standing.smaller) == (8, (("train", (1,)),))
+    told_then = a_large_one(standing=replace(launch.standing, meant_for=()))
+    said = dict(plan(a_world(instances=(told_then,))).standings)
+    assert (said["large"].above_gpus, said["large"].smaller) == ((("train", 1.0),), (("train", (1,)),))
+
+
+def test_nobody_goes_first_who_is_as_dear() -> None:
+    dear = (an_offer(gpus=1, usd=8.0), OFFERS[1])
+    (launch,) = (
+        a for a in plan(a_world(instances=(), tasks=tasks(1, gpus=8), offers=dear)).actions if isinstance(a, Launch)
+    )
+    assert (launch.offer.gpus, launch.standing.smaller) == (8, ())

@@ -53,3 +53,13 @@ def test_passes_that_are_left_out_would_have_changed_nothing(is_idle_auto: bool)
     assert sparse.completed == sparse.tasks > 100
     assert sparse == dense
     assert all_of_them.passes > 5 * some.passes
+
+
+def test_of_two_machines_that_may_take_a_task_the_smaller_one_does() -> None:
+    # Both are idle, and as many as may be: nothing smaller can be launched, so nobody is told to leave the task alone.
+    fleet = a_fleet([a_resource(max_instances=2, idle_timeout=timedelta(hours=1))])
+    small = [job for n in range(20) for job in jobs(1, submit_s=1000 + 60 * n, duration_s=30)]
+    figures, outcome = run(a_setting([*jobs(1), *jobs(8), *small], fleet, OFFERS))
+    lives, attempts = outcome.truth.lives, outcome.truth.attempts[2:]
+    assert figures.instances_launched == 2
+    assert [lives[attempt.instance].offer.gpus for attempt in attempts] == [1] * 20

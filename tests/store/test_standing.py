@@ -20,7 +20,9 @@ from fleet.model import Standing
 from fleet.store.base import Store
 from tests.store.nouns import IDLE, an_instance, at, beat, with_enrolled, with_instance
 
-LEVELS = Standing(idle_timeout=timedelta(seconds=210), above_gpus=(("train", 2.0),), meant_for=("t1",))
+LEVELS = Standing(
+    idle_timeout=timedelta(seconds=210), above_gpus=(("train", 2.0),), smaller=(("train", (1, 2)),), meant_for=("t1",)
+)
 
 
 def standing(store: Store, instance: str = "i1") -> Standing:

@@ -12,13 +12,10 @@ ORDERS = Orders(drain=None, end=None, queues=POLICY.queues, idle_timeout=POLICY.
 
 
 def test_orders_replace_what_they_speak_of_and_nothing_else():
-    orders = replace(
-        ORDERS, idle_timeout=None, above_gpus={"train": 2.0}, turns=Turns(gangs=("a",)), queues=(a_queue("night"),)
-    )
-    now = policy_under(orders, POLICY)
-    assert now == replace(
-        POLICY, idle_timeout=None, above_gpus={"train": 2.0}, turns=Turns(gangs=("a",)), queues=(a_queue("night"),)
-    )
+    levels = {"above_gpus": {"train": 2.0}, "smaller": {"train": (1, 2)}, "turns": Turns(gangs=("a",))}
+    levels |= {"idle_timeout": None, "queues": (a_queue("night"),)}
+    now = policy_under(replace(ORDERS, **levels), POLICY)
+    assert now == replace(POLICY, **levels)
     assert policy_under(ORDERS, now) == POLICY
 
 

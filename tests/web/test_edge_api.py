@@ -252,11 +252,11 @@ def test_listeners_do_not_keep_a_server_from_stopping(web: Web) -> None:
 
 def test_the_levels_of_a_machine_come_with_its_enrolment_and_with_every_answer(web: Web) -> None:
     expect(web)
-    web.store.stand([("i1", Standing(above_gpus=(("train", 1.0),)))])
+    web.store.stand([("i1", Standing(above_gpus=(("train", 1.0),), smaller=(("train", (1, 2)),)))])
     answer = from_data(Enrolled, web.post("/edge/v1/enroll", an_enrolment()).json())
     web.token = answer.token
-    assert answer.above_gpus == {"train": 1.0}
-    assert beat(web).above_gpus == {"train": 1.0}
+    assert (answer.above_gpus, answer.smaller) == ({"train": 1.0}, {"train": (1, 2)})
+    assert (beat(web).above_gpus, beat(web).smaller) == ({"train": 1.0}, {"train": (1, 2)})
     web.store.stand([("i1", Standing(above_gpus=(("train", 4.0),)))])
     assert beat(web).above_gpus == {"train": 4.0}
     web.store.stand([("i1", Standing())])
