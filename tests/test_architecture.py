@@ -72,6 +72,8 @@ MAY_IMPORT = {  # room -> the rooms below it; the longest matching room speaks f
         "fleet.planner.habits",
         "fleet.providers.fake",
         "fleet.providers.base",
+        "fleet.providers.genesis.settings",
+        "fleet.providers.prices",
         "fleet.queues.base",
         "fleet.queues.memory",
         "fleet.simulate",

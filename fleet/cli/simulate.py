@@ -35,7 +35,10 @@ CompareOption = Annotated[
     list[Path] | None, typer.Option(help="Another fleet file, side by side with the first. May be repeated.")
 ]
 PricesOption = Annotated[
-    Path | None, typer.Option(help="A CSV file: instance_type,count,on_demand_usd_h, spot_usd_h, region, cloud.")
+    Path | None,
+    typer.Option(
+        help="A CSV file: instance_type,count,on_demand_usd_h, spot_usd_h, region, cloud. Default: as `fleet prices list` shows."
+    ),
 ]
 BootTimeOption = Annotated[str, typer.Option(help="From the launch of a machine until it takes tasks.")]
 FaultsOption = Annotated[

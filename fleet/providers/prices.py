@@ -119,6 +119,12 @@ def shape_of(provider: str, kind: str) -> Shape | None:
     )
 
 
+def attached_gpu(provider: str, kind: str) -> tuple[str, float | None]:
+    """Model, and memory in GiB, of a GPU that is attached to machines; one that the list does not have goes by its own name."""
+    row = _list().get(provider, {}).get("attached", {}).get(kind, {})
+    return row.get("gpu", kind), row.get("gpu_memory")
+
+
 @functools.cache
 def list_prices() -> Mapping[tuple[str, str, str, Market], Price]:
     """Every price of the list that comes with fleet."""

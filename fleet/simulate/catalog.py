@@ -1,4 +1,4 @@
-"""What each resource of a fleet file can launch, at which price: as the fleet file says, or by a price file.
+"""What each resource of a fleet file can launch, at which price: as the fleet file says, by a price file, or as fleet knows itself.
 
 A price file has one row for each instance type and region: `instance_type,count,on_demand_usd_h` and, where known,
 `spot_usd_h,region,cloud,accelerator,vcpus,mem_gib`. Zeros, negative numbers and texts are no prices: such a row is unknown.
@@ -10,12 +10,13 @@ import csv
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from fleet.errors import ConfigError
 from fleet.model import Market, MarketPolicy, Offer, Resource
 from fleet.simulate.agenda import EPOCH
+from fleet.simulate.sold import Shape, is_known, known_shapes
 
 NEEDED = ("instance_type", "count", "on_demand_usd_h")
 MARKETS = {
@@ -27,32 +28,34 @@ SIMULATED_MODEL = "Simulated GPU"
 SIMULATED_MEMORY_GIB = 16.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """One row of a price file."""
-
-    cloud: str  # "" = of any
-    type: str
-    region: str  # "" = of any
-    gpus: float
-    gpu_model: str | None
-    cpus: int
-    memory_gib: float | None
-    usd_per_hour: Mapping[Market, float]  # only those that are known
-
-
-def offers_of(resources: Sequence[Resource], prices: Path | None) -> dict[str, tuple[Offer, ...]]:
+def offers_of(
+    resources: Sequence[Resource], prices: Path | None, state_dir: Path | None = None
+) -> dict[str, tuple[Offer, ...]]:
     """What may be launched for each resource, by its name: by market, then type, then zone, as the fleet file orders them.
+
+    `prices`: a file that says what all types are and cost; without one fleet's own list does, and what was refreshed into `state_dir`.
 
     Raises:
         ConfigError: a shape or a price is not known; the text names every such type.
     """
-    shapes = read_prices(prices) if prices else ()
+    of_file = read_prices(prices) if prices else ()
     problems: list[str] = []
-    found = {r.name: tuple(_declared(r, problems) or _listed(r, shapes, prices, problems)) for r in resources}
+    found: dict[str, tuple[Offer, ...]] = {}
+    for resource in resources:
+        directory = state_dir / resource.provider if state_dir else None
+        shapes = of_file if prices else tuple(known_shapes(resource, directory))
+        found[resource.name] = tuple(_declared(resource, problems) or _listed(resource, shapes, prices, problems))
     if problems:
         raise ConfigError("; ".join(dict.fromkeys(problems)))
     return found
+
+
+def without_spot(resource: Resource, offers: Sequence[Offer]) -> tuple[str, ...]:
+    """Types that this resource would rather buy as spot, and that are simulated on demand alone: nobody knows what they cost there."""
+    if resource.market is not MarketPolicy.SPOT_THEN_ON_DEMAND:
+        return ()
+    types = {market: {o.type for o in offers if o.market is market} for market in Market}
+    return tuple(kind for kind in resource.instance_types if kind in types[Market.ON_DEMAND] - types[Market.SPOT])
 
 
 def read_prices(path: Path) -> tuple[Shape, ...]:
@@ -141,27 +144,46 @@ def _find(
     name: str, resource: Resource, shapes: Sequence[Shape], prices: Path | None, problems: list[str]
 ) -> Shape | None:
     """The row for a type; what is missing is noted."""
-    region = resource.region or ""
     rows = [s for s in shapes if s.type == name and s.cloud in ("", resource.provider)]
-    here = [s for s in rows if _is_in(s.region, region, resource.zones)]
+    here = [s for s in rows if _is_in(s.region, resource.region or "", resource.zones)]
     path = f"resources.{resource.name}.instance_types: {name}"
     if not here:
-        elsewhere = f"; it lists {', '.join(sorted({s.region for s in rows}))}" if rows else ""
-        where = f" in {region or ', '.join(resource.zones)}" if region or resource.zones else ""
-        cause = (
-            f"is not in {prices}{where}{elsewhere}" if prices else "has no known shape and price; give --prices FILE"
-        )
-        problems.append(f"{path} {cause}")
+        problems.append(f"{path} {_why_unknown(name, resource, rows, prices)}")
         return None
-    shape = here[0]
+    # As for a dispatcher: what the fleet file says goes before every list.
+    shape = (
+        replace(here[0], usd_per_hour={**here[0].usd_per_hour, **resource.prices.get(name, {})}) if prices else here[0]
+    )
     if shape.gpus % 1:
         problems.append(f"{path} has {shape.gpus:g} of a GPU; parts of a GPU cannot be simulated")
         return None
     missing = [market for market in MARKETS[resource.market] if market not in shape.usd_per_hour]
+    if prices is None and resource.market is MarketPolicy.SPOT_THEN_ON_DEMAND and missing == [Market.SPOT]:
+        missing = []  # spot prices change by the hour, and no list has them: it is simulated without, and that is said
     if missing:
-        problems.append(f"{path} has no {' and no '.join(missing)} price in {prices}")
+        where = f"in {prices}" if prices else f"that is known{_where(resource)}; {_say_it(name, resource)}"
+        problems.append(f"{path} has no {' and no '.join(missing)} price {where}")
         return None
     return shape
+
+
+def _why_unknown(name: str, resource: Resource, rows: Sequence[Shape], prices: Path | None) -> str:
+    elsewhere = f"; it lists {', '.join(sorted({s.region for s in rows}))}" if rows else ""
+    if prices:
+        return f"is not in {prices}{_where(resource)}{elsewhere}"
+    if not is_known(resource, name):
+        return f"is a type whose GPUs fleet does not know; describe it with --prices FILE (columns {', '.join(NEEDED)})"
+    return f"has no price that is known{_where(resource)}; {_say_it(name, resource)}"
+
+
+def _where(resource: Resource) -> str:
+    return f" in {resource.region or ', '.join(resource.zones)}" if resource.region or resource.zones else ""
+
+
+def _say_it(name: str, resource: Resource) -> str:
+    market = "{spot: DOLLARS_AN_HOUR}" if resource.market is MarketPolicy.SPOT else "DOLLARS_AN_HOUR"
+    ask = "" if resource.provider == "genesis" else ", ask the cloud with: fleet prices refresh"
+    return f"say it with prices: {{{name}: {market}}} there{ask}, or give --prices FILE"
 
 
 def _is_in(row: str, region: str, zones: Sequence[str]) -> bool:
@@ -180,6 +202,7 @@ def _offer(resource: Resource, shape: Shape, market: Market, zone: str | None, u
         price_usd_per_hour=usd,
         gpus=int(shape.gpus),
         gpu_model=shape.gpu_model,
+        gpu_memory_gib=shape.gpu_memory_gib,
         cpus=shape.cpus,
         memory_gib=shape.memory_gib,
         region=resource.region or shape.region or None,

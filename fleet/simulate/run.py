@@ -13,7 +13,7 @@ from fleet.config import Config
 from fleet.config.quantities import duration
 from fleet.dispatcher.parts import Policy
 from fleet.errors import ConfigError
-from fleet.simulate.catalog import offers_of
+from fleet.simulate.catalog import offers_of, without_spot
 from fleet.simulate.engine import Simulation
 from fleet.simulate.faults import faults_of
 from fleet.simulate.figures import Figures, figures_of
@@ -65,7 +65,20 @@ class Answer:
 
     @property
     def notes(self) -> list[str]:
-        """One line for each cause for which tasks wait for ever."""
+        """One line for each resource that is not simulated whole, and for each cause for which tasks wait for ever."""
+        by_resource = ((r, without_spot(r, self.setting.offers[r.name])) for r in self.setting.policy.resources)
+        return [
+            *(
+                f"resource {resource.name}: nobody says what {', '.join(types)} costs as spot, so it is simulated on demand; say it with "
+                f"prices: {{{types[0]}: {{spot: DOLLARS_AN_HOUR}}}} on the resource, or with --prices FILE"
+                for resource, types in by_resource
+                if types
+            ),
+            *self._waiting,
+        ]
+
+    @property
+    def _waiting(self) -> list[str]:
         return [
             f"{count} {'task' if count == 1 else 'tasks'} never started and count as failed: {example}"
             for example, count in sorted(self.outcome.why_waiting.items())
@@ -84,7 +97,7 @@ def settings_of(configs: Sequence[Config], asked: Question) -> list[Setting]:
     return [
         Setting(
             policy=policy_of(config),
-            offers=offers_of(config.resources, asked.prices),
+            offers=offers_of(config.resources, asked.prices, config.state_dir),
             workload=_workload(config, configs, asked),
             boot_time=boot,
             checkpoint=checkpoint,

@@ -130,12 +130,6 @@ def test_every_type_of_unknown_shape_or_price_is_named_in_one_line(tmp_path: Pat
     ]
 
 
-def test_without_a_price_file_the_types_that_need_one_are_named() -> None:
-    resource = a_resource(provider="aws", instance_types=("g6.xlarge",))
-    with pytest.raises(ConfigError, match=r"g6\.xlarge has no known shape and price; give --prices FILE"):
-        offers_of([resource], None)
-
-
 def test_a_price_file_without_its_columns_says_which(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no column count, on_demand_usd_h"):
         offers_of([a_resource(provider="aws")], written(tmp_path / "p.csv", "instance_type,price\ng6.xlarge,1\n"))
