@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from fleet.cli.table import WIDTH, age, money, table
 
 if TYPE_CHECKING:
+    from fleet.simulate.breakdown import Breakdown, LimitPart
     from fleet.simulate.figures import Figures
+
+LIMIT = ("limit that was reached", "for", "of the waiting, in that time")
 
 
 def shown(f: Figures) -> str:
@@ -34,6 +37,36 @@ def shown(f: Figures) -> str:
     ]
     rows += [("BROKEN PROMISE", f"{count:g}", what) for what, count in troubles if count]
     return table(("", "", ""), rows).split("\n", 1)[1] + f"\nsimulated in {f.wall_s:.1f} s"
+
+
+def parts(b: Breakdown) -> str:
+    """Of one fleet file, below its figures: by queue (where there are several) and by kind of machine, and the limits that were reached."""
+    queues = [(q.queue, q.tasks, q.started, age(q.wait_mean_s), age(q.wait_p50_s), age(q.wait_p95_s)) for q in b.queues]
+    kinds = [
+        (k.kind, k.instances, f"{k.hours:.1f}", money(k.usd), "-" if k.used is None else f"{k.used * 100:.0f} %")
+        for k in b.kinds
+    ]
+    found = []
+    if len(queues) > 1:
+        found.append(table(("queue", "tasks", "started", "waiting, mean", "half within", "95 % within"), queues))
+    if kinds:
+        found.append(table(("machines", "instances", "hours", "cost", "used"), kinds))
+    if b.limits:
+        found.append(table(LIMIT, [_limit(each) for each in b.limits]))
+    return "\n\n".join(found)
+
+
+def limits(several: Mapping[str, Breakdown]) -> str:
+    """Of several fleet files: what to raise in each if people shall wait less; nothing where no limit made anybody wait."""
+    rows = [(name, *_limit(each)) for name, b in several.items() for each in b.limits]
+    head = ("", *LIMIT)
+    lines = table(head, [("" if n and rows[n - 1][0] == row[0] else row[0], *row[1:]) for n, row in enumerate(rows)])
+    return lines if rows else ""
+
+
+def _limit(part: LimitPart) -> tuple[str, str, str]:
+    share = f"{part.waiting * 100:.0f} %" if part.waiting >= 0.005 else "under 1 %"
+    return part.limit, age(part.reached_s), share
 
 
 def side_by_side(figures: Mapping[str, Figures]) -> str:

@@ -12,9 +12,10 @@ import typer
 from fleet.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fleet.config import Config
+    from fleet.simulate.breakdown import Breakdown
     from fleet.simulate.run import Answer, Question
 
 KINDS = "research, sweeps, inference-batch or mixed"  # as fleet.simulate.workload has them
@@ -120,7 +121,8 @@ def _simulate(
 ) -> None:
     from dataclasses import asdict
 
-    from fleet.cli.figures import shown, side_by_side
+    from fleet.cli.figures import limits, parts, shown, side_by_side
+    from fleet.simulate.breakdown import breakdown_of
     from fleet.simulate.run import answer, settings_of
     from fleet.simulate.story import as_json as event_as_json
 
@@ -142,14 +144,21 @@ def _simulate(
     for each in answers:
         for note in each.notes:
             typer.echo(f"note: {each.fleet + ': ' if len(answers) > 1 else ''}{note}", err=True)
+    breakdowns = {each.fleet: breakdown_of(each.setting, each.outcome) for each in answers}
     if report:
-        _report(report, answers, asked)
+        _report(report, answers, asked, breakdowns)
     figures = {each.fleet: each.figures for each in answers}
     if as_json:
         data = [{"fleet": name, **asdict(each)} for name, each in figures.items()]
         typer.echo(json.dumps(data if len(data) > 1 else asdict(answers[0].figures), indent=2))
         return
-    typer.echo(side_by_side(figures) if len(answers) > 1 else shown(answers[0].figures))
+    if len(answers) == 1:
+        below = parts(breakdowns[answers[0].fleet])
+        typer.echo(shown(answers[0].figures) + (f"\n\n{below}" if below else ""))
+        return
+    typer.echo(side_by_side(figures))
+    if reached := limits(breakdowns):
+        typer.echo(f"\n{reached}")
 
 
 def _load(path: Path | None) -> Config:
@@ -158,7 +167,7 @@ def _load(path: Path | None) -> Config:
     return load(path or default_path(), is_for_real=False)
 
 
-def _report(folder: Path, answers: Sequence[Answer], asked: Question) -> None:
+def _report(folder: Path, answers: Sequence[Answer], asked: Question, breakdowns: Mapping[str, Breakdown]) -> None:
     from fleet.simulate.report import write
     from fleet.simulate.timeline import timeline_of
 
@@ -168,7 +177,7 @@ def _report(folder: Path, answers: Sequence[Answer], asked: Question) -> None:
     names = short if len(set(short.values())) == len(short) else {name: name for name in short}
     figures = {names[each.fleet]: each.figures for each in answers}
     timelines = {names[each.fleet]: timeline_of(each.setting, each.outcome) for each in answers}
-    files = write(folder, figures, timelines, said, notes)
+    files = write(folder, figures, timelines, said, notes, {names[fleet]: b for fleet, b in breakdowns.items()})
     typer.echo(f"written to {folder}: {', '.join(files)}", err=True)
 
 

@@ -56,8 +56,8 @@ def figures_of(setting: Setting, outcome: Outcome, wall_s: float) -> Figures:
         usd=round(math.fsum(bill.usd for bill in bills), 4),
         usd_lower_bound=round(lower_bound_usd(setting), 4),
         wait_mean_s=round(math.fsum(waits) / len(waits), 3) if waits else 0.0,
-        wait_p50_s=round(_quantile(waits, 0.5), 3),
-        wait_p95_s=round(_quantile(waits, 0.95), 3),
+        wait_p50_s=round(quantile(waits, 0.5), 3),
+        wait_p95_s=round(quantile(waits, 0.95), 3),
         makespan_s=round(_makespan_s(setting.workload, outcome), 3),
         instances_launched=len(bills),
         gpu_hours_billed=round(math.fsum(bill.hours * bill.gpus for bill in bills), 4),
@@ -113,7 +113,7 @@ def _waits(workload: Sequence[Submission], first_start: Mapping[str, datetime]) 
     return sorted(seconds(at) - submitted[task] for task, at in first_start.items() if task in submitted)
 
 
-def _quantile(ordered: Sequence[float], share: float) -> float:
+def quantile(ordered: Sequence[float], share: float) -> float:
     """Between neighbours, in proportion."""
     if not ordered:
         return 0.0

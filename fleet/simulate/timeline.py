@@ -49,12 +49,12 @@ def timeline_of(setting: Setting, outcome: Outcome, spans: int = SPANS) -> Timel
     by_type: dict[str, list[Interval]] = defaultdict(list)
     for life in truth.lives.values():
         bill = bills[life.instance]
-        by_type[_name(life)].append((seconds(bill.start), seconds(bill.billed_until), 1.0))
+        by_type[kind_of_machine(life)].append((seconds(bill.start), seconds(bill.billed_until), 1.0))
     spent = [(seconds(b.start), seconds(b.billed_until), b.usd_per_hour / 3600) for b in bills.values()]
     billed = [(seconds(b.start), seconds(b.billed_until), float(b.gpus)) for b in bills.values()]
     used = [(*_span(a, outcome), a.gpus) for a in truth.attempts]
     work = [(*_span(a, outcome), _usd_per_s(a, truth.lives[a.instance])) for a in truth.attempts if a.is_complete]
-    waits = _waits(setting, outcome)
+    waits = [wait for _, wait in waits_of(setting, outcome)]
     return Timeline(
         edges_s=edges,
         instances={name: _means(by_type[name], edges) for name in sorted(by_type)},
@@ -84,7 +84,7 @@ def as_csv(timelines: Mapping[str, Timeline]) -> str:
     return text.getvalue()
 
 
-def _name(life: Life) -> str:
+def kind_of_machine(life: Life) -> str:
     return f"{life.offer.resource} {life.offer.type} {life.offer.market}"
 
 
@@ -99,36 +99,37 @@ def _usd_per_s(attempt: Attempt, life: Life) -> float:
     return min(share, 1.0) * (offer.price_usd_per_hour or 0.0) / 3600
 
 
-def _waits(setting: Setting, outcome: Outcome) -> list[Interval]:
-    """When each task waited: before its first start, and again whenever it was put back."""
+def waits_of(setting: Setting, outcome: Outcome) -> list[tuple[str, Interval]]:
+    """When each task waited, with its queue: before its first start, and again whenever it was put back."""
     attempts: dict[str, list[Attempt]] = defaultdict(list)
     for attempt in outcome.truth.attempts:
         attempts[attempt.task].append(attempt)
-    waits: list[Interval] = []
+    waits: list[tuple[str, Interval]] = []
     for place, job in enumerate(setting.workload):
         since = job.submit_s
         for attempt in attempts[task_id(place)]:
             start, end = _span(attempt, outcome)
-            waits.append((since, max(start, since), 1.0))
+            waits.append((job.queue, (since, max(start, since), 1.0)))
             since = end
-    return [wait for wait in waits if wait[1] > wait[0]]
+    return [(queue, wait) for queue, wait in waits if wait[1] > wait[0]]
 
 
 # --- step functions on spans
 
 
-def _changes(intervals: Iterable[Interval]) -> list[tuple[float, float]]:
+def changes(intervals: Iterable[Interval]) -> list[tuple[float, float]]:
+    """By how much the level changes, and when."""
     return sorted(change for start, end, value in intervals for change in ((start, value), (end, -value)))
 
 
 def _integral(intervals: Iterable[Interval], edges: Sequence[float]) -> list[float]:
     """The area from the first edge to each."""
     found, area, level, at = [], 0.0, 0.0, edges[0]
-    changes = _changes(intervals)
+    steps = changes(intervals)
     place = 0
     for edge in edges:
-        while place < len(changes) and changes[place][0] <= edge:
-            when, change = changes[place]
+        while place < len(steps) and steps[place][0] <= edge:
+            when, change = steps[place]
             area += level * (when - at)
             level, at, place = level + change, when, place + 1
         area += level * (edge - at)
@@ -144,12 +145,12 @@ def _means(intervals: Iterable[Interval], edges: Sequence[float]) -> list[float]
 
 def _most(intervals: Iterable[Interval], edges: Sequence[float]) -> list[float]:
     """The highest level that was reached in each span."""
-    changes = _changes(intervals)
+    steps = changes(intervals)
     found, level, place = [], 0.0, 0
     for end in edges[1:]:
         most = level
-        while place < len(changes) and changes[place][0] <= end:
-            level += changes[place][1]
+        while place < len(steps) and steps[place][0] <= end:
+            level += steps[place][1]
             most = max(most, level)
             place += 1
         found.append(most)
