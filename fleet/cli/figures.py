@@ -58,10 +58,15 @@ def parts(b: Breakdown) -> str:
 
 def limits(several: Mapping[str, Breakdown]) -> str:
     """Of several fleet files: what to raise in each if people shall wait less; nothing where no limit made anybody wait."""
-    rows = [(name, *_limit(each)) for name, b in several.items() for each in b.limits]
+    rows = [(_end_of(name, WIDTH // 3), *_limit(each)) for name, b in several.items() for each in b.limits]
     head = ("", *LIMIT)
     lines = table(head, [("" if n and rows[n - 1][0] == row[0] else row[0], *row[1:]) for n, row in enumerate(rows)])
     return lines if rows else ""
+
+
+def _end_of(name: str, most: int) -> str:
+    """Of a path the end tells it from others."""
+    return name if len(name) <= most else "…" + name[1 - most :]
 
 
 def _limit(part: LimitPart) -> tuple[str, str, str]:
@@ -75,7 +80,7 @@ def side_by_side(figures: Mapping[str, Figures]) -> str:
 
     rows = compared(list(figures.values()), money, lambda span: f"{span:.0f} s" if span < 7200 else age(span))
     widest = (WIDTH - max(len(row[0]) for row in rows)) // len(figures) - 2
-    heads = [name if len(name) <= widest else "…" + name[1 - widest :] for name in figures]
+    heads = [_end_of(name, widest) for name in figures]
     took = sum(each.wall_s for each in figures.values())
     lines = table(("", *heads), rows).split("\n", 1)
     head = table(("", *heads), [("", *heads), *rows]).split("\n")[1]  # as the files are called, not in capitals

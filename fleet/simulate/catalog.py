@@ -6,7 +6,6 @@ A price file has one row for each instance type and region: `instance_type,count
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,11 @@ from pathlib import Path
 from fleet.errors import ConfigError
 from fleet.model import Market, MarketPolicy, Offer, Resource
 from fleet.simulate.agenda import EPOCH
+from fleet.simulate.rows import read_rows
 from fleet.simulate.sold import Shape, is_known, known_shapes
 
 NEEDED = ("instance_type", "count", "on_demand_usd_h")
+OPTIONAL = ("spot_usd_h", "region", "cloud", "accelerator", "vcpus", "mem_gib")
 MARKETS = {
     MarketPolicy.SPOT: (Market.SPOT,),
     MarketPolicy.ON_DEMAND: (Market.ON_DEMAND,),
@@ -64,17 +65,12 @@ def read_prices(path: Path) -> tuple[Shape, ...]:
     Raises:
         ConfigError: the file or its head cannot be read.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if missing := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
-                raise ConfigError(f"{path}: no column {', '.join(missing)}; a price file has {', '.join(NEEDED)}")
-            return tuple(_shape(row) for row in reader)
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: cannot be read as prices: {getattr(error, 'strerror', None) or error}") from error
+    return tuple(
+        _shape(row) for _, row in read_rows(path, NEEDED, "a price file", f" and may have {', '.join(OPTIONAL)}")
+    )
 
 
-def _shape(row: Mapping[str, str | None]) -> Shape:
+def _shape(row: Mapping[str, str]) -> Shape:
     usd = {Market.ON_DEMAND: _number(row, "on_demand_usd_h"), Market.SPOT: _number(row, "spot_usd_h")}
     return Shape(
         cloud=(row.get("cloud") or "").strip(),
@@ -88,7 +84,7 @@ def _shape(row: Mapping[str, str | None]) -> Shape:
     )
 
 
-def _number(row: Mapping[str, str | None], key: str) -> float | None:
+def _number(row: Mapping[str, str], key: str) -> float | None:
     """A number above 0; None for all else: a price of nothing is a price that nobody knows."""
     try:
         number = float(row.get(key) or "")

@@ -68,6 +68,7 @@ class Answer:
         """One line for each resource that is not simulated whole, and for each cause for which tasks wait for ever."""
         by_resource = ((r, without_spot(r, self.setting.offers[r.name])) for r in self.setting.policy.resources)
         return [
+            *([] if self.setting.workload else ["there are no tasks in it"]),
             *(
                 f"resource {resource.name}: nobody says what {', '.join(types)} costs as spot, so it is simulated on demand; say it with "
                 f"prices: {{{types[0]}: {{spot: DOLLARS_AN_HOUR}}}} on the resource, or with --prices FILE"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,10 @@ from pathlib import Path
 from fleet.errors import ConfigError
 from fleet.model import SMALLEST_PART, GpuNeed, Queue, read_gpu_type
 from fleet.nearest import which
+from fleet.simulate.rows import read_rows
 
 NEEDED = ("submit_s", "gpus", "duration_s")
+OPTIONAL = ("queue", "gpu_type", "user", "instances", "same_zone")
 MOST_GPUS = 1024
 DECIMALS = 3  # of a part of a GPU: a third is 0.333, and three of them fit on one
 MOST_SECONDS = 10 * 365 * 86400.0
@@ -55,21 +56,12 @@ def read_trace(path: Path, queues: Sequence[Queue]) -> tuple[Submission, ...]:
     Raises:
         ConfigError: the file, its head or a row cannot be read; the text names the row as an editor counts lines.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
-            if missing:
-                raise ConfigError(
-                    f"{path}: no column {', '.join(missing)}; a trace has {', '.join(NEEDED)} and may have queue, gpu_type, user, instances, same_zone"
-                )
-            found = [_row(row, f"{path}, row {reader.line_num}", queues) for row in reader]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise ConfigError(f"{path}: cannot be read as a trace: {getattr(error, 'strerror', None) or error}") from error
+    rows = read_rows(path, NEEDED, "a trace", f" and may have {', '.join(OPTIONAL)}")
+    found = [_row(row, f"{path}, row {number}", queues) for number, row in rows]
     return tuple(sorted(found, key=lambda submission: submission.submit_s))
 
 
-def _row(row: Mapping[str, str | None], where: str, queues: Sequence[Queue]) -> Submission:
+def _row(row: Mapping[str, str], where: str, queues: Sequence[Queue]) -> Submission:
     known = [queue.name for queue in queues]
     queue = (row.get("queue") or "").strip() or known[0]
     if queue not in known:
@@ -86,7 +78,7 @@ def _row(row: Mapping[str, str | None], where: str, queues: Sequence[Queue]) -> 
     )
 
 
-def _number(row: Mapping[str, str | None], key: str, where: str, most: float) -> float:
+def _number(row: Mapping[str, str], key: str, where: str, most: float) -> float:
     text = (row.get(key) or "").strip()
     try:
         number = float(text)
@@ -97,21 +89,21 @@ def _number(row: Mapping[str, str | None], key: str, where: str, most: float) ->
     return number
 
 
-def _gpus(row: Mapping[str, str | None], where: str) -> float:
+def _gpus(row: Mapping[str, str], where: str) -> float:
     gpus = _number(row, "gpus", where, MOST_GPUS)
     if gpus > 1 and not gpus.is_integer():
         raise ConfigError(f"{where}: gpus is {gpus:g}; a part of a GPU is less than 1, more than one are whole")
     return max(round(gpus, DECIMALS), SMALLEST_PART) if 0 < gpus < 1 else gpus
 
 
-def _instances(row: Mapping[str, str | None], where: str) -> int:
+def _instances(row: Mapping[str, str], where: str) -> int:
     text = (row.get("instances") or "1").strip()
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_GPUS:
         raise ConfigError(f"{where}: instances is {text!r}; expected a whole number, 1 to {MOST_GPUS}")
     return int(text)
 
 
-def _gpu_type(row: Mapping[str, str | None], where: str) -> str | None:
+def _gpu_type(row: Mapping[str, str], where: str) -> str | None:
     text = (row.get("gpu_type") or "").strip()
     try:
         return read_gpu_type(text) if text else None

@@ -97,7 +97,7 @@ def test_people_see_their_queues_the_machines_and_the_limit_below_the_figures(tm
     assert "| budget.max_instances: 1 | 1,980 s | 100.0 % |" in page
     assert "| prep | 1 | 1 | " in page
     both = CliRunner().invoke(app, ["simulate", *named, "--compare", str(tmp_path / "wide.yaml")]).stdout
-    assert "fleet.yaml budget.max_instances: 1 33m 100 %" in " ".join(both.split())
+    assert "/fleet.yaml budget.max_instances: 1 33m 100 %" in " ".join(both.split())
     assert max(map(len, both.splitlines())) <= 100
 
 

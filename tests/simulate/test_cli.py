@@ -72,6 +72,12 @@ def test_a_task_that_never_starts_is_explained_in_one_line(files: list[str], tmp
     assert json.loads(result.stdout)["failed"] == 1
 
 
+def test_a_trace_without_tasks_is_nothing_and_that_is_said(files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "trace.csv").write_text("submit_s,gpus,duration_s\n")
+    result = CliRunner().invoke(app, [*files, "--json"])
+    assert (json.loads(result.stdout)["tasks"], result.stderr) == (0, "note: there are no tasks in it\n")
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -79,7 +85,7 @@ def test_a_task_that_never_starts_is_explained_in_one_line(files: list[str], tmp
         (["--boot-time", "3"], "--boot-time 3: a duration has a unit"),
         (["--checkpoint", "often"], "--checkpoint often: a duration has a unit"),
         (["--trace", "nowhere.csv"], "nowhere.csv: cannot be read as a trace"),
-        (["--prices", "nowhere.csv"], "nowhere.csv: cannot be read as prices"),
+        (["--prices", "nowhere.csv"], "nowhere.csv: cannot be read as a price file"),
         (["--compare", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
     ],
 )

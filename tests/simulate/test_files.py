@@ -75,8 +75,63 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, row: str, why: str) 
 
 def test_a_trace_without_its_columns_says_which(tmp_path: Path) -> None:
     assert refusal(tmp_path, "submit,gpus\n0,1\n") == (
-        ": no column submit_s, duration_s; a trace has submit_s, gpus, duration_s and may have queue, gpu_type, user, instances, same_zone"
+        ": no column submit_s, duration_s (it has submit, gpus); a trace has submit_s, gpus, duration_s and may have queue, gpu_type, "
+        "user, instances, same_zone"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", ": no column submit_s, gpus, duration_s (it is empty); a trace has"),
+        (
+            "submit_s;gpus;duration_s\n0;1;60\n",
+            " (its columns are separated by semicolons, and not by commas); a trace has",
+        ),
+        (
+            "submit_s\tgpus\tduration_s\n0\t1\t60\n",
+            " (its columns are separated by tabs, and not by commas); a trace has",
+        ),
+        ("submit_s,gpus,gpus,duration_s\n0,1,2,60\n", ": column gpus is there twice; leave one of them"),
+        (
+            "submit_s,gpus,duration_s\n0,1,60\n1,1,60,5\n",
+            ", row 3: it has 4 cells, and the head has 3; a number is written with a",
+        ),
+        ('submit_s,gpus,duration_s\n0,1,"60\n1,1,60\n', ": cannot be read as a trace: unexpected end of data"),
+        (
+            "submit_s,gpus,duration_s\n0,1,\xff\n",
+            ": cannot be read as a trace: it is not text in UTF-8; is it compressed?",
+        ),
+    ],
+)
+def test_what_is_no_table_of_commas_is_told_apart(text: str, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError) as refused:
+        read_trace(path, QUEUES)
+    assert why in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffsubmit_s,gpus,duration_s\r\n0,1,60\r\n",
+        " submit_s, gpus, duration_s\n 0 , 1, 60\n\n",
+        "submit_s,gpus,duration_s,\n0,1,60,,\n",
+    ],
+    ids=["of Excel", "with spaces and an empty line", "with a comma at the end"],
+)
+def test_what_programs_add_to_a_table_does_not_matter(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text, newline="")
+    assert read_trace(path, QUEUES) == (Submission(submit_s=0, gpus=1, duration_s=60, queue="train"),)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
+def test_a_device_is_not_read_to_its_end(path: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be read as a trace: it is a device, which has no end"):
+        read_trace(Path(path), QUEUES)
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
