@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleet.cli.options import ConfigOption, JsonOption
+from fleet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,6 +111,12 @@ def simulate(
         seed=seed,
         checkpoint=checkpoint,
     )
+    from fleet.config import default_path
+    from fleet.simulate.whole import refuse_inputs
+
+    read = (config or default_path(), trace, prices, *(compare or ()))
+    refuse_inputs("--out", out, read)
+    refuse_inputs("--events", events, read)
     if out is not None:
         _write_trace(config, asked, out)
         return
@@ -137,10 +144,13 @@ def _simulate(
 
         prepare(report)
     settings = settings_of(configs, asked)
-    with ExitStack() as files:
-        file = files.enter_context(events.open("w", encoding="utf-8")) if events else None
-        listener = (lambda scene: print(event_as_json(scene), file=file)) if file else None
-        answers = [answer(name, setting, listener) for name, setting in zip(names, settings, strict=True)]
+    try:
+        with ExitStack() as files:
+            file = files.enter_context(events.open("w", encoding="utf-8")) if events else None
+            listener = (lambda scene: print(event_as_json(scene), file=file)) if file else None
+            answers = [answer(name, setting, listener) for name, setting in zip(names, settings, strict=True)]
+    except OSError as error:
+        raise ConfigError(f"--events {events}: {error.strerror}; it is not whole, name another file") from error
     for each in answers:
         for note in each.notes:
             typer.echo(f"note: {each.fleet + ': ' if len(answers) > 1 else ''}{note}", err=True)
@@ -183,10 +193,14 @@ def _report(folder: Path, answers: Sequence[Answer], asked: Question, breakdowns
 
 def _write_trace(config: Path | None, asked: Question, out: Path) -> None:
     from fleet.simulate.run import made_trace
+    from fleet.simulate.whole import write_whole
     from fleet.simulate.workload import as_trace
 
     made = made_trace(_load(config) if config else None, asked)
-    out.write_text(as_trace(made), encoding="utf-8")
+    try:
+        write_whole(out, as_trace(made).encode())
+    except OSError as error:
+        raise ConfigError(f"--out {out}: {error.strerror}; name a file that can be written") from error
     typer.echo(f"{len(made)} tasks written to {out}; simulate them with: fleet simulate --trace {out}")
 
 

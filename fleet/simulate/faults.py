@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from fleet.errors import ConfigError
 from fleet.model import Market, Offer
+from fleet.nearest import which
 from fleet.simulate.agenda import EPOCH, seconds
 
 # Sold out or not is drawn anew so often, for each type, zone and market.
@@ -158,7 +159,7 @@ def faults_of(name: str, seed: int) -> Faults:
             dispatcher_life=timedelta(hours=6),
             list_lag=timedelta(seconds=20),
         )
-    raise ConfigError(f"--faults {name}: there are none, spot and chaos")
+    raise ConfigError(f"--faults {name}: {which(name, ('none', 'spot', 'chaos'))}")
 
 
 def _zone(offer: Offer) -> str:

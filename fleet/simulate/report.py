@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from fleet.simulate.breakdown import Breakdown
 from fleet.simulate.compare import compared
 from fleet.simulate.figures import Figures
 from fleet.simulate.timeline import Timeline, as_csv
+from fleet.simulate.whole import write_whole
 
 
 def prepare(folder: Path) -> None:
@@ -53,7 +53,7 @@ def write(
     }
     try:
         for name, content in files.items():
-            _replace(folder / name, content)
+            write_whole(folder / name, content)
     except OSError as error:
         raise ConfigError(f"--report {folder}: {error.strerror}") from error
     return tuple(files)
@@ -110,16 +110,3 @@ def _s(span: float) -> str:
 def _plain(text: str) -> str:
     """On one line, and in one cell of a table."""
     return text.replace("|", "/").replace("\n", " ")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """A reader finds the old file or the new one, never half of one."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except OSError:
-            os.unlink(file.name)
-            raise

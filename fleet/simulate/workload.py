@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from fleet.errors import ConfigError
+from fleet.nearest import which
 from fleet.simulate.trace import Submission
 
 DAY_S = 86400.0
@@ -86,7 +87,7 @@ def kind_of(name: str) -> Kind:
         ConfigError: there is none.
     """
     if name not in KINDS:
-        raise ConfigError(f"--workload {name}: there are {', '.join(KINDS)}")
+        raise ConfigError(f"--workload {name}: {which(name, KINDS)}")
     return KINDS[name]
 
 

@@ -81,7 +81,8 @@ def test_a_trace_without_tasks_is_nothing_and_that_is_said(files: list[str], tmp
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--faults", "some"], "--faults some: there are none, spot and chaos"),
+        (["--faults", "all"], "--faults all: there are none, spot, chaos"),
+        (["--faults", "spto"], "--faults spto: did you mean spot?"),
         (["--boot-time", "3"], "--boot-time 3: a duration has a unit"),
         (["--checkpoint", "often"], "--checkpoint often: a duration has a unit"),
         (["--trace", "nowhere.csv"], "nowhere.csv: cannot be read as a trace"),
@@ -129,6 +130,39 @@ def test_a_made_workload_is_simulated_or_written_as_a_trace_that_is(files: list[
     afterwards = CliRunner().invoke(app, [*files, "--trace", str(trace), "--json"])
     assert at_once.stdout.split('"wall_s"')[0] == afterwards.stdout.split('"wall_s"')[0]
     assert json.loads(at_once.stdout)["tasks"] == 30
+
+
+@pytest.mark.parametrize("option", ["--events", "--out"])
+def test_what_is_read_is_never_written_over(option: str, files: list[str], tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.yaml"
+    (tmp_path / "link").symlink_to(fleet)
+    asked = files if option == "--events" else ["simulate", *files[1:3], "--workload", "sweeps"]
+    result = CliRunner().invoke(app, [*asked, option, str(tmp_path / "link")])
+    assert str(result.exception) == (
+        f"{option} {tmp_path / 'link'}: is a file that is read here, and would be overwritten; name another one"
+    )
+    assert fleet.read_text() == FLEET
+
+
+@pytest.mark.parametrize("option", ["--events", "--out"])
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(option: str, files: list[str], tmp_path: Path) -> None:
+    """/dev/full: what is written there finds no space."""
+    asked = files if option == "--events" else ["simulate", "--workload", "sweeps", "--days", "1"]
+    result = CliRunner().invoke(app, [*asked, option, "/dev/full"])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception).startswith(f"{option} /dev/full: No space left on device; ")
+    gone = CliRunner().invoke(app, [*asked, option, str(tmp_path / "nowhere" / "x")])
+    assert str(gone.exception).startswith(f"{option} {tmp_path / 'nowhere' / 'x'}: No such file or directory; ")
+
+
+def test_a_trace_is_replaced_whole_also_where_a_link_leads_to_it(tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    options = ["simulate", "--workload", "sweeps", "--days", "1", "--tasks", "3", "-o"]
+    assert CliRunner().invoke(app, [*options, str(tmp_path / "link.csv")]).exit_code == 0
+    assert (tmp_path / "link.csv").is_symlink()
+    assert len((tmp_path / "real.csv").read_text().splitlines()) == 4
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_random_world_is_told_event_by_event() -> None:

@@ -90,8 +90,10 @@ def test_without_a_fleet_file_a_made_trace_names_no_queue() -> None:
 
 
 def test_what_cannot_be_made_is_refused_in_one_line() -> None:
-    with pytest.raises(ConfigError, match="--workload sweep: there are research, sweeps, inference-batch, mixed"):
+    with pytest.raises(ConfigError, match=r"--workload sweep: did you mean sweeps\?"):
         kind_of("sweep")
+    with pytest.raises(ConfigError, match="--workload x: there are research, sweeps, inference-batch, mixed"):
+        kind_of("x")
     kind: Kind = KINDS["sweeps"]
     with pytest.raises(ConfigError, match="--days 0: expected more than 0"):
         make_kind(kind, 0)
