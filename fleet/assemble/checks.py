@@ -41,9 +41,9 @@ def examine(load: Callable[[], Config], *, is_mending: bool = False) -> Iterator
     except ConfigError as error:
         yield Check(name="fleet file", found="wrong", fix="; ".join(error.problems))
         return
-    yield Check(
-        name="fleet file", found=f"{config.origin}: {len(config.resources)} resources, {len(config.queues)} queues"
-    )
+    counts = (("resource", len(config.resources)), ("queue", len(config.queues)))
+    said = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts)
+    yield Check(name="fleet file", found=f"{config.origin}: {said}")
     yield _state(config)
     yield from trust(config)
     yield from clouds(config)

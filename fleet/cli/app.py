@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -32,9 +33,15 @@ from fleet.cli import (
 )
 from fleet.errors import FleetError
 
+FULL = ", where this is written to; make room, and give the command again"
+
 
 class _Group(typer.core.TyperGroup):
     """All commands; whoever reads their output may have enough of it (head, less)."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        found: list[str] = super().parse_args(ctx, ["version"] if args == ["--version"] else args)  # as people type it
+        return found
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         try:
@@ -94,7 +101,8 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
-        _fail(f"{what}{error.strerror or error}")
+        is_full = not what and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        _fail(f"{what}{error.strerror or error}{FULL if is_full else ''}")
 
 
 def _interrupted(_number: int, _frame: object) -> None:

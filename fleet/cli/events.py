@@ -10,9 +10,10 @@ import typer
 from fleet.cli.ids import whole_instances, whole_task
 from fleet.cli.operator import find_centre
 from fleet.cli.options import ConfigOption, FollowOption, JsonOption, UrlOption
+from fleet.cli.reader import has_gone
 from fleet.cli.table import local_time, printable
 
-FOLLOW_WAIT_S = 20  # how long one call waits for something to happen
+FOLLOW_WAIT_S = 5  # how long one call waits for something to happen; so late it is seen that nobody reads any more
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,7 +49,7 @@ def events(
         for event in found:
             typer.echo(json.dumps(event) if as_json else line(event))
             after = max(after, event["seq"])
-        if not follow:
+        if not follow or has_gone():
             return
         found = centre.get("events", "events", after=after, wait_s=FOLLOW_WAIT_S, **chosen)["events"]
 

@@ -22,7 +22,7 @@ def whole_task(given: str, centre: Centre) -> str:
         ConfigError: it cannot be an id.
         CentreRefused: it begins several, or is an instance's.
     """
-    if WHOLE_TASK.fullmatch(_checked(given, "task")):
+    if WHOLE_TASK.fullmatch(_checked(given, "tasks")):
         return given
     try:
         found = _matches(given, "tasks", "instances", centre)
@@ -40,7 +40,7 @@ def whole_instances(given: Iterable[str], centre: Centre) -> list[str]:
     """
     found = []
     for one in given:
-        matches = _matches(_checked(one, "instance"), "instances", "tasks", centre)
+        matches = _matches(_checked(one, "instances"), "instances", "tasks", centre)
         if not matches:
             there = (each["id"] for each in centre.get("status", "instances")["instances"])
             near = nearest(one, there)
@@ -70,5 +70,5 @@ def _matches(given: str, kind: str, other: str, centre: Centre) -> list[str]:
 
 def _checked(given: str, kind: str) -> str:
     if not ID.fullmatch(given):
-        raise ConfigError(f"{given[:100]!r} cannot be the id of a {kind}; {KNOWN_BY}")
+        raise ConfigError(f"{given[:100]!r} cannot be the id of {OF_KIND[kind]}; {KNOWN_BY}")
     return given

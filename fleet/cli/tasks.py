@@ -12,6 +12,7 @@ import typer
 from fleet.cli.ids import WHOLE_TASK, whole_task
 from fleet.cli.operator import find_centre
 from fleet.cli.options import ConfigOption, FollowOption, JsonOption, UrlOption
+from fleet.cli.reader import has_gone
 from fleet.cli.story import story
 from fleet.errors import CentreRefused, FleetError, ServerRefused
 
@@ -48,7 +49,7 @@ def logs(
                 shown.append({"task": task, "text": text})
             else:
                 typer.echo(json.dumps({"task": task, "text": text}) if as_json else text.rstrip("\n"))
-        if not texts and (not follow or state.status in FINAL):
+        if not texts and (not follow or state.status in FINAL or has_gone()):
             break
         time.sleep(0 if texts else FOLLOW_EVERY_S)
     if as_json and not follow:

@@ -29,6 +29,10 @@ def test_status_loads_nothing_heavy(shell: Shell, web: Web) -> None:
     assert len([name for name in loaded if name.startswith("fleet")]) < 30
 
 
+def test_the_version_is_told_in_both_ways_that_people_ask_for_it(shell: Shell) -> None:
+    assert shell.fleet("--version").stdout == shell.fleet("version").stdout != ""
+
+
 def test_help_cuts_no_sentence_and_names_the_program(shell: Shell) -> None:
     said = shell.fleet("--help", COLUMNS="80").stdout
     assert said.startswith("Usage: fleet ")

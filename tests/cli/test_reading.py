@@ -123,7 +123,8 @@ def test_a_task_is_known_by_the_beginning_of_its_id(busy: Web, shell: Shell) -> 
     assert f"task {OTHER} waits" in shell.fleet("explain", "ac", "--url", busy.url).stdout
     assert "several tasks" in shell.refusal("explain", "a", "--url", busy.url)
     assert "nothing is known" in shell.refusal("explain", "ffff", "--url", busy.url)
-    assert "cannot be the id" in shell.refusal("explain", "a/b", "--url", busy.url)
+    assert "'a/b' cannot be the id of a task;" in shell.refusal("explain", "a/b", "--url", busy.url)
+    assert "'a/b' cannot be the id of an instance;" in shell.refusal("drain", "a/b", "--url", busy.url)
 
 
 def test_an_instance_is_known_by_the_beginning_of_its_id(busy: Web, shell: Shell) -> None:
@@ -164,7 +165,25 @@ def test_a_full_disk_is_one_line(busy: Web, shell: Shell) -> None:
             text=True,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (1, "fleet: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "fleet: No space left on device, where this is written to; make room, and give the command again\n",
+    )
+
+
+def test_who_follows_what_is_quiet_ends_when_nobody_reads_any_more(busy: Web, shell: Shell) -> None:
+    """`| head -1` has its line; the next event may come tomorrow."""
+    command = f"{sys.executable} -m fleet events --follow --url {busy.url} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=shell.place,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30 * PATIENCE,
+    )
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
 
 
 @pytest.mark.parametrize("command", ["status", "events"])
