@@ -11,6 +11,8 @@ import typer
 from fleet.cli.options import ConfigOption
 from fleet.errors import ConfigError
 
+MOST_CHARS = 1_000_000  # of what is imported
+
 config_app = typer.Typer(no_args_is_help=True, help="Check or import a fleet file.")
 
 
@@ -42,11 +44,15 @@ def import_(
     from fleet.config import import_clearml
 
     try:
-        text = import_clearml(source.read_text(), source.name)
+        with source.open(encoding="utf-8-sig") as file:
+            read = file.read(MOST_CHARS + 1)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source} cannot be read: it is not text") from error
     except OSError as error:
         raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
+    if len(read) > MOST_CHARS:  # it may be a device without an end
+        raise ConfigError(f"{source} cannot be read: more than {MOST_CHARS} characters are no settings of ClearML's")
+    text = import_clearml(read, source.name)
     if out is None:
         typer.echo(text)
         return

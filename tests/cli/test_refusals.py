@@ -107,6 +107,7 @@ def test_a_provider_that_is_not_in_this_version_is_found_by_config_check(shell: 
 
 def test_a_fleet_file_without_an_end_is_not_read_to_it(shell: Shell) -> None:
     assert "are no fleet file" in shell.refusal("config", "check", "-c", "/dev/zero")
+    assert "are no settings of ClearML's" in shell.refusal("config", "import", "/dev/zero")
 
 
 @pytest.mark.parametrize("path", ["nowhere/x.yaml", "."])
