@@ -82,4 +82,6 @@ def _refusal(address: Address, error: OSError) -> str:
             f"listen: port {address.port} on {address.host} is taken; another fleet (see `fleet status`) or another "
             "program listens there: stop it, or choose another port"
         )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"listen: {address.host} is no address of this machine; `ip address` shows those that are, 0.0.0.0 means all"
     return f"listen: cannot use {address}: {error.strerror}"

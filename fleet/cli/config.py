@@ -11,8 +11,6 @@ import typer
 from fleet.cli.options import ConfigOption
 from fleet.errors import ConfigError
 
-MOST_CHARS = 1_000_000  # of what is imported
-
 config_app = typer.Typer(no_args_is_help=True, help="Check or import a fleet file.")
 
 
@@ -42,16 +40,17 @@ def import_(
 ) -> None:
     """Turn ClearML's aws_autoscaler.yaml, or the export of its AWS, GCP or GPU Compute application, into a fleet file."""
     from fleet.config import import_clearml
+    from fleet.config.formats import MAX_CHARS
 
     try:
         with source.open(encoding="utf-8-sig") as file:
-            read = file.read(MOST_CHARS + 1)
+            read = file.read(MAX_CHARS + 1)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source} cannot be read: it is not text") from error
     except OSError as error:
         raise ConfigError(f"{source} cannot be read: {error.strerror}") from error
-    if len(read) > MOST_CHARS:  # it may be a device without an end
-        raise ConfigError(f"{source} cannot be read: more than {MOST_CHARS} characters are no settings of ClearML's")
+    if len(read) > MAX_CHARS:  # it may be a device without an end
+        raise ConfigError(f"{source} cannot be read: more than {MAX_CHARS} characters are no settings of ClearML's")
     text = import_clearml(read, source.name)
     if out is None:
         typer.echo(text)

@@ -205,6 +205,24 @@ def test_ctrl_c_ends_following_with_130_and_no_word(busy: Web, shell: Shell, tmp
     assert "Traceback" not in out.read_text()
 
 
+def test_ctrl_c_while_a_command_is_still_being_loaded_ends_it_without_a_word(shell: Shell) -> None:
+    """Loading takes a third of a second, and longer on a busy machine. Here it does not end: a package waits."""
+    (shell.place / "typer.py").write_text("open('loading', 'w').close()\nimport time\ntime.sleep(600)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fleet", "status"],
+        cwd=shell.place,
+        env=shell.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=heed_signals,
+    )
+    wait_for((shell.place / "loading").exists, what="it is being loaded")
+    os.kill(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=10 * PATIENCE)
+    assert (process.returncode, said) == (-signal.SIGINT, "")
+
+
 def test_a_strange_locale_does_no_harm(busy: Web, shell: Shell) -> None:
     busy.store.append_events([Event(at=T0, kind="k", text="ünïcödé …")])
     for environment in ({"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}):

@@ -122,6 +122,13 @@ def test_init_replaces_only_when_told(shell: Shell) -> None:
     assert shell.fleet("init", "--force").returncode == 0
 
 
+def test_an_address_that_is_another_machine_s_is_none_to_listen_on(shell: Shell) -> None:
+    (shell.place / "fleet.yaml").write_text(FLEET_FILE.replace("127.0.0.1:0", "198.51.100.7:8765"))
+    assert shell.refusal("dispatch").startswith(
+        "fleet: listen: 198.51.100.7 is no address of this machine; `ip address`"
+    )
+
+
 def test_a_state_directory_that_cannot_be_one(shell: Shell) -> None:
     (shell.place / "fleet.yaml").write_text(FLEET_FILE)
     (shell.place / "home").write_text("a file")
