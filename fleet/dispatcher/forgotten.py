@@ -83,10 +83,8 @@ class Forgotten:
 
 def unnamed(runs: Sequence[Run], instances: Sequence[Instance], at: datetime) -> tuple[Run, ...]:
     """PURE: open runs on machines that speak and do not name their task, neither as held nor as still to be settled."""
-    speaking = {i.id: {*(a.task for a in i.allocations), *i.unsettled} for i in instances if _speaks(i, at)}
-    return tuple(
-        r for r in runs if r.ended_at is None and r.instance in speaking and r.task not in speaking[r.instance]
-    )
+    there = {i.id: i for i in instances}
+    return tuple([r for r in runs if r.ended_at is None and (i := there.get(r.instance)) and _is_silent_of(i, r, at)])
 
 
 def is_left_with(run: Run, state: TaskState) -> bool:
@@ -98,8 +96,11 @@ def attempt_of(run: Run) -> Attempt:
     return run.task, run.instance, run.claimed_at
 
 
-def _speaks(instance: Instance, at: datetime) -> bool:
+def _is_silent_of(instance: Instance, run: Run, at: datetime) -> bool:
+    """It speaks, and not of this one."""
     heard = instance.heartbeat_at
+    if run.task in [a.task for a in instance.allocations] or run.task in instance.unsettled:
+        return False
     return heard is not None and instance.goodbye_at is None and at - heard < SPEAKS_WITHIN
 
 

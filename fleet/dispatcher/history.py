@@ -15,7 +15,7 @@ from fleet.store.base import Store
 
 # Long enough to tell a pool that is taken back once a day from a calm one; after it, a pool gets another chance.
 WINDOW = timedelta(days=7)
-FORGET_EVERY = timedelta(hours=1)
+FORGET_EVERY = timedelta(hours=6)
 HOUR = timedelta(hours=1)
 
 

@@ -70,6 +70,7 @@ class Dispatcher:
     in_force: InForce | None = None  # limits, as long as no window opens or closes
     # Instances that do not end for idleness; None before the first plan of ours. Lost by a restart, made anew by its first pass.
     kept: frozenset[str] | None = None
+    planned: Snapshot | None = None  # that the last plan was made of
     is_standby: bool = False  # another dispatcher leads
     reconciler: Reconciler = field(init=False)
     sweeper: Sweeper = field(init=False)
@@ -107,6 +108,20 @@ class Dispatcher:
             made = replace(more, pass_id=made.pass_id, actions=(*made.actions, *more.actions))
         return made
 
+    def foreseen(self, tasks: tuple[Task, ...], instances: tuple[Instance, ...]) -> Plan | None:
+        """What a pass would plan that finds these, and all else as the last pass did; None: there was none. For the simulator."""
+        if self.planned is None:
+            return None
+        snapshot = replace(
+            self.planned,
+            pass_id=self.parts.new_id(),
+            at=self.parts.now(),
+            tasks=tasks,
+            instances=instances,
+            habits=self.learner.habits,
+        )
+        return plan(snapshot)
+
     def _lead(self) -> datetime:
         """Become, or stay, the one that acts, from now on for LEAD_FOR.
 
@@ -124,7 +139,7 @@ class Dispatcher:
     def _carry_out(self, snapshot: Snapshot, is_server_ok: bool) -> tuple[Plan, int]:
         """Plan, remember, act; and how many launches were refused."""
         made = self._with_schedule(plan(snapshot))
-        self.is_standby, self.kept = False, made.kept
+        self.is_standby, self.kept, self.planned = False, made.kept, snapshot
         self.remember(snapshot, made, is_server_ok)
         return made, self.act(made)
 
@@ -298,14 +313,14 @@ class Dispatcher:
         return tuple(found)
 
     def _queue_views(self, tasks: Sequence[Task]) -> list[QueueView]:
-        by_queue: dict[str, list[Task]] = {q.name: [] for q in self.policy.queues}
+        by_queue: dict[str, list[datetime]] = {q.name: [] for q in self.policy.queues}
         for task in tasks:
-            by_queue[task.queue].append(task)
+            by_queue[task.queue].append(task.enqueued_at)
         return [
             QueueView(
                 name=q.name,
                 queued=len(by_queue[q.name]),
-                oldest_enqueued_at=min((t.enqueued_at for t in by_queue[q.name]), default=None),
+                oldest_enqueued_at=min(by_queue[q.name], default=None),
                 need=q.need,
                 resources=q.resources,
             )

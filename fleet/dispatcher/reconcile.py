@@ -49,7 +49,7 @@ class Reconciler:
             except ProviderError as error:
                 self.alerts.append(Reason(code="provider_silent", text=f"{name} does not list its machines: {error}"))
                 continue
-            ours = [i for i in instances if providers.get(i.resource, i.offer.provider) == name]
+            ours = [i for i in instances if providers.get(i.offer.resource, i.offer.provider) == name]
             self._trust_the_working(ours)
             shown = {m.cloud_id for m in listed}
             there |= shown

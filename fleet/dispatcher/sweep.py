@@ -44,8 +44,11 @@ class Sweeper:
         """
         at = self.parts.now()
         _put_back_runs_of_the_gone(self.parts, self.policy, at - SWEEP_BACK)
-        held = {a.task for i in self.parts.store.instances(self.policy.cluster) for a in i.allocations}
-        lost = {s.id: s for s in self.parts.demand.lost(self.policy.queues) if s.id not in held}
+        # Asked before what is held, so that a task that is claimed meanwhile is held when that is looked at.
+        lost = {s.id: s for s in self.parts.demand.lost(self.policy.queues)}
+        instances = self.parts.store.instances(self.policy.cluster) if lost else ()
+        for held in [a.task for i in instances for a in i.allocations]:
+            lost.pop(held, None)
         self.lost_since = {task: self.lost_since.get(task, at) for task in lost}
         for task, since in self.lost_since.items():
             if at - since >= LOST_AFTER and (queue := _queue_name(lost[task], self.parts, self.policy)):
@@ -55,8 +58,9 @@ class Sweeper:
 
 
 def _put_back_runs_of_the_gone(parts: Parts, policy: Policy, gone_since: datetime) -> None:
-    there = {i.id for i in parts.store.instances(policy.cluster)}
-    open_runs = [r for r in parts.store.runs(ended_after=parts.now()) if r.ended_at is None and r.instance not in there]
+    open_runs = [r for r in parts.store.runs(ended_after=parts.now()) if r.ended_at is None]
+    there = {i.id for i in parts.store.instances(policy.cluster)} if open_runs else frozenset()
+    open_runs = [r for r in open_runs if r.instance not in there]
     if not open_runs:  # nearly always: the many that are gone need not be read
         return
     gone = {i.id: i for i in parts.store.instances(policy.cluster, gone_after=gone_since) if i.gone_at}

@@ -137,8 +137,9 @@ class Instance:
 
     @property
     def is_taking_tasks(self) -> bool:
-        """It will pull, or once booted will pull, what waits."""
-        return self.state in TAKING_TASKS
+        """It will pull, or once booted will pull, what waits: its state is one of TAKING_TASKS."""
+        is_stopping = self.drain_requested_at or self.stopped_pulling_at
+        return not (is_stopping or self.terminate_requested_at or self.goodbye_at or self.gone_at)
 
     def usd(self, at: datetime) -> float | None:
         """What it has cost until `at`, US dollars, per second from the cloud's confirmation; None if the price is unknown."""

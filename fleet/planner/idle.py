@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from fleet.model import TAKING_TASKS, Band, Habits, Instance, InstanceState
+from fleet.model import Band, Habits, Instance, InstanceState
 
 RUNNING = (InstanceState.READY, InstanceState.BUSY)
 
@@ -26,15 +25,15 @@ def idle_timeouts(instances: Iterable[Instance], habits: Habits, auto: Mapping[s
 
     The machine that has been idle longest stands for the n-th of n: it is needed next when all others are.
     """
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: dict[tuple[str, str], int] = {}
     idle: dict[tuple[str, str], list[tuple[datetime, str]]] = {}
     for instance in instances:
-        offer, state = instance.offer, instance.state
-        if state not in TAKING_TASKS or not auto.get(offer.resource):
+        offer = instance.offer
+        if not auto.get(offer.resource) or not instance.is_taking_tasks:
             continue
         kind = offer.resource, offer.type
-        counts[kind] += 1
-        if state is InstanceState.READY and instance.idle_since:
+        counts[kind] = counts.get(kind, 0) + 1
+        if instance.idle_since and instance.enrolled_at and not instance.allocations:
             idle.setdefault(kind, []).append((instance.idle_since, instance.id))
     found = {}
     for kind, several in idle.items():

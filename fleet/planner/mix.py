@@ -49,14 +49,19 @@ def cheapest_mix(
     groups: Sequence[Group[Key]], boxes: Sequence[Box], stretch: Callable[[int], float]
 ) -> list[Pattern[Key]]:
     """Machines for all of these tasks. `stretch(n)` is how much longer n tasks pin a machine than one does."""
+    if len(groups) == 1 and groups[0].count == 1:  # as most of the time: who comes alone gets what is cheapest
+        place = min(groups[0].boxes, key=lambda b: (boxes[b].usd, boxes[b].gpus, b), default=None)
+        return [] if place is None else [Pattern(place, {groups[0].key: 1})]
     holds = _eligible(groups, boxes)
     least = {g.key: min((boxes[b].usd * _share(g, boxes[b]) for b in g.boxes), default=0.0) for g in groups}
     alone = {g.key: min((boxes[b].usd for b in g.boxes), default=0.0) for g in groups}
     alike = {g.key: min((boxes[b].usd / _most(g, boxes[b]) for b in g.boxes), default=0.0) for g in groups}
-    mixes = []
+    begun: list[list[Pattern[Key]]] = []
     for worth in (least, alike, alone):
         found = _greedy({g.key: g.count for g in groups}, holds, boxes, worth, stretch)
-        mixes.append(_mended(found, groups, holds, boxes, stretch, least))
+        if found not in begun:
+            begun.append(found)
+    mixes = [_mended(found, groups, holds, boxes, stretch, least) for found in begun]
     return min(mixes, key=lambda mix: sum(_usd(p, boxes, stretch) for p in mix))
 
 

@@ -17,7 +17,13 @@ MISSING_AFTER = timedelta(minutes=10)
 
 def replace_sick(snapshot: Snapshot, ending: Collection[str]) -> tuple[Drain, ...]:
     """An order to drain for the worst of those that are to be replaced, idle ones first, as many as may be at once."""
-    if not any(_sick(i, snapshot) for i in snapshot.instances if _may_be_sick(i)):
+    # Of thousands nearly all are well, and that is quickly seen.
+    suspects = [
+        i
+        for i in snapshot.instances
+        if i.enrolled_at and (len(i.gpus) < i.offer.gpus or any(gpu.sick is not None for gpu in i.gpus))
+    ]
+    if not any(_sick(i, snapshot) for i in suspects if not i.gone_at):
         return ()
     running = [i for i in snapshot.instances if i.enrolled_at and not i.gone_at]
     resources = {r.name: r for r in snapshot.resources}
@@ -35,13 +41,6 @@ def replace_sick(snapshot: Snapshot, ending: Collection[str]) -> tuple[Drain, ..
             found.append((order, Drain(instance=instance.id, reason=reason)))
     found.sort(key=lambda each: each[0])
     return tuple(drain for _, drain in found[: max(room, 0)])
-
-
-def _may_be_sick(instance: Instance) -> bool:
-    """Of thousands nearly all are well, and that is quickly seen."""
-    if not instance.enrolled_at or instance.gone_at:
-        return False
-    return len(instance.gpus) < instance.offer.gpus or bool([gpu for gpu in instance.gpus if gpu.sick is not None])
 
 
 def _why(instance: Instance, resource: Resource, snapshot: Snapshot) -> Reason | None:

@@ -78,9 +78,11 @@ class Belonging:
         if not tasks or self._lifted or instance.id in self.paid_anyhow:
             return self._map(self.above_gpus(instance))
         key = id(instance.offer), tasks  # many machines are of one offer
-        if key not in self._usual:
-            self._usual[key] = self._map(self.above_gpus(instance))
-        return self._usual[key]
+        try:
+            return self._usual[key]
+        except KeyError:
+            found = self._usual[key] = self._map(self.above_gpus(instance))
+            return found
 
     def _map(self, above: Above) -> Mapping[str, float] | None:
         if above not in self._maps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from fleet.model import Habits
 
@@ -21,14 +22,12 @@ def stretch_of(durations_s: Sequence[float]) -> tuple[float, ...]:
     if count < FEWEST_SAMPLES or total <= 0:
         return ()
     found = []
-    places = [place / count for place in range(1, count + 1)]
-    for tasks in range(1, MOST_TASKS + 1):
-        below, longest = 0.0, 0.0
-        for place, duration in zip(places, ordered, strict=True):
-            share = place**tasks  # the chance that none of them is longer
-            longest += duration * (share - below)
-            below = share
-        found.append(longest * count / total)
+    shares = [place / count for place in range(1, count)]  # of those that are no longer than this one
+    # The longest of k is longer than the n-th, and as long as the next at least, unless all k are of the first n.
+    missing = [after - before for before, after in pairwise(ordered)]
+    for _ in range(MOST_TASKS):
+        missing = [gap * share for gap, share in zip(missing, shares, strict=True)]
+        found.append(max((ordered[-1] - sum(missing)) * count / total, 1.0))
     return tuple(found)
 
 

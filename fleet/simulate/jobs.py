@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -38,7 +38,8 @@ class Jobs:
         self._order, self._world, self._on_end = order, world, on_end
         self._jobs: dict[str, Job] = {}
         self._untold: list[tuple[Task, RunResult]] = []  # what tasks came to, for the server
-        self.gpus = gpus  # as they are now
+        self.gpus = self.working = gpus  # as they are now, and those that work
+        self.sick: Mapping[str, str] = {}  # the others, and why
         self.free = len(gpus) * PARTS_OF_A_GPU  # the most that one task could get, in parts of a GPU
         self.held: tuple[Held, ...] = ()
         self.allocations: tuple[Allocation, ...] = ()
@@ -86,6 +87,7 @@ class Jobs:
     def lose_gpus(self) -> None:
         """Most of them fail."""
         self.gpus = sickness.failed(self.gpus)
+        self.working, self.sick = sickness.working(self.gpus), sickness.sick(self.gpus)
         self._look()
 
     def tell_server(self) -> None:
@@ -152,8 +154,8 @@ class Jobs:
         self.held = tuple(job.held for job in self._jobs.values())
         self.allocations = tuple(job.allocation for job in self._jobs.values())
         held = [(each.gpus, each.task.need.share) for each in self.held]
-        if not sickness.sick(self.gpus) and all(share is None for _, share in held):
-            self.free = (len(self.gpus) - sum(len(gpus) for gpus, _ in held)) * PARTS_OF_A_GPU
+        if not self.sick and all(share is None for _, share in held):
+            self.free = (len(self.gpus) - sum([len(gpus) for gpus, _ in held])) * PARTS_OF_A_GPU
             return
-        free = Free.of(sickness.working(self.gpus), held)
+        free = Free.of(self.working, held)
         self.free = len(free.whole) * PARTS_OF_A_GPU or max(free.shared.values(), default=0)

@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 from fleet.model import Gpu, Reason, Standing, Turns
 from fleet.planner.fairness import turns_for
 from fleet.providers.base import LaunchOrder
-from fleet.simulate import sickness
 from fleet.simulate.agenda import NEVER
 from fleet.simulate.jobs import Jobs
-from fleet.simulate.server import Peeks
+from fleet.simulate.server import Lookouts
 from fleet.simulate.surroundings import World
 from fleet.store.life import LATE_WITHIN
 from fleet.supervisor.decide import decide, next_deadline
@@ -42,10 +41,10 @@ class Machine:
         order: LaunchOrder,
         world: World,
         policy: Policy,
-        peeks: Callable[[LaunchOrder, tuple[Gpu, ...]], Peeks],
+        lookouts: Lookouts,
         end: Callable[[str], None],
     ) -> None:
-        """`peeks` gives what machines of its kind see of the queues; `end` ends it as its own shutdown would."""
+        """`end` ends it as its own shutdown would."""
         self.id = order.instance
         self.is_healthy = True  # it runs, and nothing has happened to it
         self._order, self._world, self._end = order, world, end
@@ -53,7 +52,7 @@ class Machine:
         self._policy = policy
         self._is_dead = False
         self._jobs = Jobs(order, _gpus_of(order), world, self.step)
-        self._peeks = peeks(order, self._jobs.gpus)
+        self._peeks = lookouts.of(order.offer, self._jobs.gpus)
         self._enrolled_at: datetime | None = None
         self._stopped_pulling: Reason | None = None
         self._is_stopped_for_good = False
@@ -148,6 +147,11 @@ class Machine:
         return self._is_working and self._jobs.idle_since is not None
 
     @property
+    def free(self) -> int:
+        """The most that one task could get here, in parts of a GPU."""
+        return self._jobs.free
+
+    @property
     def has_use_for(self) -> bool:
         """Whether a look into the queues could make it claim something: some task there needs no more than is free."""
         is_pulling = self._is_working and self._stopped_pulling is None and self._cut_off_at is None
@@ -174,11 +178,12 @@ class Machine:
         if known is None:
             return
         turns = turns_for(self._world.store.turns(), known)
-        heard = (known.standing, self._world.is_kept(self.id), turns)
-        if heard == self._heard:
+        standing, is_kept, before = known.standing, self._world.is_kept(self.id), self._heard
+        if before and before[0] is standing and before[1] is is_kept and before[2] is turns:
+            return  # nearly always, and to compare what they say takes longer
+        if before == (standing, is_kept, turns):
             return
-        self._heard = heard
-        standing, is_kept, _ = heard
+        self._heard = standing, is_kept, turns
         resource = self._order.resource
         idle_timeout = None if is_kept else resource.idle_timeout
         if resource.is_idle_auto and standing.idle_timeout is not None and not is_kept:
@@ -202,8 +207,8 @@ class Machine:
         return State(
             at=at,
             enrolled_at=self._enrolled_at,
-            gpus=sickness.working(self._jobs.gpus),
-            sick=sickness.sick(self._jobs.gpus),
+            gpus=self._jobs.working,
+            sick=self._jobs.sick,
             cpus=self._order.offer.cpus,
             held=self._jobs.held,
             unsent=self._jobs.unsent,

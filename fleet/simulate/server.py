@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 
-from fleet.model import Gpu, Queue, Task, in_parts
+from fleet.model import Gpu, Offer, Queue, Task, in_parts
 from fleet.queues.memory import MemoryServer
 from fleet.supervisor.allocation import why_never
 
@@ -18,7 +19,8 @@ class SimulatedServer(MemoryServer):
         self.version = 0
         self.unseen: dict[str, None] = {}  # tasks that came, and that nobody has taken yet; its reader empties it
         self._on_change = on_change
-        self._read: dict[tuple[str, ...], tuple[int, tuple[Task, ...]]] = {}
+        # By who reads (the id of his queues, which are kept so that it stays theirs): what he read at which version.
+        self._read: dict[int, tuple[Sequence[Queue], int, tuple[Task, ...]]] = {}
 
     @property
     def at(self) -> datetime:
@@ -27,12 +29,10 @@ class SimulatedServer(MemoryServer):
 
     def waiting(self, queues: Sequence[Queue], first: int | None = None) -> tuple[Task, ...]:
         """All of them, always: supervisors look as deep as they need to."""
-        key = tuple(queue.name for queue in queues)
-        version, tasks = self._read.get(key, (-1, ()))
-        if version != self.version:
-            tasks = super().waiting(queues)
-            self._read[key] = self.version, tasks
-        return tasks
+        read = self._read.get(id(queues))
+        if read is None or read[1] != self.version:
+            read = self._read[id(queues)] = queues, self.version, super().waiting(queues)
+        return read[2]
 
     def enqueue(self, task: str, queue: str) -> None:
         super().enqueue(task, queue)
@@ -60,12 +60,38 @@ class SimulatedServer(MemoryServer):
         self._on_change()
 
 
+class Lookouts:
+    """Where machines of each kind look: those of a resource into the queues that it serves."""
+
+    def __init__(self, server: SimulatedServer, queues: Sequence[Queue]) -> None:
+        self._server, self._queues = server, queues
+        self._peeks: dict[tuple[str, str], Peeks] = {}  # by resource and type
+        self.serve = cache(self._serve)
+
+    def _serve(self, resource: str) -> tuple[Queue, ...]:
+        """The queues that this resource serves, the most urgent first."""
+        return tuple(sorted((q for q in self._queues if resource in q.resources), key=lambda q: -q.priority))
+
+    def of(self, offer: Offer, gpus: Sequence[Gpu]) -> Peeks:
+        """What machines of this offer see; `gpus`: those of one of them."""
+        kind = (offer.resource, offer.type)
+        if kind not in self._peeks:
+            self._peeks[kind] = Peeks(self._server, self.serve(offer.resource), gpus)
+        return self._peeks[kind]
+
+    def smallest(self) -> int | None:
+        """What the smallest task needs that any of them sees, in parts of a GPU; None: they see none."""
+        needs = [need for peeks in self._peeks.values() if (need := peeks.smallest()) is not None]
+        return min(needs, default=None)
+
+
 class Peeks:
     """What the supervisors of one kind of machine see when they look into their queues."""
 
     def __init__(self, server: SimulatedServer, queues: Sequence[Queue], gpus: Sequence[Gpu]) -> None:
         """`gpus`: those of any such machine."""
         self._server = server
+        self._all = queues
         self._queues = {queue.name: queue for queue in queues}
         self._gpus = gpus
         self._version = -1
@@ -87,7 +113,7 @@ class Peeks:
     def _look(self) -> None:
         if self._version != self._server.version:
             self._version = self._server.version
-            waiting = self._server.waiting(tuple(self._queues.values()))
+            waiting = self._server.waiting(self._all)
             self._tasks = tuple(task for task in waiting if self._can_run(task))
             self.seen_at = {task.id: self.seen_at.get(task.id, self._server.at) for task in self._tasks}
             self._smallest = min((in_parts(task.need.at_least) for task in self._tasks), default=None)

@@ -27,6 +27,12 @@ class Setting:
     is_dense: bool = False  # pass at every tick
 
 
+def has_levels(policy: Policy) -> bool:
+    """Whether the fleet keeps machines or room that nobody asks for, or its limits change with the time."""
+    is_kept = any(r.min_instances or r.schedule for r in policy.resources)
+    return is_kept or any(q.headroom or q.schedule for q in policy.queues) or bool(policy.budget.schedule)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of it."""

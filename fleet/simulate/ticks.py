@@ -63,9 +63,14 @@ class Ticks:
         """At the next tick all look, and it is decided whether to pass. What changes meanwhile is seen at the one after it."""
         self._tick(self.soon if self._is_ticking else self._agenda.at)
 
+    @property
+    def is_pass_due(self) -> bool:
+        """Somebody asked for a pass at this tick."""
+        return self._pass_at is not None and self._pass_at <= self._agenda.at
+
     def take_pass(self, *, is_urgent: bool) -> bool:
         """Whether the dispatcher passes at this tick, because it is due or urgent. What was due is done with."""
-        is_due = is_urgent or (self._pass_at is not None and self._pass_at <= self._agenda.at)
+        is_due = is_urgent or self.is_pass_due
         if is_due:
             self._pass_at = self._latest = None
         return is_due

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 
 from fleet.errors import StoreError
 from fleet.model import Allocation, Event, Gpu, Instance, Offer, Reason, Run, Spent, Standing, Turns, View, Vitals
@@ -19,6 +20,8 @@ from fleet.store import life
 from fleet.store.base import Bearer
 from fleet.store.forgetting import RunKey, forget_runs
 from fleet.store.tokens import Tokens
+
+_BY_CLAIM = attrgetter("claimed_at", "task", "instance")
 
 
 class MemoryStore:
@@ -208,6 +211,8 @@ class MemoryStore:
             if gone_after is None:
                 return live
             gone = [self._all[name] for name in self._gone[cluster].since(gone_after)]
+        if not gone:
+            return live
         return tuple(sorted([*gone, *live], key=_age))
 
     def instance(self, instance: str) -> Instance | None:
@@ -218,14 +223,11 @@ class MemoryStore:
     ) -> tuple[Run, ...]:
         with self._lock:
             runs = [self._runs[key] for key in self._keys_of_runs(task, instance, ended_after)]
-        wanted = [
-            run
-            for run in runs
-            if (task is None or run.task == task)
-            and (instance is None or run.instance == instance)
-            and (ended_after is None or run.ended_at is None or run.ended_at >= ended_after)
-        ]
-        return tuple(sorted(wanted, key=lambda run: (run.claimed_at, run.task, run.instance)))
+        if task is not None:
+            runs = [run for run in runs if instance is None or run.instance == instance]
+        if ended_after is not None:
+            runs = [run for run in runs if run.ended_at is None or run.ended_at >= ended_after]
+        return tuple(sorted(runs, key=_BY_CLAIM)) if len(runs) > 1 else tuple(runs)
 
     def tasks_like(self, prefix: str, limit: int) -> tuple[str, ...]:
         with self._lock:
