@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 
 from fleet.model import Hold, Queue, Snapshot, Task
 from fleet.planner.capacity import Room, Wish, is_fit
@@ -34,7 +35,7 @@ class Holds:
         self._next_at = snapshot.at + snapshot.poll_interval
         self._queues = {queue.name: queue for queue in snapshot.queues}
         self._smallest = _smallest_parts(snapshot)
-        self._busy = {i.id: len(i.allocations) for i in snapshot.instances} if snapshot.tasks else {}
+        self._instances = snapshot.instances
         self._starving = self._find_starving(snapshot)
         self._starving_left = sum(self._starving.values())
         self._open: dict[str, float] = {}  # how many GPUs of a resource may still stand idle
@@ -79,6 +80,11 @@ class Holds:
                 self._count(room, task)
                 room.keep_for(task.id, task.need.at_least)
             self._hold(task, room)
+
+    @cached_property
+    def _busy(self) -> dict[str, int]:
+        """How many tasks each machine has."""
+        return {i.id: len(i.allocations) for i in self._instances}
 
     def _find_starving(self, snapshot: Snapshot) -> dict[str, float]:
         """Large tasks that have waited too long, each with the most GPUs that may stand idle for it."""

@@ -19,8 +19,8 @@ class Ledger:
     snapshot: Snapshot
     money: Money | None = None  # None: nothing but the fleet's instances is limited
     instances: int = 0
-    by_resource: Counter[str] = field(default_factory=Counter)  # if any of them has a limit
-    for_queue: Counter[str] = field(default_factory=Counter)  # the same: launched for it, as their reasons say
+    by_resource: dict[str, int] = field(default_factory=dict)  # if any of them has a limit
+    for_queue: dict[str, int] = field(default_factory=dict)  # the same: launched for it, as their reasons say
     probes: Probes | None = None
     quotas: Quotas | None = None  # None: none is known
 
@@ -53,9 +53,9 @@ class Ledger:
         if self.quotas:
             self.quotas.add(offer)
         self.instances += 1
-        self.by_resource[offer.resource] += 1
+        self.by_resource[offer.resource] = self.by_resource.get(offer.resource, 0) + 1
         if queue:
-            self.for_queue[queue] += 1
+            self.for_queue[queue] = self.for_queue.get(queue, 0) + 1
         if self.money:
             self.money.launch(offer, queue, user)
 
@@ -68,13 +68,15 @@ class Ledger:
         budget = self.snapshot.budget
         if budget.max_instances is not None and self.instances >= budget.max_instances:
             return _cap("the fleet", self.instances, budget, "budget", budget.max_instances)
-        if resource.max_instances is not None and self.by_resource[resource.name] >= resource.max_instances:
-            path = f"resources.{resource.name}"
-            count = self.by_resource[resource.name]
-            return _cap(f"resource {resource.name}", count, resource, path, resource.max_instances)
-        if queue and queue.max_instances is not None and self.for_queue[queue.name] >= queue.max_instances:
-            path = f"queues.{queue.name}"
-            return _cap(f"queue {queue.name}", self.for_queue[queue.name], queue, path, queue.max_instances)
+        if resource.max_instances is not None:
+            count = self.by_resource.get(resource.name, 0)
+            if count >= resource.max_instances:
+                path = f"resources.{resource.name}"
+                return _cap(f"resource {resource.name}", count, resource, path, resource.max_instances)
+        if queue and queue.max_instances is not None:
+            count = self.for_queue.get(queue.name, 0)
+            if count >= queue.max_instances:
+                return _cap(f"queue {queue.name}", count, queue, f"queues.{queue.name}", queue.max_instances)
         return self.money.refusal(offer, queue.name if queue else None, user) if self.money else None
 
 

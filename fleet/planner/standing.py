@@ -31,6 +31,7 @@ class Belonging:
         self.most_tasks = MOST_TASKS if snapshot.habits.stretch else 1
         self._maps: dict[Above, dict[str, float] | None] = {(): None}
         self._usual: dict[tuple[int, int], Mapping[str, float] | None] = {}  # `above` by offer (its id) and tasks
+        self._smaller: dict[int, tuple[tuple[str, tuple[int, ...]], ...]] = {}  # `smaller` by offer (its id)
         self._lifted: set[str] = set()  # queues
 
     @cached_property
@@ -104,8 +105,13 @@ class Belonging:
 
     def smaller(self, offer: Offer) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """By queue, what goes before a machine of this offer, which is launched now. It is told once: sizes seldom change."""
-        scales = self._sizes.scales.get(offer.resource, {})
-        return tuple((queue, sizes) for queue, scale in sorted(scales.items()) if (sizes := scale.smaller(offer)))
+        known = self._smaller.get(id(offer))  # many machines are of one offer
+        if known is None:
+            scales = sorted(self._sizes.scales.get(offer.resource, {}).items())
+            known = self._smaller[id(offer)] = tuple(
+                (q, sizes) for q, scale in scales if (sizes := scale.smaller(offer))
+            )
+        return known
 
     def lift(self, queue: str) -> None:
         """No smaller machine can be had for some task of this queue: in this plan, and until the next, all may take it."""
@@ -158,12 +164,14 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
         return ()
     found = []
     look_up, known, paid = belonging.above_gpus, belonging.levels, belonging.paid_anyhow
-    most = belonging.most_tasks
+    most, new_since = belonging.most_tasks, snapshot.at - SETTLES_IN
     for instance in several:
-        now = instance.standing
+        now, offer = instance.standing, instance.offer
         tasks = len(instance.allocations)
-        is_usual = tasks and instance.id not in paid
-        above = known.get(level_key(instance.offer, min(tasks, most))) if is_usual else None
+        above = None
+        if instance.id not in paid and (tasks or (instance.enrolled_at and instance.enrolled_at <= new_since)):
+            # As `level_key` has it, thousands of times.
+            above = known.get((offer.resource, offer.price_usd_per_hour, offer.gpus, tasks if tasks < most else most))
         if above is None:
             above = look_up(instance)
         idle = timeouts.get(instance.id, now.idle_timeout) if timeouts else now.idle_timeout

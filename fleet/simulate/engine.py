@@ -298,7 +298,6 @@ class Simulation:
         if made is None:
             return False
         self._passed_at, self._made, self.server.unseen = self.agenda.at, made, {}
-        self.store.stand(made.standings)
         self._take_in(made)
         return True
 

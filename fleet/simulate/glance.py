@@ -26,7 +26,7 @@ class Glances:
         self._is_calm = replace(setting.faults, seed=0) == Faults()
 
     def made(self, dispatcher: Dispatcher, tasks: tuple[Task, ...], *, has_news: bool) -> Plan | None:
-        """The plan of a pass now, carried out but for its levels; None: a whole pass is needed, and nothing was done.
+        """The plan of a pass now, carried out; None: a whole pass is needed, and nothing was done.
 
         `tasks`: those that wait; `has_news`: some of them are new.
         """
@@ -38,8 +38,7 @@ class Glances:
         made = dispatcher.foreseen(tasks, there)
         if made is None or made.turns != parts.store.turns() or made.kept != dispatcher.kept:
             return None
-        if made.actions:
-            if not self._is_calm or not all(isinstance(action, Launch) for action in made.actions):
-                return None
-            dispatcher.act(replace(made, standings=()))
+        if made.actions and not (self._is_calm and all(isinstance(action, Launch) for action in made.actions)):
+            return None
+        dispatcher.act(made)
         return made
