@@ -39,7 +39,8 @@ from fleet.supervisor import situation
 # As the centre tells its supervisors: shorter than the reaper's patience, so that a machine that is cut off ends first.
 CONTACT_TIMEOUT = timedelta(seconds=120)
 # How late a pass may be that would find nothing to do: every pass begins by looking at everything.
-NO_HURRY = timedelta(hours=6)
+NO_HURRY = timedelta(hours=1)
+LEAST_HURRY = timedelta(hours=6)  # where a glance does for nearly all
 
 
 class Simulation:
@@ -231,7 +232,7 @@ class Simulation:
         if is_urgent and not self._ticks.is_pass_due and self._has_glanced(has_news):
             is_urgent = False
         if has_moved and not is_urgent:
-            self._ticks.request_pass_by(self.agenda.at + NO_HURRY)
+            self._ticks.request_pass_by(self.agenda.at + (LEAST_HURRY if self._may_glance else NO_HURRY))
         if self._ticks.take_pass(is_urgent=is_urgent):
             if self._passed_at == self.agenda.at:  # a machine that boots in no time enrolls right after its launch
                 self.request_pass(self._ticks.soon)
