@@ -145,6 +145,19 @@ class Room:
         if self.parts and missing:
             self.kept_parts, self.parts = self.parts[-missing:], self.parts[:-missing]
 
+    def anew(self) -> Room:
+        """As it was before anybody took of it; `self` is as `room_of` made it. Each plan asks this of every machine, and
+        without arguments it takes a third of the time."""
+        room = Room.__new__(Room)
+        room.instance, room.offer, room.state, room.shape = self.instance, self.offer, self.state, self.shape
+        room.free_gpus, room.free_mig = self.free_gpus, self.free_mig
+        room.parts = None if self.parts is None else list(self.parts)
+        room.shared_cpu_tasks, room.own_cpu_tasks = self.shared_cpu_tasks, self.own_cpu_tasks
+        room.kept_gpus, room.kept_parts, room.kept_for = 0, (), None
+        room.tasks = room.above_gpus = room.seats = None
+        room.launched_for = ()
+        return room
+
     def trial(self) -> Room:
         """To try on it who would get its GPUs."""
         parts = list(self.parts) if self.parts else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from fleet.model import Band, Habits, Instance, InstanceState
@@ -20,21 +21,20 @@ def band_of(bands: Sequence[Band], level: int) -> Band | None:
     return found
 
 
-def idle_timeouts(instances: Iterable[Instance], habits: Habits, auto: Mapping[str, bool]) -> dict[str, timedelta]:
+def idle_timeouts(instances: Sequence[Instance], habits: Habits, auto: Mapping[str, bool]) -> dict[str, timedelta]:
     """By instance, for those that are idle now and of a resource with `auto`.
 
     The machine that has been idle longest stands for the n-th of n: it is needed next when all others are.
     """
-    counts: dict[tuple[str, str], int] = {}
     idle: dict[tuple[str, str], list[tuple[datetime, str]]] = {}
-    for instance in instances:
-        offer = instance.offer
-        if not auto.get(offer.resource) or not instance.is_taking_tasks:
-            continue
-        kind = offer.resource, offer.type
-        counts[kind] = counts.get(kind, 0) + 1
-        if instance.idle_since and instance.enrolled_at and not instance.allocations:
-            idle.setdefault(kind, []).append((instance.idle_since, instance.id))
+    for each in instances:
+        offer = each.offer
+        since = each.idle_since if each.enrolled_at and not each.allocations else None
+        if since and each.is_taking_tasks and auto.get(offer.resource):
+            idle.setdefault((offer.resource, offer.type), []).append((since, each.id))
+    if not idle:
+        return {}
+    counts = Counter([(i.offer.resource, i.offer.type) for i in instances if i.is_taking_tasks])
     found = {}
     for kind, several in idle.items():
         bands = habits.bands.get(kind) or ()

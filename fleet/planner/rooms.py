@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from fleet.model import TAKING_TASKS, Instance, InstanceState, Queue, Resource
+from fleet.model import Instance, Queue, Resource
 from fleet.planner.capacity import Room, room_of
 
 SPARE = 64  # machines that are gone, and remembered still
@@ -32,12 +32,11 @@ def rooms_of(
     coming: dict[str, list[Instance]] = {}
     with_own_slots = frozenset(q.name for q in queues if q.slots is not None)
     for instance in instances:
-        state = instance.state
         several = rooms.get(instance.offer.resource)
-        if several is None or state not in TAKING_TASKS:
+        if several is None or not instance.is_taking_tasks:
             continue
         if instance.enrolled_at:
-            room = _room_on(instance, state, with_own_slots)
+            room = _room_on(instance, with_own_slots)
             room.above_gpus = above_gpus(instance)
             several.append(room)
         else:
@@ -55,23 +54,12 @@ def rooms_of(
     return rooms
 
 
-def _room_on(instance: Instance, state: InstanceState, with_own_slots: frozenset[str]) -> Room:
+def _room_on(instance: Instance, with_own_slots: frozenset[str]) -> Room:
     """As `room_of`."""
     known = _latest.get(instance.id)
     if known is None or known[0] is not instance or known[1] != with_own_slots:
-        known = _latest[instance.id] = (instance, with_own_slots, room_of(instance, state, with_own_slots))
-    room = known[2]  # never handed out: a plan takes of its rooms
-    return Room(
-        room.instance,
-        room.offer,
-        state,
-        room.shape,
-        room.free_gpus,
-        parts=None if room.parts is None else list(room.parts),
-        shared_cpu_tasks=room.shared_cpu_tasks,
-        own_cpu_tasks=room.own_cpu_tasks,
-        free_mig=room.free_mig,
-    )
+        known = _latest[instance.id] = (instance, with_own_slots, room_of(instance, instance.state, with_own_slots))
+    return known[2].anew()  # itself never handed out: a plan takes of its rooms
 
 
 def _forget_all_but(instances: Sequence[Instance]) -> None:

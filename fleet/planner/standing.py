@@ -33,6 +33,8 @@ class Belonging:
         self._usual: dict[tuple[int, int], Mapping[str, float] | None] = {}  # `above` by offer (its id) and tasks
         self._smaller: dict[int, tuple[tuple[str, tuple[int, ...]], ...]] = {}  # `smaller` by offer (its id)
         self._lifted: set[str] = set()  # queues
+        # Machines that a minimum keeps: a small task on one costs nothing more.
+        self.paid_anyhow = kept_by_minimum(snapshot.resources, snapshot.instances)
 
     @cached_property
     def _ground(self) -> Ground:
@@ -76,14 +78,13 @@ class Belonging:
     def above(self, instance: Instance) -> Mapping[str, float] | None:
         """By queue: tasks of up to so many GPUs do not belong on this instance. None: all do."""
         tasks = len(instance.allocations)
-        if not tasks or self._lifted or instance.id in self.paid_anyhow:
-            return self._map(self.above_gpus(instance))
         key = id(instance.offer), tasks  # many machines are of one offer
-        try:
+        if key in self._usual and instance.id not in self.paid_anyhow:
             return self._usual[key]
-        except KeyError:
-            found = self._usual[key] = self._map(self.above_gpus(instance))
-            return found
+        found = self._map(self.above_gpus(instance))
+        if tasks and not self._lifted and instance.id not in self.paid_anyhow:
+            self._usual[key] = found
+        return found
 
     def _map(self, above: Above) -> Mapping[str, float] | None:
         if above not in self._maps:
@@ -116,15 +117,11 @@ class Belonging:
     def lift(self, queue: str) -> None:
         """No smaller machine can be had for some task of this queue: in this plan, and until the next, all may take it."""
         self._lifted.add(queue)
+        self._usual.clear()
         self.__dict__.pop("levels", None)  # what follows is of this plan alone
         for levels in self._maps.values():  # rooms of this plan look into these
             if levels is not None:
                 levels.pop(queue, None)
-
-    @cached_property
-    def paid_anyhow(self) -> set[str]:
-        """Machines that a minimum keeps: a small task on one costs nothing more."""
-        return kept_by_minimum(self._snapshot.resources, self._snapshot.instances)
 
     def of_new(self, choice: Choice, tasks: int, seated: Sequence[Demand]) -> Mapping[str, float] | None:
         """The same for a machine that is launched now, for `tasks` of these classes: they do belong on it."""

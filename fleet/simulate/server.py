@@ -19,6 +19,8 @@ class SimulatedServer(MemoryServer):
         self.version = 0
         self.unseen: dict[str, None] = {}  # tasks that came, and that nobody has taken yet; its reader empties it
         self._on_change = on_change
+        # Their order, in place of their positions: those change for all that wait whenever one of them goes.
+        self._ranks: dict[str, int] = {}
         # By who reads (the id of his queues, which are kept so that it stays theirs): what he read at which version.
         self._read: dict[int, tuple[Sequence[Queue], int, tuple[Task, ...]]] = {}
 
@@ -36,6 +38,7 @@ class SimulatedServer(MemoryServer):
 
     def enqueue(self, task: str, queue: str) -> None:
         super().enqueue(task, queue)
+        self._ranks[task] = len(self._ranks) + self.version
         self.unseen[task] = None
         self._changed()
 
@@ -46,6 +49,8 @@ class SimulatedServer(MemoryServer):
 
     def put_back(self, task: str, queue: str, why: str) -> None:
         super().put_back(task, queue, why)
+        if next(iter(self._queues[queue]), None) == task:
+            self._ranks[task] = -self.version
         self.unseen[task] = None
         self._changed()
 
@@ -54,6 +59,9 @@ class SimulatedServer(MemoryServer):
         self.unseen.pop(task.id, None)
         self._changed()
         return is_ours
+
+    def _waiting(self, task: str, queue: Queue, position: int) -> Task:
+        return super()._waiting(task, queue, self._ranks[task])
 
     def _changed(self) -> None:
         self.version += 1
