@@ -51,6 +51,11 @@ def parts(b: Breakdown) -> str:
         found.append(table(("queue", "tasks", "started", "waiting, mean", "half within", "95 % within"), queues))
     if kinds:
         found.append(table(("machines", "instances", "hours", "cost", "used"), kinds))
+    if b.cut_short:
+        runs = "1 run of a task" if b.cut_short == 1 else f"{b.cut_short} runs of tasks"
+        found.append(
+            f"cut short  {runs}, by what befell their machines; {b.redone_gpu_hours:.1f} GPU-hours had to be done again"
+        )
     if b.limits:
         found.append(table(LIMIT, [_limit(each) for each in b.limits]))
     return "\n\n".join(found)

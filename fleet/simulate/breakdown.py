@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from fleet.simulate.agenda import seconds
 from fleet.simulate.bill import Billed
@@ -18,6 +19,7 @@ from fleet.simulate.setting import Outcome, Setting
 from fleet.simulate.timeline import Interval, changes, kind_of_machine, waits_of
 from fleet.simulate.trace import task_id
 
+NOTHING = timedelta(0)
 A_CENT = 0.01  # below it, dollars an hour are equal
 
 
@@ -58,10 +60,15 @@ class Breakdown:
     queues: tuple[QueuePart, ...]  # as the fleet file orders them; those with tasks alone
     kinds: tuple[KindPart, ...]  # dearest first
     limits: tuple[LimitPart, ...]  # what most waited at first
+    cut_short: int = 0  # runs of tasks that did not come to their own end: their machine was taken back, or failed
+    redone_gpu_hours: float = 0.0  # of those: what was not kept by a checkpoint
 
 
 def breakdown_of(setting: Setting, outcome: Outcome) -> Breakdown:
+    cut_short, redone_gpu_hours = _cut_short(outcome)
     return Breakdown(
+        cut_short=cut_short,
+        redone_gpu_hours=redone_gpu_hours,
         queues=tuple(_queues(setting, outcome)),
         kinds=tuple(sorted(_kinds(outcome), key=lambda part: (-part.usd, part.kind))),
         limits=tuple(sorted(_limits(setting, outcome), key=lambda part: (-part.waiting, part.limit))),
@@ -106,6 +113,14 @@ def _kinds(outcome: Outcome) -> Iterator[KindPart]:
             usd=math.fsum(bill.usd for bill in mine),
             used=used[kind] / gpu_hours if gpu_hours else None,
         )
+
+
+def _cut_short(outcome: Outcome) -> tuple[int, float]:
+    attempts = [attempt for attempt in outcome.truth.attempts if not attempt.is_complete]
+    gpus = {attempt.task: attempt.gpus for attempt in attempts}
+    held = ((seconds(a.ended_at or outcome.ended_at) - seconds(a.started_at)) * a.gpus for a in attempts)
+    kept = (outcome.truth.kept.get(task, NOTHING).total_seconds() * count for task, count in gpus.items())
+    return len(attempts), max(math.fsum(held) - math.fsum(kept), 0.0) / 3600
 
 
 def _limits(setting: Setting, outcome: Outcome) -> Iterator[LimitPart]:

@@ -92,6 +92,11 @@ def _parts(b: Breakdown, of: str) -> list[str]:
     for k in b.kinds:
         used = "-" if k.used is None else f"{k.used * 100:.0f} %"
         lines.append(f"| {_plain(k.kind)} | {k.instances} | {k.hours:,.1f} | {_usd(k.usd)} | {used} |")
+    if b.cut_short:
+        lines += [
+            "",
+            f"Cut short: {b.cut_short} runs of tasks; {b.redone_gpu_hours:,.1f} GPU-hours had to be done again.",
+        ]
     if b.limits:
         lines += ["", f"## Limits that were reached{of}", "| limit | for | of the waiting, in that time |"]
         lines += ["|---|---:|---:|"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,11 @@ from typer.testing import CliRunner
 
 from fleet.cli.app import app
 from fleet.cli.figures import parts
+from fleet.model import MarketPolicy
 from fleet.simulate.breakdown import Breakdown, LimitPart, breakdown_of
 from fleet.simulate.workload import make_workload
 from tests.builders import a_queue, a_resource, an_offer
-from tests.simulate.nouns import a_fleet, a_setting, harsh, jobs, run
+from tests.simulate.nouns import a_fleet, a_setting, harsh, jobs, run, spot_and_on_demand
 
 FLEET = """
 cluster: research
@@ -81,6 +84,20 @@ def test_a_limit_of_a_resource_concerns_those_whose_queues_it_serves() -> None:
     setting = a_setting(workload, a_fleet([small, large], queues), offers)
     (limit,) = breakdown_of(setting, run(setting)[1]).limits
     assert (limit.limit, limit.waiting) == ("resources.small.max_instances: 1", pytest.approx(1.0))
+
+
+def test_what_was_cut_short_is_told_with_what_had_to_be_done_again() -> None:
+    workload, offers = jobs(*[4] * 8, duration_s=3000), spot_and_on_demand(4, 2.0)
+    policy = a_fleet([a_resource(market=MarketPolicy.SPOT)])
+    lossy = a_setting(workload, policy, offers, faults=harsh(2))
+    keeping = replace(lossy, checkpoint=timedelta(minutes=1))
+    found, kept = (breakdown_of(setting, run(setting)[1]) for setting in (lossy, keeping))
+    assert found.cut_short > 0
+    assert found.redone_gpu_hours > 0
+    assert kept.redone_gpu_hours < found.redone_gpu_hours
+    assert f"cut short  {found.cut_short} run" in parts(found)
+    quiet = a_setting(workload)
+    assert "cut short" not in parts(breakdown_of(quiet, run(quiet)[1]))
 
 
 def test_people_see_their_queues_the_machines_and_the_limit_below_the_figures(tmp_path: Path) -> None:
