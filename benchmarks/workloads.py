@@ -71,9 +71,14 @@ def workloads(most_gpus: int, is_quick: bool) -> Iterator[Workload]:
     yield _made("mixed", 3, most_gpus, count=4_000, days=14, median_s=900.0, spread=1.6)
     yield _made("half hours busy", 4, most_gpus, count=9_000, days=4, median_s=1500.0, spread=0.9)
     for name in PHILLY:
-        path = DATA / f"{name}.csv"
-        if path.exists():
-            yield Workload(name=name, tasks=_split(_read(path), most_gpus))
+        if tasks := philly(name, most_gpus):
+            yield Workload(name=name, tasks=tasks)
+
+
+def philly(name: str, most_gpus: int) -> tuple[Submission, ...]:
+    """A trace of the real cluster, no task wider than `most_gpus`; empty without the data."""
+    path = DATA / f"{name}.csv"
+    return _split(_read(path), most_gpus) if path.exists() else ()
 
 
 def _offer(type: str, gpus: int, usd: float, market: Market) -> Offer:

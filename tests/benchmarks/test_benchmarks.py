@@ -29,6 +29,7 @@ FIGURES = {
     "server": {f"server.{call}" for call in ("enqueue", "claim", "status_report", "log_1_line", "log_100_lines")},
     "planner": {f"planner.{t}_types_{n}_tasks" for t, n in ((50, 1000), *((400, 10**n) for n in (3, 4, 5)), (400, 0))},
     "dispatcher": {"dispatcher.idle_pass_20_memory", "dispatcher.idle_pass_20_sqlite"},
+    "simulation": {"simulation.research", "simulation.mixed"},
     "quality": {
         f"quality.{w}.{x}" for w in ("empty_fleet", "after_reuse", "machines_with_room") for x in ("mean", "worst")
     },
