@@ -46,7 +46,7 @@ def describe_script(path: str | Path, args: Sequence[str], cwd: str | Path) -> D
 
 
 def _file(path: str | Path, cwd: str | Path) -> Path:
-    shown = str(path)[:200].replace("\0", "\\0")
+    shown = str(path)[:200].replace("\0", "\\0") if str(path).strip() else repr(str(path))
     try:
         file = (Path(cwd) / Path(path).expanduser()).resolve()
         if file.is_file():
@@ -95,6 +95,8 @@ def _alone(file: Path, quoted: str, root: Path | None = None) -> Script:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read as text ({error}); give a Python or shell script") from error
+    if not text.strip():
+        raise ConfigError(f"{file}: is empty; there is nothing in it to run")
     if len(text.encode()) > MAX_SCRIPT_BYTES:
         raise ConfigError(f"{file}: {len(text) // 1024} KiB is too much for one script; put it into a git repository")
     return Script(

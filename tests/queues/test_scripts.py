@@ -182,10 +182,13 @@ def test_a_shell_script_runs_in_a_shell(tmp_path: Path) -> None:
 def test_what_cannot_be_sent_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "huge.py").write_text("#" * 2_000_000)
+    (tmp_path / "empty.py").write_text("\n")
     for path, expected in (
         ("none.py", f"none.py: is not there; give the path of a script, from {tmp_path}"),
         (".", f".: is a directory; give the path of a script, from {tmp_path}"),
+        (" ", f"' ': is not there; give the path of a script, from {tmp_path}"),
         ("binary", "cannot be read as text"),
+        ("empty.py", "empty.py: is empty; there is nothing in it to run"),
         ("huge.py", "is too much for one script; put it into a git repository"),
         ("a\0b", "is not there"),
         ("x" * 5000, "is not there"),
