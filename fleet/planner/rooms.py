@@ -46,7 +46,7 @@ def rooms_of(
         # Ids of one pass end in a number: 10 comes after 9.
         launched = sorted(coming.get(name, ()), key=lambda i: (i.requested_at, len(i.id), i.id))
         for instance in launched:
-            room = room_of(instance, instance.state, with_own_slots)
+            room = _room_on(instance, with_own_slots)
             room.above_gpus = above_gpus(instance)
             room.launched_for = instance.standing.meant_for
             several.append(room)

@@ -33,6 +33,7 @@ class Belonging:
         self._usual: dict[tuple[int, int], Mapping[str, float] | None] = {}  # `above` by offer (its id) and tasks
         self._smaller: dict[int, tuple[tuple[str, tuple[int, ...]], ...]] = {}  # `smaller` by offer (its id)
         self._lifted: set[str] = set()  # queues
+        self.new_since = snapshot.at - SETTLES_IN
         # Machines that a minimum keeps: a small task on one costs nothing more.
         self.paid_anyhow = kept_by_minimum(snapshot.resources, snapshot.instances)
 
@@ -77,12 +78,13 @@ class Belonging:
 
     def above(self, instance: Instance) -> Mapping[str, float] | None:
         """By queue: tasks of up to so many GPUs do not belong on this instance. None: all do."""
-        tasks = len(instance.allocations)
+        tasks, enrolled_at = len(instance.allocations), instance.enrolled_at
+        is_usual = (tasks or (enrolled_at and enrolled_at <= self.new_since)) and instance.id not in self.paid_anyhow
         key = id(instance.offer), tasks  # many machines are of one offer
-        if key in self._usual and instance.id not in self.paid_anyhow:
+        if is_usual and key in self._usual:
             return self._usual[key]
         found = self._map(self.above_gpus(instance))
-        if tasks and not self._lifted and instance.id not in self.paid_anyhow:
+        if is_usual and not self._lifted:
             self._usual[key] = found
         return found
 
@@ -147,7 +149,7 @@ class Belonging:
         return known
 
     def _is_settling_in(self, instance: Instance) -> bool:
-        return instance.enrolled_at is None or self._snapshot.at - instance.enrolled_at < SETTLES_IN
+        return instance.enrolled_at is None or instance.enrolled_at > self.new_since
 
 
 def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Standing], ...]:
@@ -161,7 +163,7 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
         return ()
     found = []
     look_up, known, paid = belonging.above_gpus, belonging.levels, belonging.paid_anyhow
-    most, new_since = belonging.most_tasks, snapshot.at - SETTLES_IN
+    most, new_since = belonging.most_tasks, belonging.new_since
     for instance in several:
         now, offer = instance.standing, instance.offer
         tasks = len(instance.allocations)
