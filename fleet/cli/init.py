@@ -10,6 +10,7 @@ import typer
 
 from fleet.cli.config import write_whole
 from fleet.errors import ConfigError
+from fleet.nearest import which
 
 if TYPE_CHECKING:
     from fleet.assemble.wizard import Answers
@@ -21,6 +22,7 @@ WHAT = {
     "gcp": "Google Compute Engine",
     "genesis": "Genesis Cloud",
 }
+MOST_USD = 1e6  # an hour
 
 
 def add_to(app: typer.Typer) -> None:
@@ -62,7 +64,7 @@ def init(
         advertise_url=advertise_url and advertise_url.rstrip("/"),
         usd_per_hour=usd_per_hour,
     )
-    if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
+    if usd_per_hour is not None and not 0 < usd_per_hour < MOST_USD:
         raise ConfigError(f"--usd-per-hour {usd_per_hour:g}: must be more than 0")
     if is_asking:
         given = {"region": region, "type": kind, "project": project, "ssh_key": ssh_key, "advertise_url": advertise_url}
@@ -79,7 +81,7 @@ def _ask_provider() -> str:
     for kind in KINDS:
         typer.echo(f"  {kind:<8} {WHAT[kind]}")
     while (said := typer.prompt("provider", default="local").strip()) not in KINDS:
-        typer.echo(f"expected {', '.join(KINDS)}")
+        typer.echo(f"no cloud is called {said!r} here; {which(said, KINDS)}")
     return str(said)
 
 
@@ -111,6 +113,20 @@ def _ask(answers: Answers, credentials: str | None, given: dict[str, str | None]
     if answers.usd_per_hour:
         return answers
     usd = typer.prompt(
-        "US dollars an hour that all machines together may cost", default=usd_of_four(answers), type=float
+        "US dollars an hour that all machines together may cost", default=usd_of_four(answers), value_proc=_dollars
     )
-    return with_answers(answers, usd_per_hour=max(float(usd), 0.01))
+    return with_answers(answers, usd_per_hour=usd)
+
+
+def _dollars(said: object) -> float:
+    """
+    Raises:
+        BadParameter: it is no amount that can be meant; the question is asked again.
+    """
+    try:
+        usd = float(str(said).strip().removeprefix("$"))
+    except ValueError:
+        usd = 0.0
+    if not 0 < usd < MOST_USD:  # nor what is no number
+        raise typer.BadParameter(f"{str(said)[:40]!r}: expected US dollars, more than 0, as 5 or 2.50")
+    return usd

@@ -132,13 +132,17 @@ def answered(user: Shell, answers: list[str]) -> str:
 
 def test_a_person_is_asked_for_what_cannot_be_seen(user: Shell) -> None:
     (user.place / "clearml.conf").write_text("api {\n  api_server: https://api.clearml.lab\n}\n")
-    seen = answered(user, ["cloud", "aws", "y", "us-west-2", "", "https://fleet.lab:8765", "7.5"])
-    assert "expected local, aws, gcp, genesis" in seen
+    dollars = ["-5", "nan", "0", "a lot", "$7.50"]
+    seen = answered(user, ["cloud", "awz", "aws", "y", "us-west-2", "", "https://fleet.lab:8765", *dollars])
+    assert "no cloud is called 'cloud' here; there are local, aws, gcp, genesis" in seen
+    assert "no cloud is called 'awz' here; did you mean aws?" in seen
+    assert seen.count("expected US dollars, more than 0, as 5 or 2.50") == 4
     assert "Use the ClearML server of your clearml.conf (https://api.clearml.lab)?" in seen
     keys = dict.fromkeys(("CLEARML_API_ACCESS_KEY", "CLEARML_API_SECRET_KEY"), "x")
     config = parse((user.place / "fleet.yaml").read_text(), "fleet.yaml", keys)
     assert (config.resources[0].region, config.resources[0].instance_types) == ("us-west-2", ("g5.xlarge",))
     assert config.advertise_url == "https://fleet.lab:8765"
+    assert "# usd_per_hour: 7.5 " in (user.place / "fleet.yaml").read_text(), "no price of that region is known yet"
     assert config.server.api_url == "https://api.clearml.lab"  # type: ignore[union-attr]
 
 
