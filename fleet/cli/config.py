@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -67,10 +66,9 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         ConfigError: it cannot be written; what was there is still there.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    from fleet.simulate import whole
+
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        whole.write_whole(path, text.encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
