@@ -18,8 +18,10 @@ from typing import NamedTuple
 from fleet.model import Band, Habits
 from fleet.planner.stretch import stretch_of
 
-# A wait of 30 s for each task is as bad as 5 % on the bill. So a wait is worth more where tasks are dear or long.
-WAIT_SHARE_PER_S = 0.05 / 30
+# A wait of 10 s for each task is as bad as 3 % on the bill. So a wait is worth more where tasks are dear or long: but who
+# waits three minutes for a day of work hardly feels it, so that beyond three hours it is worth no more for being longer.
+WAIT_SHARE_PER_S = 0.03 / 10
+LONGEST_FELT_S = 3 * 3600.0
 IDLE_CHOICES_S = (30.0, 60.0, 120.0, 210.0, 300.0, 450.0, 600.0, 900.0, 1500.0, 2400.0, 3600.0, 7200.0, 14400.0)
 PATIENCE_CHOICES_S = (0.0, 20.0, 45.0, 90.0, 180.0)
 FEWEST_GAPS = 24  # that a band learns from
@@ -56,7 +58,8 @@ def learn(stays: Sequence[Stay], boots_s: Sequence[float], wait_usd_per_hour: fl
     boot_s = sorted(boots_s)[len(boots_s) // 2] if boots_s else BOOT_S
     usd = sum(s.machines * s.usd_per_hour * (s.ended_s - s.began_s) / 3600 for s in stays)
     if wait_usd_per_hour is None:
-        wait_usd_per_hour = 3600 * WAIT_SHARE_PER_S * usd / len(stays)
+        mean_s = sum(stay.ended_s - stay.began_s for stay in stays) / len(stays)
+        wait_usd_per_hour = 3600 * WAIT_SHARE_PER_S * usd / len(stays) * min(LONGEST_FELT_S / max(mean_s, 1.0), 1.0)
     by_kind: dict[tuple[str, str], list[Stay]] = {}
     durations: dict[str, list[float]] = {"": []}
     for stay in stays:

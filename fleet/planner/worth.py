@@ -1,8 +1,8 @@
 """Whether a small task is worth a place on a large machine, when a small machine could be launched for it instead.
 
 A task that outlives the others of its machine pins it, and pays for all of it. On average it does so for what the longest
-of k + 1 tasks is longer than the longest of k. That is weighed against a machine of its own: its price for the length of
-the task, its boot, and the waiting for it.
+of k + 1 tasks is longer than the longest of k; where GPUs of large machines are dearer, for as much more. That is weighed
+against a machine of its own: its price for the length of the task, its boot, and the waiting for it.
 """
 
 from __future__ import annotations
@@ -57,15 +57,24 @@ class Scale:
             pinned = stretch(self._habits, self._queue, tasks + 1)
             pinned -= stretch(self._habits, self._queue, tasks) if tasks else 0.0
             pinned_s = self._pinned_s[tasks] = pinned * self._runs_s
-        cheaper = bisect_left(self._own_usd, (offer.price_usd_per_hour or 0.0) * pinned_s)
-        smaller = bisect_left(self._gpus, offer.gpus)
-        place = min(cheaper, smaller) - 1
-        return float(self._gpus[place]) if place >= 0 else ALL
+        usd, found = offer.price_usd_per_hour or 0.0, ALL
+        for own_usd, step_usd, gpus in zip(self._own_usd, self._usd, self._gpus, strict=True):
+            if gpus >= offer.gpus or not usd * pinned_s * _premium(usd, offer.gpus, step_usd, gpus) > own_usd:
+                break
+            found = float(gpus)
+        return found
 
     def smaller(self, offer: Offer) -> tuple[int, ...]:
         """The GPUs of the machines that are smaller than one of this offer and cheaper."""
         cheaper = bisect_left(self._usd, offer.price_usd_per_hour or 0.0)
         return tuple(self._gpus[: min(cheaper, bisect_left(self._gpus, offer.gpus))])
+
+
+def _premium(usd: float, gpus: int, own_usd: float, own_gpus: int) -> float:
+    """How much dearer a GPU of the large machine is, at least 1: whoever needs a large one gets another instead, at that price."""
+    if not gpus or not own_gpus or own_usd <= 0:
+        return 1.0
+    return max(usd / gpus * own_gpus / own_usd, 1.0)
 
 
 def above_gpus(offer: Offer, tasks: int, scales: Mapping[str, Scale]) -> list[tuple[str, float]]:

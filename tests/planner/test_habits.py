@@ -98,3 +98,11 @@ def test_every_workload_teaches_times_that_may_be_chosen(seed: int, machines: fl
 def test_neighbouring_levels_share_what_they_saw() -> None:
     spells = {n: [Spell(60.0, 600.0)] * 5 + [Spell(60.0, math.inf)] for n in range(1, 11)}
     assert [band.level for band in _bands(spells, 180.0, 0.0)] == [1, 6]
+
+
+def test_an_hour_of_waiting_is_worth_more_where_tasks_are_longer_but_not_beyond_three_hours() -> None:
+    worth = [
+        learn([a_stay(n * 1e6, hours * 3600.0) for n in range(30)], []).wait_usd_per_hour for hours in (1, 2, 3, 30)
+    ]
+    # 10 s for each task are as bad as 3 % on the bill, at a dollar an hour.
+    assert worth == pytest.approx([3600 / 10 * 0.03 * hours for hours in (1, 2, 3, 3)])

@@ -46,6 +46,22 @@ def test_where_waiting_is_worth_much_small_tasks_may_use_large_machines() -> Non
     assert limit(8, dear) == ALL
 
 
+def test_where_gpus_of_large_machines_are_dearer_a_place_there_is_dearer_by_as_much() -> None:
+    habits = Habits(mean_s={"": 600.0}, stretch={"": (1.0, 1.5, 1.8)}, boot_s=180.0, wait_usd_per_hour=6.0)
+    alike, dear = (Alternative(1, 1.4), Alternative(4, 5.6)), (Alternative(1, 1.0), Alternative(4, 5.6))
+    # One more pins it for 300 s: not more than it costs to boot one for this task, to wait for it, and to run there.
+    own_usd, pinned_usd = 780 * 1.0 + 180 * 6.0, 300 * 5.6
+    assert pinned_usd < own_usd < pinned_usd * 1.4
+    assert Scale(alike, habits, "train").limit(an_offer(gpus=4, usd=5.6), 1) == ALL
+    assert Scale(dear, habits, "train").limit(an_offer(gpus=4, usd=5.6), 1) == 1
+
+
+def test_where_they_are_cheaper_a_place_costs_what_it_pins() -> None:
+    habits = Habits(mean_s={"": 3600.0}, boot_s=180.0)
+    cheap = (Alternative(1, 1.0), Alternative(2, 1.2))
+    assert Scale(cheap, habits, "train").limit(an_offer(gpus=2, usd=1.2), 0) == 1
+
+
 def test_a_machine_that_others_pin_anyhow_takes_small_tasks_too() -> None:
     alike = Habits(mean_s={"": 3600.0}, stretch={"": (1.0,) * 16})
     assert limit(8, alike, tasks=0) == 4
