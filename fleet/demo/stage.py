@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ HERE = Path(__file__).parent
 FINAL = {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.STOPPED, TaskStatus.CLOSED, TaskStatus.PUBLISHED}
 DEADLINE = timedelta(minutes=4)  # for slow machines; it takes well under 90 s on two cores
 LOOK_EVERY_S = 0.2
+SDK_WITHIN_S = 120.0
 
 FLEET_FILE = """\
 cluster: demo
@@ -108,19 +110,34 @@ class Sdk:
         return dict(zip(ids, wishes, strict=True))
 
     def _python(self, *arguments: str) -> str:
-        done = subprocess.run(
+        """What it printed. Where we leave first, nothing of it is left: the SDK forks, and what it forked would try for minutes to
+        reach a server that is gone.
+
+        Raises:
+            FleetError: it failed, or took too long.
+        """
+        with subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.directory,
             env=self.environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
-        )
-        if done.returncode != 0:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["it said nothing"]
+            start_new_session=True,
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=SDK_WITHIN_S)
+            except subprocess.TimeoutExpired as error:
+                raise FleetError(
+                    f"the ClearML SDK did not end {arguments[0]} within {SDK_WITHIN_S:g} s; is this machine very busy?"
+                ) from error
+            finally:
+                if process.returncode is None:  # we leave before it does
+                    os.killpg(process.pid, signal.SIGKILL)
+        if process.returncode != 0:
+            last = (err.strip() or out.strip()).splitlines()[-1:] or ["it said nothing"]
             raise FleetError(f"the ClearML SDK failed at {arguments[0]}: {last[0]}")
-        return done.stdout
+        return out
 
 
 def watch(look: Callable[[], Scene], show: Callable[[Scene], None]) -> Scene:
