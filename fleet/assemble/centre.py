@@ -164,6 +164,7 @@ class Centre:
             poll_interval=config.poll_interval,
             fairness=config.fairness,
             starvation_after=config.starvation_after,
+            wait_usd_per_hour=config.wait_usd_per_hour,
             certificate_sha256=self.tls.certificate.sha256 if self.tls else None,
         )
         parts = Parts(

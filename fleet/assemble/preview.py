@@ -50,7 +50,7 @@ def preview(config: Config) -> Plan:
             budget=limits.budget,
             backoffs=Breakers(store, history).look(instances, at),
             pools=history.pools,
-            habits=Learner(store, config.cluster).look(at),
+            habits=Learner(store, config.cluster, config.wait_usd_per_hour).look(at),
             fairness=config.fairness,
             starvation_after=config.starvation_after,
             holds=store.turns().holds,

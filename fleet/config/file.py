@@ -13,7 +13,7 @@ from fleet.config.agent import read_agent
 from fleet.config.budget import check_budgets, read_budget, read_limits
 from fleet.config.formats import MAX_CHARS, plain
 from fleet.config.identity import read_identity
-from fleet.config.quantities import address, duration, memory_gib, number, url
+from fleet.config.quantities import address, duration, memory_gib, money, number, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.schedule import read_schedule
 from fleet.config.section import Section
@@ -123,6 +123,7 @@ def _config(top: Section, origin: str) -> Config:
         fairness=top.choice("fairness", Fairness, Fairness.PRIORITY),
         on_shutdown=top.choice("on_shutdown", OnShutdown, OnShutdown.NOTHING),
         starvation_after=top.read("starvation_after", _starvation_after, STARVATION_AFTER),
+        wait_usd_per_hour=top.read("wait_usd_per_hour", _wait_usd_per_hour, None),
         tls=front.tls,
         identity=read_identity(top.section("identity")),
     )
@@ -344,6 +345,15 @@ def _starvation_after(value: object) -> timedelta | None:
     if after < timedelta(minutes=1):
         raise ValueError("must be 1m or more; or never")
     return after
+
+
+def _wait_usd_per_hour(value: object) -> float | None:
+    if value == "auto":
+        return None
+    usd = money(value)
+    if not 0 <= usd <= 1_000_000:
+        raise ValueError("must be 0 or more US dollars; or auto")
+    return usd
 
 
 def read_poll_interval(value: object) -> timedelta:

@@ -107,6 +107,9 @@ class Config:
     queues: tuple[Queue, ...]  # in the order of the file
     fairness: Fairness = Fairness.PRIORITY
     starvation_after: timedelta | None = timedelta(minutes=30)  # None: never
+    wait_usd_per_hour: float | None = (
+        None  # what an hour of a task's waiting is worth; None: learned from what tasks cost
+    )
     on_shutdown: OnShutdown = OnShutdown.NOTHING
     tls: Tls = field(default_factory=Tls)
     identity: Identity = field(default_factory=Identity)

@@ -32,6 +32,7 @@ class Learner:
 
     store: Store
     cluster: str
+    wait_usd_per_hour: float | None = None  # as the fleet file says, if it does
     habits: Habits = field(default_factory=Habits)
     stays: deque[Stay] = field(default_factory=lambda: deque(maxlen=MOST_STAYS))
     boots_s: deque[float] = field(default_factory=lambda: deque(maxlen=200))
@@ -65,7 +66,7 @@ class Learner:
             if is_last and self.fresh >= enough(len(self.stays)):
                 self.fresh, lesson = 0, tuple(self.stays)
         if lesson:
-            self.habits = learn(lesson, tuple(self.boots_s))
+            self.habits = learn(lesson, tuple(self.boots_s), self.wait_usd_per_hour)
 
     def _gather(self, since: datetime, at: datetime) -> list[tuple[datetime, Stay]]:
         store, cluster = self.store, self.cluster

@@ -28,6 +28,7 @@ class Policy:
     max_attempts: int = 3
     fairness: Fairness = Fairness.PRIORITY
     starvation_after: timedelta | None = timedelta(minutes=30)
+    wait_usd_per_hour: float | None = None  # of a task's waiting; None: as `fleet.planner.habits` learns it
     certificate_sha256: str | None = None  # see `FirstBoot`
 
 

@@ -82,7 +82,7 @@ class Dispatcher:
     def __post_init__(self) -> None:
         self.sweeper = Sweeper(self.parts, self.policy)
         self.forgotten = Forgotten(self.parts, self.policy)
-        self.learner = Learner(self.parts.store, self.policy.cluster)
+        self.learner = Learner(self.parts.store, self.policy.cluster, self.policy.wait_usd_per_hour)
         self.reconciler = Reconciler(self.parts, self.policy, self.backoffs)
         self.history = History(self.parts.store, self.policy.cluster)
         self.breakers = Breakers(self.parts.store, self.history)

@@ -152,6 +152,7 @@ def policy_of(config: Config) -> Policy:
         poll_interval=config.poll_interval,
         fairness=config.fairness,
         starvation_after=config.starvation_after,
+        wait_usd_per_hour=config.wait_usd_per_hour,
     )
 
 

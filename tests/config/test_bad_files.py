@@ -37,6 +37,8 @@ TOP = [
     ("poll_interval: true", "poll_interval: a duration has a unit, as 90s, 10m, 24h or 7d, got True"),
     ("fairness: share", "fairness: expected priority or shares, got 'share'; did you mean shares?"),
     ("starvation_after: 5s", "starvation_after: must be 1m or more; or never, got '5s'"),
+    ("wait_usd_per_hour: -1", "wait_usd_per_hour: must be 0 or more US dollars; or auto, got -1"),
+    ("wait_usd_per_hour: much", "wait_usd_per_hour: expected US dollars, as 80 or 2.50, got 'much'"),
     ("listen: 8765", "listen: expected an address and a port, as 127.0.0.1:8765, got 8765"),
     ("listen: 127.0.0.1", "listen: expected an address and a port, as 127.0.0.1:8765, got '127.0.0.1'"),
     ("listen: 127.0.0.1:99999", "listen: expected an address and a port, as 127.0.0.1:8765, got '127.0.0.1:99999'"),
@@ -309,7 +311,7 @@ queues:
         "fleet.yaml: resources.gpu.idle_timout: unknown key; did you mean idle_timeout?",
         "fleet.yaml: queues.q: a queue's name has at least 3 characters: the server refuses shorter ones",
         "fleet.yaml: poll: unknown key; known are advertise_url, agent, budget, cluster, fairness, identity, listen, "
-        "on_shutdown, poll_interval, queues, resources, server, starvation_after, state_dir, store, tls",
+        "on_shutdown, poll_interval, queues, resources, server, starvation_after, state_dir, store, tls, wait_usd_per_hour",
         "fleet.yaml: queues.big: needs 8 GPUs; the largest of its resources (gpu) has 4",
         "fleet.yaml: queues.q.resources: no resource is called cpu; did you mean gpu?",
     ]

@@ -320,6 +320,12 @@ def test_a_fleet_goes_by_priority_and_lets_nobody_starve_unless_it_says_so() -> 
     assert [(q.weight, q.is_shared_by_users) for q in config.queues] == [(1.0, False)]
 
 
+@pytest.mark.parametrize(("said", "usd"), [("auto", None), ("$45", 45.0), ("0", 0.0)])
+def test_a_fleet_says_what_an_hour_of_waiting_is_worth(said: str, usd: float | None) -> None:
+    assert parse(SMALL, "fleet.yaml").wait_usd_per_hour is None
+    assert parse(f"{SMALL}wait_usd_per_hour: {said}\n", "fleet.yaml").wait_usd_per_hour == usd
+
+
 def test_shares_have_weights_and_users() -> None:
     text = SMALL.replace("[gpu]}", "[gpu], weight: 2.5, user_shares: true}")
     config = parse(f"{text}fairness: shares\nstarvation_after: never\n", "fleet.yaml")

@@ -63,3 +63,11 @@ def test_of_two_machines_that_may_take_a_task_the_smaller_one_does() -> None:
     lives, attempts = outcome.truth.lives, outcome.truth.attempts[2:]
     assert figures.instances_launched == 2
     assert [lives[attempt.instance].offer.gpus for attempt in attempts] == [1] * 20
+
+
+def test_who_says_that_waiting_is_dear_waits_less_and_pays_more() -> None:
+    setting = a_fleet_that(True)
+    cheap, dear = (run(replace(setting, policy=replace(setting.policy, wait_usd_per_hour=usd)))[0] for usd in (0, 500))
+    assert cheap.completed == dear.completed == cheap.tasks
+    assert dear.wait_mean_s < cheap.wait_mean_s
+    assert dear.usd > cheap.usd
