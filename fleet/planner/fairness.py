@@ -170,9 +170,11 @@ def turns_for(turns: Turns, instance: Instance) -> Turns:
 
     `instance` as it was when the pass saw it. What it has claimed or ended since then is off by one pass, no more.
     """
+    if not turns.holds and not turns.uses:
+        return turns
     holds = tuple(hold for hold in turns.holds if hold.instance == instance.id)
     if not turns.uses:
-        return replace(turns, holds=holds) if turns.holds else turns
+        return replace(turns, holds=holds)
     own = {(use.queue, use.user): use.gpus for use in uses_of([instance])}
     left = ((use, use.gpus - own.get((use.queue, use.user), 0.0)) for use in turns.uses)
     uses = tuple(replace(use, gpus=round(gpus, 4)) for use, gpus in left if gpus > 1e-9)

@@ -363,8 +363,8 @@ class Simulation:
         if least is None:
             return
         able = [machine for machine in self._machines.values() if machine.free >= least and machine.has_use_for]
-        # By time, not by count: a look more or less must not change who is first from then on.
-        Random(f"{self.setting.faults.seed} {self.agenda.at}").shuffle(able)
+        if len(able) > 1:  # by time, not by count: a look more or less must not change who is first from then on
+            Random(f"{self.setting.faults.seed} {self.agenda.at}").shuffle(able)
         for machine in able:
             if machine.has_use_for:
                 machine.step()
