@@ -230,7 +230,7 @@ class Simulation:
         has_news = self._has_gone_astray() or bool(self.server.unseen)
         has_moved, self._has_moved = self._has_moved, False
         is_urgent = has_news or (has_moved and self._does_it_matter())
-        if is_urgent and not self._ticks.is_pass_due and self._has_glanced(has_news):
+        if is_urgent and not self._ticks.is_pass_due and self._has_glanced():
             is_urgent = False
         if has_moved and not is_urgent:
             self._ticks.request_pass_by(self.agenda.at + (LEAST_HURRY if self._may_glance else NO_HURRY))
@@ -291,12 +291,12 @@ class Simulation:
             self.request_pass(self.agenda.at + ORPHAN_GRACE)
         self._see_to_the_sweep()
 
-    def _has_glanced(self, has_news: bool) -> bool:
+    def _has_glanced(self) -> bool:
         """Whether a glance was enough for what has come and moved, and a whole pass is not needed."""
         if not self._may_glance or self._is_gang_waiting or self._unswept or self._passed_at == self.agenda.at:
             return False
         waiting = self.server.waiting(self.setting.policy.queues)
-        made = self._glances.made(self.dispatcher, waiting, has_news=has_news)
+        made = self._glances.made(self.dispatcher, waiting)
         if made is None:
             return False
         self._passed_at, self._made, self.server.unseen = self.agenda.at, made, {}

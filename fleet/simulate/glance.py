@@ -21,24 +21,24 @@ class Glances:
     def __init__(self, setting: Setting) -> None:
         policy = setting.policy
         is_spot = any(resource.market is not MarketPolicy.ON_DEMAND for resource in policy.resources)
+        is_calm = replace(setting.faults, seed=0) == Faults()
         # What money and the lot of spot are reckoned from is read by whole passes alone.
-        self.are_possible = not is_spot and replace(policy.budget, max_instances=None) == Budget()
-        self._is_calm = replace(setting.faults, seed=0) == Faults()
+        self.are_possible = is_calm and not is_spot and replace(policy.budget, max_instances=None) == Budget()
 
-    def made(self, dispatcher: Dispatcher, tasks: tuple[Task, ...], *, has_news: bool) -> Plan | None:
+    def made(self, dispatcher: Dispatcher, tasks: tuple[Task, ...]) -> Plan | None:
         """The plan of a pass now, carried out; None: a whole pass is needed, and nothing was done.
 
-        `tasks`: those that wait; `has_news`: some of them are new.
+        `tasks`: those that wait.
         """
         last, parts = dispatcher.planned, dispatcher.parts
-        if last is None or last.backoffs or last.holds or (has_news and not self._is_calm):
+        if last is None or last.backoffs or last.holds:
             return None
         # Who said goodbye is gone at once, and a look at the clouds would show it.
         there = tuple([i for i in parts.store.instances(last.cluster) if i.goodbye_at is None])
         made = dispatcher.foreseen(tasks, there)
         if made is None or made.turns != parts.store.turns() or made.kept != dispatcher.kept:
             return None
-        if made.actions and not (self._is_calm and all(isinstance(action, Launch) for action in made.actions)):
+        if not all(isinstance(action, Launch) for action in made.actions):
             return None
         dispatcher.act(made)
         return made
