@@ -317,6 +317,7 @@ def served() -> Iterator[Ec2]:
     thread.start()
     ec2.url = f"http://127.0.0.1:{server.server_port}"
     try:
+        ec2.forget()  # moto keeps its machines in the process, whichever server they came from
         yield ec2
     finally:
         ec2.released.set()
