@@ -89,6 +89,11 @@ class Room:
     launched_for: Sequence[str] = ()  # the tasks that it was launched for, as long as it is on its way
     free_mig: int = 0  # MIG devices
 
+    @property
+    def is_full(self) -> bool:
+        """Nothing is left of any GPU."""
+        return self.free_gpus <= 0 and not self.parts and self.free_mig <= 0
+
     def take(self, wish: Wish, queue: Queue, kind: int) -> bool:
         """Reserve room for one task of class `kind`, which fits the shape; False: there is none left for it."""
         if self.seats is not None and wish.at_least:

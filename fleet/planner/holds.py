@@ -67,9 +67,13 @@ class Holds:
             elif len(self.made) < MOST_HOLDS:
                 self._hold(task, room)
 
+    def may_hold_for(self, task: Task) -> bool:
+        """Whether a task that has to wait may have a machine held: it needs more than what gets free by itself."""
+        return self._most_idle(task) > 0 and len(self.made) < MOST_HOLDS
+
     def refused(self, task: Task, demand: Demand) -> None:
-        """Hold a machine for a task that has to wait, if it needs more than what gets free by itself."""
-        if not self._most_idle(task) or len(self.made) >= MOST_HOLDS:
+        """Hold a machine for a task that has to wait, if it may have one."""
+        if not self.may_hold_for(task):
             return
         self._starving_left -= self._starving.get(task.id, 0)
         room = self._aside.get(task.id)

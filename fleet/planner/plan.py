@@ -44,13 +44,13 @@ from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
 from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, rival_of, soon_free, waits
-from fleet.planner.rooms import rooms_of
+from fleet.planner.rooms import add_full, rooms_of
 from fleet.planner.schedule import keep_to_windows, key_of, taken_back
 from fleet.planner.sick import replace_sick
 from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
 from fleet.planner.standing import Belonging, settled_at, standings
 from fleet.planner.stretch import mean_s
-from fleet.planner.work import has_work, is_too_wide_for_all
+from fleet.planner.work import has_work, is_for_gpus, is_too_wide_for_all
 
 
 def plan(snapshot: Snapshot) -> Plan:
@@ -126,7 +126,9 @@ class _Draft:
         """`there`: what does not end now."""
         self.snapshot = snapshot
         self.belonging = belonging
-        self.rooms = rooms_of(there, snapshot.resources, snapshot.queues, belonging.above)
+        self.rooms, self._full = rooms_of(
+            there, snapshot.resources, snapshot.queues, belonging.above, is_for_gpus=is_for_gpus(snapshot)
+        )
         self._coming_for = {task: r for rooms in self.rooms.values() for r in rooms for task in r.launched_for}
         self.ledger = Ledger.of(snapshot, money)
         self.has_user_budgets = bool(snapshot.budget.per_user or snapshot.budget.users)
@@ -171,6 +173,9 @@ class _Draft:
             return
         found = self._held_room(demand, task) or self._room(demand, task)
         if isinstance(found, Reason):
+            if self._full and self.holds.may_hold_for(task):
+                add_full(self.rooms, self._full, self.snapshot.queues, self.belonging.above)
+                self._full = []
             self.holds.refused(task, demand)
             if demand.spot_wait and found.code == "backoff":
                 found = demand.spot_wait.reason(task, self.snapshot.at)

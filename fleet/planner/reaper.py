@@ -23,12 +23,15 @@ def reap(snapshot: Snapshot) -> tuple[Terminate, ...]:
     deaf_until = snapshot.listening_since or datetime.min.replace(tzinfo=snapshot.at.tzinfo)
     heard_after = snapshot.at - CONTACT_LOST_AFTER
     mortal = {r.name for r in snapshot.resources if r.max_lifetime}
-    for instance in snapshot.instances:
-        # Of thousands nearly all are well, and that is quickly seen.
-        heard_at = instance.heartbeat_at
-        is_well = heard_at is not None and heard_at >= heard_after and instance.goodbye_at is None
-        if is_well and instance.offer.resource not in mortal:
-            continue
+    # Of thousands nearly all are well, and that is quickly seen.
+    suspects = [
+        i
+        for i in snapshot.instances
+        if not (i.heartbeat_at and i.heartbeat_at >= heard_after)
+        or i.goodbye_at
+        or (mortal and i.offer.resource in mortal)
+    ]
+    for instance in suspects:
         resource = resources.get(instance.offer.resource)
         if instance.terminate_requested_at is None and (reason := overdue(instance, resource, snapshot.at, deaf_until)):
             found.append(Terminate(instance=instance.id, reason=reason))

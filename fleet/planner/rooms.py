@@ -22,21 +22,31 @@ def rooms_of(
     resources: Sequence[Resource],
     queues: Sequence[Queue],
     above_gpus: Callable[[Instance], Mapping[str, float] | None],
-) -> dict[str, list[Room]]:
+    *,
+    is_for_gpus: bool = False,
+) -> tuple[dict[str, list[Room]], list[Instance]]:
     """Room by resource; `above_gpus` tells which tasks are too small for an instance (`fleet.planner.standing`).
 
     Those that run, fullest first, so that empty machines may become idle and end; then those that boot, in the order of
     their launch: what the next plan sees must lead it to the same places, or it would launch once more.
+
+    `is_for_gpus`: whoever looks for room needs some of a GPU. Machines that have none left, which are most, are then only
+    named, for `add_full`.
     """
     rooms: dict[str, list[Room]] = {r.name: [] for r in resources}
     coming: dict[str, list[Instance]] = {}
-    with_own_slots = frozenset(q.name for q in queues if q.slots is not None)
+    full: list[Instance] = []
+    with_own_slots = _with_own_slots(queues)
     for instance in instances:
         several = rooms.get(instance.offer.resource)
         if several is None or not instance.is_taking_tasks:
             continue
         if instance.enrolled_at:
-            room = _room_on(instance, with_own_slots)
+            known = _known(instance, with_own_slots)
+            if is_for_gpus and known.is_full:
+                full.append(instance)
+                continue
+            room = known.anew()  # itself never handed out: a plan takes of its rooms
             room.above_gpus = above_gpus(instance)
             several.append(room)
         else:
@@ -46,20 +56,38 @@ def rooms_of(
         # Ids of one pass end in a number: 10 comes after 9.
         launched = sorted(coming.get(name, ()), key=lambda i: (i.requested_at, len(i.id), i.id))
         for instance in launched:
-            room = _room_on(instance, with_own_slots)
+            room = _known(instance, with_own_slots).anew()
             room.above_gpus = above_gpus(instance)
             room.launched_for = instance.standing.meant_for
             several.append(room)
     _forget_all_but(instances)
-    return rooms
+    return rooms, full
 
 
-def _room_on(instance: Instance, with_own_slots: frozenset[str]) -> Room:
+def add_full(
+    rooms: Mapping[str, list[Room]],
+    full: Sequence[Instance],
+    queues: Sequence[Queue],
+    above_gpus: Callable[[Instance], Mapping[str, float] | None],
+) -> None:
+    """Those that `rooms_of` left out, at the end: where they stand makes no difference to whoever needs a free GPU."""
+    with_own_slots = _with_own_slots(queues)
+    for instance in full:
+        room = _known(instance, with_own_slots).anew()
+        room.above_gpus = above_gpus(instance)
+        rooms[instance.offer.resource].append(room)
+
+
+def _with_own_slots(queues: Sequence[Queue]) -> frozenset[str]:
+    return frozenset(q.name for q in queues if q.slots is not None)
+
+
+def _known(instance: Instance, with_own_slots: frozenset[str]) -> Room:
     """As `room_of`."""
     known = _latest.get(instance.id)
     if known is None or known[0] is not instance or known[1] != with_own_slots:
         known = _latest[instance.id] = (instance, with_own_slots, room_of(instance, instance.state, with_own_slots))
-    return known[2].anew()  # itself never handed out: a plan takes of its rooms
+    return known[2]
 
 
 def _forget_all_but(instances: Sequence[Instance]) -> None:

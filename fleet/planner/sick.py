@@ -18,7 +18,7 @@ MISSING_AFTER = timedelta(minutes=10)
 def replace_sick(snapshot: Snapshot, ending: Collection[str]) -> tuple[Drain, ...]:
     """An order to drain for the worst of those that are to be replaced, idle ones first, as many as may be at once."""
     # Of thousands nearly all are well, and that is quickly seen.
-    suspects = [i for i in snapshot.instances if i.enrolled_at and len(i.gpus) < i.offer.gpus]
+    suspects = [i for i in snapshot.instances if len(i.gpus) < i.offer.gpus and i.enrolled_at]
     is_any_sick = any([gpu.sick is not None for i in snapshot.instances for gpu in i.gpus])  # noqa: C419 (three times as fast)
     if not is_any_sick and not any(_sick(i, snapshot) for i in suspects):
         return ()

@@ -101,7 +101,7 @@ class Belonging:
         if not tasks and self._is_settling_in(instance):
             scales = self._sizes.scales.get(instance.offer.resource, {})
             levels = instance.standing.above_gpus
-            if all(queue in scales for queue, _ in levels) and not self._lifted:
+            if not self._lifted and all([queue in scales for queue, _ in levels]):  # noqa: C419 (in half the time)
                 return levels
             return tuple((q, gpus) for q, gpus in levels if q in scales and q not in self._lifted)
         return self._above(instance.offer, tasks)
@@ -165,18 +165,18 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     look_up, known, paid = belonging.above_gpus, belonging.levels, belonging.paid_anyhow
     most, new_since = belonging.most_tasks, belonging.new_since
     for instance in several:
-        now, offer = instance.standing, instance.offer
+        now, offer, enrolled_at = instance.standing, instance.offer, instance.enrolled_at
         tasks = len(instance.allocations)
         above = None
-        if instance.id not in paid and (tasks or (instance.enrolled_at and instance.enrolled_at <= new_since)):
+        if (tasks or (enrolled_at and enrolled_at <= new_since)) and instance.id not in paid:
             # As `level_key` has it, thousands of times.
             above = known.get((offer.resource, offer.price_usd_per_hour, offer.gpus, tasks if tasks < most else most))
         if above is None:
             above = look_up(instance)
         idle = timeouts.get(instance.id, now.idle_timeout) if timeouts else now.idle_timeout
-        has_settled = bool(now.meant_for and instance.enrolled_at)
+        has_settled = now.meant_for and enrolled_at
         # Most stay as they are: that is found before anything is made.
-        if above == now.above_gpus and idle == now.idle_timeout and not has_settled:
+        if above == now.above_gpus and not has_settled and (idle is now.idle_timeout or idle == now.idle_timeout):
             continue
         if instance.is_taking_tasks:
             meant_for = () if has_settled else now.meant_for
@@ -187,7 +187,7 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
 def settled_at(snapshot: Snapshot, belonging: Belonging) -> datetime | None:
     """When the next new machine that has no task yet will have settled; None: none is settling."""
     since = snapshot.at - SETTLES_IN
-    new = [i.enrolled_at for i in snapshot.instances if i.enrolled_at and i.enrolled_at > since and not i.allocations]
+    new = [i.enrolled_at for i in snapshot.instances if not i.allocations and i.enrolled_at and i.enrolled_at > since]
     return min(new) + SETTLES_IN if new and not belonging.is_plain else None
 
 

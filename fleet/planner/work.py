@@ -10,6 +10,13 @@ def has_work(snapshot: Snapshot) -> bool:
     return bool(snapshot.tasks or snapshot.holds) or _keeps_room(snapshot)
 
 
+def is_for_gpus(snapshot: Snapshot) -> bool:
+    """Whether everything that room is looked for needs some of a GPU that is free now, unless machines are held for it."""
+    if snapshot.holds or _keeps_room(snapshot):
+        return False
+    return not any(task.instances > 1 or not task.need.at_least or task.gang for task in snapshot.tasks)
+
+
 def is_too_wide_for_all(snapshot: Snapshot) -> bool:
     """Whether nothing waits but tasks that want more GPUs than any machine has: then what is there need not be looked at,
     and one such task, which may wait for months, does not make each plan as dear as a busy one.
