@@ -146,6 +146,7 @@ PURE = {
     "heapq",
     "itertools",
     "math",
+    "operator",
     "typing",
 }
 

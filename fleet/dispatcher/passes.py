@@ -35,6 +35,7 @@ from fleet.model import (
     Task,
     Terminate,
     View,
+    altered,
 )
 from fleet.planner.plan import plan
 from fleet.schedule import InForce, in_force
@@ -112,7 +113,7 @@ class Dispatcher:
         """What a pass would plan that finds these, and all else as the last pass did; None: there was none. For the simulator."""
         if self.planned is None:
             return None
-        snapshot = replace(
+        snapshot = altered(
             self.planned,
             pass_id=self.parts.new_id(),
             at=self.parts.now(),

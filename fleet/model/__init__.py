@@ -9,9 +9,11 @@ Read in this order:
     plans       Snapshot (what the planner sees), Plan and its actions (what it says), Turns (what it says to supervisors)
     reason      why, with every action and every event
     remembered  Run, Event and View
+    altered     a noun but for some of its fields
     told        how supervisors run agents, and where the server is
 """
 
+from fleet.model.altered import altered
 from fleet.model.limits import Budget, Spent, WhenSpent
 from fleet.model.notice import Notice, OnRebalance
 from fleet.model.offered import Market, MarketPolicy, Offer, Quota, Resource
@@ -105,6 +107,7 @@ __all__ = [
     "Waiting",
     "WhenSpent",
     "Window",
+    "altered",
     "in_parts",
     "is_gpu_type",
     "read_gpu_type",

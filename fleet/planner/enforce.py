@@ -3,7 +3,7 @@ that it pays for while the money still lasts for their end. Both are taken back 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -39,7 +39,7 @@ def may_order(snapshot: Snapshot) -> bool:
     budgets = (budget, *budget.queues.values(), *budget.users.values(), *filter(None, [budget.per_user]))
     if any(b.caps_usd and b.when_spent is not WhenSpent.HOLD for b in budgets):
         return True
-    return any(i.drain_requested_at and _is_by_budget(i) for i in snapshot.instances)
+    return any([_is_by_budget(i) for i in snapshot.instances if i.drain_requested_at])  # noqa: C419 (in half the time)
 
 
 def enforce(snapshot: Snapshot, money: Money, ending: Container[str]) -> Enforcement:
@@ -175,12 +175,14 @@ def _limit(instance: Instance) -> str | None:
     return instance.end_reason.limit if instance.end_reason else None
 
 
-def staying(instances: Iterable[Instance], made: Enforcement, ending: Container[str]) -> Iterator[Instance]:
+def staying(instances: Sequence[Instance], made: Enforcement, ending: Collection[str]) -> Sequence[Instance]:
     """The instances that neither end nor drain, as they are once they have heard these orders: with room for tasks again."""
     again = {c.instance for c in made.cancels}
-    leaving = {end.instance for end in made.ends} | {drain.instance for drain in made.drains}
-    for instance in instances:
-        if instance.id in again:
-            yield replace(instance, drain_requested_at=None, stopped_pulling_at=None)
-        elif instance.id not in leaving and instance.id not in ending:
-            yield instance
+    leaving = {end.instance for end in made.ends} | {drain.instance for drain in made.drains} | {*ending}
+    if not again and not leaving:
+        return instances
+    return [
+        replace(i, drain_requested_at=None, stopped_pulling_at=None) if i.id in again else i
+        for i in instances
+        if i.id in again or i.id not in leaving
+    ]

@@ -27,9 +27,8 @@ def idle_timeouts(instances: Sequence[Instance], habits: Habits, auto: Mapping[s
     The machine that has been idle longest stands for the n-th of n: it is needed next when all others are.
     """
     idle: dict[tuple[str, str], list[tuple[datetime, str]]] = {}
-    for each in instances:
-        offer = each.offer
-        since = each.idle_since if each.enrolled_at and not each.allocations else None
+    for each in [i for i in instances if not i.allocations and i.idle_since and i.enrolled_at]:
+        offer, since = each.offer, each.idle_since
         if since and each.is_taking_tasks and auto.get(offer.resource):
             idle.setdefault((offer.resource, offer.type), []).append((since, each.id))
     if not idle:

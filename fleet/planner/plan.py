@@ -79,7 +79,8 @@ def _planned(snapshot: Snapshot) -> Plan:
     orders = enforce(snapshot, money, ending) if money else Enforcement()
     belonging = Belonging(snapshot, money)
     # Most passes find nothing to do: then nobody need look at what there is.
-    there = () if is_too_wide_for_all(snapshot) else (*staying(snapshot.instances, orders, ending),)
+    is_looked_at = is_work and not is_too_wide_for_all(snapshot)
+    there = staying(snapshot.instances, orders, ending) if is_looked_at else ()
     draft = _Draft(snapshot, there, money, belonging) if is_work else None
     launches, waiting = draft.made() if draft else ((), ())
     actions: tuple[Action, ...] = (*ends, *windows, *orders.all(), *launches)

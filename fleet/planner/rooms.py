@@ -13,8 +13,9 @@ from fleet.planner.capacity import Room, room_of
 
 SPARE = 64  # machines that are gone, and remembered still
 
-# By instance: as it was, the queues with slots of their own, and what room that leaves.
-_latest: dict[str, tuple[Instance, frozenset[str], Room]] = {}
+# By instance: as it was, the queues with slots of their own, what room that leaves, and whether it is full: it runs, takes
+# tasks, and nothing is left of its GPUs.
+_latest: dict[str, tuple[Instance, frozenset[str], Room, bool]] = {}
 
 
 def rooms_of(
@@ -38,15 +39,18 @@ def rooms_of(
     full: list[Instance] = []
     with_own_slots = _with_own_slots(queues)
     for instance in instances:
+        # Whether it has slots left makes no difference to who needs a GPU.
+        if is_for_gpus and (known := _latest.get(instance.id)) and known[0] is instance and known[3]:
+            full.append(instance)
+            continue
         several = rooms.get(instance.offer.resource)
         if several is None or not instance.is_taking_tasks:
             continue
         if instance.enrolled_at:
-            known = _known(instance, with_own_slots)
-            if is_for_gpus and known.is_full:
+            room = _known(instance, with_own_slots).anew()  # itself never handed out: a plan takes of its rooms
+            if is_for_gpus and room.is_full:
                 full.append(instance)
                 continue
-            room = known.anew()  # itself never handed out: a plan takes of its rooms
             room.above_gpus = above_gpus(instance)
             several.append(room)
         else:
@@ -73,6 +77,8 @@ def add_full(
     """Those that `rooms_of` left out, at the end: where they stand makes no difference to whoever needs a free GPU."""
     with_own_slots = _with_own_slots(queues)
     for instance in full:
+        if instance.offer.resource not in rooms:
+            continue
         room = _known(instance, with_own_slots).anew()
         room.above_gpus = above_gpus(instance)
         rooms[instance.offer.resource].append(room)
@@ -86,7 +92,9 @@ def _known(instance: Instance, with_own_slots: frozenset[str]) -> Room:
     """As `room_of`."""
     known = _latest.get(instance.id)
     if known is None or known[0] is not instance or known[1] != with_own_slots:
-        known = _latest[instance.id] = (instance, with_own_slots, room_of(instance, instance.state, with_own_slots))
+        room = room_of(instance, instance.state, with_own_slots)
+        is_full = room.is_full and instance.enrolled_at is not None and instance.is_taking_tasks
+        known = _latest[instance.id] = (instance, with_own_slots, room, is_full)
     return known[2]
 
 

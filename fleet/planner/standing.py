@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from fleet.model import Habits, Instance, Offer, Snapshot, Standing
+from fleet.model import Habits, Instance, Offer, Snapshot, Standing, altered
 from fleet.planner.demand import Choice, Demand
 from fleet.planner.ground import Above, Ground, Levels, Sizes, ground_of, level_key, steps_for
 from fleet.planner.idle import idle_timeouts
@@ -180,7 +179,7 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
             continue
         if instance.is_taking_tasks:
             meant_for = () if has_settled else now.meant_for
-            found.append((instance.id, replace(now, idle_timeout=idle, above_gpus=above, meant_for=meant_for)))
+            found.append((instance.id, altered(now, idle_timeout=idle, above_gpus=above, meant_for=meant_for)))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from fleet.errors import ServerRefused
-from fleet.model import Queue, Task
+from fleet.model import Queue, Task, altered
 from fleet.nearest import which
 from fleet.queues.base import OURS, LogLine, Script, TaskState, TaskStatus
 from fleet.queues.wishes import wishes
@@ -209,7 +209,7 @@ class MemoryServer:
     def started(self, task: str, worker: str, why: str) -> None:
         record = self._record(task)
         self._set(record, TaskStatus.IN_PROGRESS, f"pulled by {worker}")
-        record.state = replace(record.state, last_worker=worker)
+        record.state = altered(record.state, last_worker=worker)
 
     def completed(self, task: str, why: str) -> None:
         self._set(self._record(task), TaskStatus.COMPLETED, why)
@@ -271,7 +271,7 @@ class MemoryServer:
         shown = record.shown
         if shown and record.shown_for is queue and shown.enqueued_at == record.enqueued_at:
             if shown.position != position:
-                record.shown = shown = replace(shown, position=position)
+                record.shown = shown = altered(shown, position=position)
             return shown
         wished = wishes(queue.need, record.tags, record.properties, queue.gpu_type, queue.gpu_memory_gib)
         record.shown_for = queue
@@ -296,7 +296,7 @@ class MemoryServer:
 
     def _set(self, record: _Record, status: TaskStatus, message: str = "") -> None:
         queue_id = f"id of {record.queue}" if record.queue else None
-        record.state = replace(
+        record.state = altered(
             record.state,
             status=status,
             status_message=message,

@@ -245,7 +245,7 @@ class Simulation:
     def _does_it_matter(self) -> bool:
         """Whether a plan may come out differently because a machine came, went or has less to do: who waits may get it, and
         how long those that are idle stay, and what they take, depends on how many there are."""
-        return self._is_anything_queued or any(machine.is_idle for machine in self._machines.values())
+        return self._is_anything_queued or any(machine.is_idle for machine in reversed(self._machines.values()))
 
     @property
     def _is_anything_queued(self) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, Run, RunResult, Task
+from fleet.model import PARTS_OF_A_GPU, Allocation, Gpu, Run, RunResult, Task, altered
 from fleet.providers.base import LaunchOrder
 from fleet.simulate import sickness
 from fleet.simulate.surroundings import World
@@ -147,7 +147,7 @@ class Jobs:
         if result:
             self._untold.append((task, result))
         self.new_runs = [run for run in self.new_runs if run.task != task.id]
-        self.new_runs.append(replace(job.run, ended_at=at, result=result or RunResult.STOPPED))
+        self.new_runs.append(altered(job.run, ended_at=at, result=result or RunResult.STOPPED))
 
     def _look(self) -> None:
         """What is held and what is free, read off again."""

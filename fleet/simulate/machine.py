@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleet.model import Gpu, Reason, Standing, Turns
+from fleet.model import Gpu, Reason, Standing, Turns, altered
 from fleet.planner.fairness import turns_for
 from fleet.providers.base import LaunchOrder
 from fleet.simulate.agenda import NEVER
@@ -144,7 +143,7 @@ class Machine:
     @property
     def is_idle(self) -> bool:
         """It works, and nothing runs on it."""
-        return self._is_working and self._jobs.idle_since is not None
+        return self._enrolled_at is not None and self._jobs.idle_since is not None
 
     @property
     def free(self) -> int:
@@ -188,7 +187,7 @@ class Machine:
         idle_timeout = None if is_kept else resource.idle_timeout
         if resource.is_idle_auto and standing.idle_timeout is not None and not is_kept:
             idle_timeout = standing.idle_timeout
-        self._policy = replace(
+        self._policy = altered(
             self._policy,
             idle_timeout=idle_timeout,
             above_gpus=dict(standing.above_gpus),

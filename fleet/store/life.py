@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
-from fleet.model import Allocation, Gpu, Instance, InstanceState, Offer, Reason, Run, Standing, Turns, Vitals
+from fleet.model import (
+    Allocation,
+    Gpu,
+    Instance,
+    InstanceState,
+    Offer,
+    Reason,
+    Run,
+    Standing,
+    Turns,
+    Vitals,
+    altered,
+)
 
 # Clouds bill by the second, but never less than this.
 LEAST_BILLED = timedelta(seconds=60)
@@ -36,7 +47,7 @@ def launched(instance: Instance, cloud_id: str, at: datetime, offer: Offer | Non
     """The cloud confirmed it, as what was asked for or as `offer`."""
     if instance.gone_at or instance.launched_at:
         return instance
-    return replace(instance, cloud_id=cloud_id, launched_at=at, offer=offer or instance.offer)
+    return altered(instance, cloud_id=cloud_id, launched_at=at, offer=offer or instance.offer)
 
 
 def draining(instance: Instance, reason: Reason, at: datetime, by: datetime | None = None) -> Instance:
@@ -44,10 +55,10 @@ def draining(instance: Instance, reason: Reason, at: datetime, by: datetime | No
     if instance.gone_at:
         return instance
     if by and by != instance.drain_by:
-        instance = replace(instance, drain_by=by)
+        instance = altered(instance, drain_by=by)
     if instance.drain_requested_at:
-        return replace(instance, end_reason=reason) if _outdoes(reason, instance.end_reason) else instance
-    return replace(instance, drain_requested_at=at, end_reason=instance.end_reason or reason)
+        return altered(instance, end_reason=reason) if _outdoes(reason, instance.end_reason) else instance
+    return altered(instance, drain_requested_at=at, end_reason=instance.end_reason or reason)
 
 
 def _outdoes(reason: Reason, known: Reason | None) -> bool:
@@ -61,26 +72,26 @@ def undrained(instance: Instance) -> Instance:
     is_by_operator = instance.end_reason is not None and instance.end_reason.code == OPERATOR
     if is_ending or is_by_operator or not instance.drain_requested_at:
         return instance
-    return replace(instance, drain_requested_at=None, drain_by=None, end_reason=None)
+    return altered(instance, drain_requested_at=None, drain_by=None, end_reason=None)
 
 
 def standing(instance: Instance, wanted: Standing) -> Instance:
     """These levels hold for it."""
-    return instance if instance.gone_at else replace(instance, standing=wanted)
+    return instance if instance.gone_at else altered(instance, standing=wanted)
 
 
 def terminating(instance: Instance, reason: Reason, at: datetime) -> Instance:
     """The centre wants it ended now."""
     if instance.gone_at or instance.terminate_requested_at:
         return instance
-    return replace(instance, terminate_requested_at=at, end_reason=instance.end_reason or reason)
+    return altered(instance, terminate_requested_at=at, end_reason=instance.end_reason or reason)
 
 
 def gone(instance: Instance, reason: Reason, at: datetime) -> Instance:
     """Its ledger is closed."""
     if instance.gone_at:
         return instance
-    return replace(instance, gone_at=at, end_reason=instance.end_reason or reason)
+    return altered(instance, gone_at=at, end_reason=instance.end_reason or reason)
 
 
 def may_enroll(instance: Instance, join_hash: str, joined_by: str | None) -> bool:
@@ -92,7 +103,7 @@ def may_enroll(instance: Instance, join_hash: str, joined_by: str | None) -> boo
 
 def enrolled(instance: Instance, hostname: str, gpus: Sequence[Gpu], at: datetime) -> Instance:
     """Its supervisor presented the join token."""
-    return replace(instance, enrolled_at=instance.enrolled_at or at, hostname=hostname, gpus=tuple(gpus))
+    return altered(instance, enrolled_at=instance.enrolled_at or at, hostname=hostname, gpus=tuple(gpus))
 
 
 def heard(
@@ -115,8 +126,8 @@ def heard(
     if not stops and instance.stopped_pulling_at and instance.state is InstanceState.DRAINING:
         # It resumed, because the order to drain was taken back.
         end_reason = instance.end_reason if instance.drain_requested_at else None
-        instance = replace(instance, stopped_pulling_at=None, end_reason=end_reason)
-    return replace(
+        instance = altered(instance, stopped_pulling_at=None, end_reason=end_reason)
+    return altered(
         instance,
         heartbeat_at=max(at, instance.heartbeat_at or at),
         idle_since=idle_since,
