@@ -14,6 +14,7 @@ import pytest
 from fleet.model import AgentSettings
 from fleet.queues.base import TaskStatus
 from fleet.supervisor.comeback import FILE
+from tests.folders import holding
 from tests.system.wheels import a_wheel
 from tests.waiting import PATIENCE, wait_for
 
@@ -100,10 +101,11 @@ def test_secrets_of_the_fleet_file_reach_the_agents_and_nobody_else(machine, cle
     assert not any(secret in repr(beat) for beat in here.centre.heartbeats for secret in secrets)
     (conf,) = [Path(line[5:]) for line in console.splitlines() if line.startswith("conf=")]
     assert not conf.is_relative_to(here.directory)  # in memory, not on the disk
-    holding = [path for path in here.directory.rglob("*") if path.is_file() and holds(path, secrets)]
-    assert holding == [here.directory / FILE]  # its own token, for the case that its power is cut (ADR 44)
-    assert not holds(holding[0], [*SECRETS.values(), here.centre.enrolled.server.secret_key])
-    assert holding[0].stat().st_mode & 0o777 == 0o600
+    kept = holding(here.directory, *secrets)
+    assert kept == [here.directory / FILE]  # its own token, for the case that its power is cut (ADR 44)
+    other = [*SECRETS.values(), here.centre.enrolled.server.secret_key]
+    assert not any(secret in kept[0].read_text() for secret in other)
+    assert kept[0].stat().st_mode & 0o777 == 0o600
     stranger = f"cat {conf} || find {here.directory} -type f -readable"
     if os.geteuid() == 0:
         found = subprocess.run(
@@ -123,11 +125,6 @@ def knows(process: psutil.Process, secrets: list[str]) -> bool:
     except psutil.Error:
         return False
     return "FLEET_ALLOCATION" not in environ and any(s in value for value in environ.values() for s in secrets)
-
-
-def holds(path: Path, secrets: list[str]) -> bool:
-    text = path.read_bytes()
-    return any(secret.encode() in text for secret in secrets)
 
 
 def test_a_failed_init_script_ends_the_machine_and_says_why(machine):

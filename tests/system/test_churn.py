@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.processes import descendants
 from fleet.queues.base import TaskStatus
+from tests.folders import files_below
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("edge")]
@@ -42,7 +43,7 @@ def test_a_hundred_tasks_leave_no_process_no_thread_no_descriptor_no_file_and_no
         )
 
     def held() -> tuple[int, int, int, list[str]]:
-        files = sorted(str(path) for path in here.directory.rglob("*") if path.is_file())
+        files = sorted(map(str, files_below(here.directory)))
         return len(list(descendants(process.pid))), process.num_threads(), process.num_fds(), files
 
     def rested() -> tuple[int, int, int, list[str]]:

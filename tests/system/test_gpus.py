@@ -99,7 +99,9 @@ def test_services_run_as_many_at_once_as_their_queue_has_slots_and_see_no_gpu(ma
         ("services", f"{CLUSTER}:lab:nvml:cpu:2"),
         ("train", f"{CLUSTER}:lab:nvml:gpu0"),
     ]
-    assert sum(clearml.status(task) == TaskStatus.QUEUED for task in services) == 1
+    wait_for(
+        lambda: [clearml.status(task) for task in services].count(TaskStatus.QUEUED) == 1, 10, "three have started"
+    )
     gate.touch()
     assert {clearml.ended(task) for task in (*services, train)} == {TaskStatus.COMPLETED}
     assert all("devices=none\n" in clearml.log(task) for task in services)

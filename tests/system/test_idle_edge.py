@@ -2,12 +2,12 @@
 
 import importlib.util
 from datetime import timedelta
-from pathlib import Path
 
 import psutil
 import pytest
 
 from fleet.queues.base import TaskStatus
+from tests.folders import files_below
 from tests.waiting import wait_for
 
 pytestmark = [
@@ -18,10 +18,6 @@ pytestmark = [
 
 WARM, MANY = 100, 600  # heartbeats; at the usual interval of 10 s the many are hours
 MAY_GROW_KIB = 512
-
-
-def files_below(directory: Path) -> int:
-    return sum(path.is_file() for path in directory.rglob("*"))
 
 
 def test_hundreds_of_rounds_without_work_leave_no_line_no_file_no_thread_and_no_memory(machine, clearml):
@@ -37,7 +33,7 @@ def test_hundreds_of_rounds_without_work_leave_no_line_no_file_no_thread_and_no_
         here.centre.heartbeats[:-1] = []
         return (
             len(here.log.read_text().splitlines()),
-            files_below(here.directory),
+            len(list(files_below(here.directory))),
             process.num_threads(),
             process.num_fds(),
         )

@@ -20,6 +20,7 @@ from fleet.config import parse
 from fleet.model import AgentSettings, RunResult
 from fleet.queues.base import Script, TaskStatus
 from fleet.supervisor.agent_home import can_start_in_conda
+from tests.folders import holding
 from tests.system import git_server, poetry
 from tests.system.edge import Person
 from tests.system.git_server import GitServer, Repository
@@ -170,8 +171,7 @@ def test_git_credentials_open_a_private_repository_and_are_seen_nowhere(machine,
     assert git.told == []  # nobody's arguments held it while git was at work, with whatever manager
     assert PASSWORD not in console
     assert PASSWORD not in here.log.read_text()
-    kept = [path for path in tmp_path.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
-    assert kept == []
+    assert holding(tmp_path, PASSWORD) == []
     described = clearml.client._transport.call("tasks.get_all_ex", {"id": [task]})
     assert PASSWORD not in repr(described)
 
