@@ -20,7 +20,7 @@ from fleet.errors import NotLeading
 from fleet.model import Action, Launch, MarketPolicy, Plan, Task, Terminate
 from fleet.planner.fairness import is_fair
 from fleet.providers.base import LaunchOrder
-from fleet.simulate.agenda import EPOCH, Agenda, after
+from fleet.simulate.agenda import EPOCH, Agenda
 from fleet.simulate.cloud import DispatcherKilled, SimulatedCloud
 from fleet.simulate.deadlines import Deadlines
 from fleet.simulate.ending import Ending
@@ -31,9 +31,9 @@ from fleet.simulate.outcome import outcome_of
 from fleet.simulate.server import Lookouts, SimulatedServer
 from fleet.simulate.setting import Outcome, Setting, has_levels
 from fleet.simulate.story import Listener, Telling, store_of
+from fleet.simulate.submissions import Submissions
 from fleet.simulate.surroundings import World
 from fleet.simulate.ticks import Ticks
-from fleet.simulate.trace import Submission, task_id
 from fleet.simulate.truth import Truth
 from fleet.supervisor import situation
 
@@ -54,10 +54,8 @@ class Simulation:
         self.server = SimulatedServer(self.agenda.now, self._on_queue_change)
         self.telling = Telling(listener, self.agenda.now) if listener else None
         self.store = store_of(self._on_store_change, self.telling)
-        self._jobs = {task_id(n): job for n, job in enumerate(setting.workload)}
-        self._durations = {task: timedelta(seconds=job.duration_s) for task, job in self._jobs.items()}
-        longest = max(self._durations.values(), default=timedelta(0))
-        self._ending = Ending(setting.policy, self.agenda, self.truth, longest)
+        self._submissions = Submissions(setting.workload, self.agenda, self.server, self.truth)
+        self._ending = Ending(setting.policy, self.agenda, self.truth, self._submissions.longest)
         self._world = World(
             cluster=setting.policy.cluster,
             agenda=self.agenda,
@@ -65,7 +63,7 @@ class Simulation:
             store=self.store,
             truth=self.truth,
             faults=setting.faults,
-            duration_of=lambda task: self._durations[task] - self.truth.kept.get(task, timedelta(0)),
+            duration_of=self._submissions.lasts,
             is_kept=lambda instance: instance in self._kept,
             on_start=self._on_start,
         )
@@ -85,12 +83,10 @@ class Simulation:
         self._is_fair = is_fair(setting.policy.queues, setting.policy.fairness)
         self._is_anybody_waiting = False
         self._is_gang_waiting = False
-        self._nodes = 0  # launches of nodes so far
         self._held: frozenset[str] = frozenset()  # tasks for which machines are held
         self._planned: dict[str, str] = {}  # which machine a task waits for, as the last plan said
         self._started = 0  # so many attempts have been looked at
         self._peeked = 0
-        self._unsubmitted = len(self._jobs)
         self._made: Plan | None = None
         self._kept: frozenset[str] = frozenset()  # by the orders of the last plan
         # A fleet that keeps room free may have something to do whenever a task starts or ends.
@@ -106,15 +102,14 @@ class Simulation:
     def run(self) -> Outcome:
         """Until every task is settled and every machine has ended, or nothing will change any more."""
         self.server.ensure_queues([queue.name for queue in self.setting.policy.queues])
-        for task, job in self._jobs.items():
-            self.agenda.add(after(job.submit_s), partial(self._submit, task, job))
+        self._submissions.plan(self._ending)
         self.request_pass(EPOCH)
         self._plan_restart()
-        while (at := self.agenda.next_at()) is not None and not self._ending.is_over(at, self._unsubmitted):
+        while (at := self.agenda.next_at()) is not None and not self._ending.is_over(at, self._submissions.left):
             self.agenda.step()
         return outcome_of(
             policy=self.setting.policy,
-            tasks=self._jobs,
+            tasks=self._submissions.jobs,
             truth=self.truth,
             server=self.server,
             store=self.store,
@@ -124,12 +119,6 @@ class Simulation:
         )
 
     # --- what happens
-
-    def _submit(self, task: str, job: Submission) -> None:
-        self._unsubmitted -= 1
-        self._ending.put_off()
-        self.server.add(task, id=task, tags=job.tags, user=job.user)
-        self.server.enqueue(task, job.queue)
 
     def _on_launch(self, order: LaunchOrder, cloud: SimulatedCloud) -> None:
         """The cloud starts a machine, and its fate is drawn."""
@@ -166,21 +155,10 @@ class Simulation:
         self._bury(instance, "shutdown")
 
     def _on_start(self, task: Task) -> None:
-        job = self._jobs.get(task.id)
-        if job and job.instances > 1:
-            self._launch_nodes(task, job)
+        self._submissions.launch_nodes(task)
         if task.id in self._held or task.gang in self._held:
             self.request_pass(self.agenda.at)  # its machine may be held for the next
         self._has_moved = True  # who starts a task is idle no more, and others stay for so much longer or shorter
-
-    def _launch_nodes(self, task: Task, job: Submission) -> None:
-        """As `Task.launch_multi_node` of the SDK does: the first task puts clones of itself into its own queue."""
-        self._nodes += 1
-        for rank in range(1, job.instances):
-            node = f"{task.id}.{self._nodes}.{rank}"
-            self._durations[node] = timedelta(seconds=job.duration_s)
-            self.server.add(node, id=node, tags=job.tags, user=job.user, gang=task.id)
-            self.server.enqueue(node, job.queue)
 
     def _bury(self, instance: str, why: str) -> None:
         self._machines.pop(instance).killed(why)
@@ -318,7 +296,7 @@ class Simulation:
             self.request_pass(self._ticks.soon)
         self._give_levels(made)
         self._ticks.wake_at(made.wake_at)
-        self._ending.settle(made, self._unsubmitted)
+        self._ending.settle(made, self._submissions.left)
 
     def _give_levels(self, made: Plan) -> None:
         """Who is kept, or not any more, hears it."""
@@ -412,5 +390,5 @@ class Simulation:
 
     def _has_future(self) -> bool:
         return bool(
-            self._unsubmitted or self._machines or self.truth.running or self.store.instances(self._world.cluster)
+            self._submissions.left or self._machines or self.truth.running or self.store.instances(self._world.cluster)
         )
