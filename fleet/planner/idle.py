@@ -33,7 +33,10 @@ def idle_timeouts(instances: Sequence[Instance], habits: Habits, auto: Mapping[s
             idle.setdefault((offer.resource, offer.type), []).append((since, each.id))
     if not idle:
         return {}
-    counts = Counter([(i.offer.resource, i.offer.type) for i in instances if i.is_taking_tasks])
+    types = {kind[1] for kind in idle}
+    counts = Counter(
+        [(i.offer.resource, i.offer.type) for i in instances if i.offer.type in types and i.is_taking_tasks]
+    )
     found = {}
     for kind, several in idle.items():
         bands = habits.bands.get(kind) or ()

@@ -6,7 +6,6 @@ Pure: the same snapshot gives the same plan, ids included. Every action and ever
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -150,7 +149,9 @@ class _Draft:
         self._by_kind: dict[int, Demand] = {}
         self._lost: dict[tuple[int, int], str] = {}  # by class and chosen offer: the alternative that lost, in words
         self._rivals: dict[str, str] = {}  # the same by new machine
-        self._crowds: Counter[tuple[str, str]] | None = None
+        self._busy: dict[
+            tuple[str, str], int
+        ] = {}  # machines with tasks, by resource and type, as far as somebody asked
         self._there: dict[str, list[Room]] | None = None  # the rooms on machines that run
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
@@ -336,10 +337,13 @@ class _Draft:
         choice = advice.choice if advice else demand.choices[0]
         if not choice.resource.is_idle_auto:
             return None
-        if self._crowds is None:
-            self._crowds = Counter((i.offer.resource, i.offer.type) for i in self.snapshot.instances if i.allocations)
-        kind = (choice.offer.resource, choice.offer.type)
-        busy = self._crowds[kind]
+        kind = resource, type_ = (choice.offer.resource, choice.offer.type)
+        busy = self._busy.get(kind)
+        if busy is None:
+            mine = [
+                1 for i in self.snapshot.instances if i.offer.type == type_ and i.allocations and i.resource == resource
+            ]
+            busy = self._busy[kind] = len(mine)
         habits = self.snapshot.habits
         runs_s = mean_s(habits, demand.queue.name)
         until = task.enqueued_at + timedelta(seconds=patience_s(habits, kind, busy, runs_s))

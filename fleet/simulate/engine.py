@@ -30,6 +30,7 @@ from fleet.simulate.machine import Machine
 from fleet.simulate.outcome import outcome_of
 from fleet.simulate.server import Lookouts, SimulatedServer
 from fleet.simulate.setting import Outcome, Setting, has_levels
+from fleet.simulate.starts import Starts
 from fleet.simulate.story import Listener, Telling, store_of
 from fleet.simulate.submissions import Submissions
 from fleet.simulate.surroundings import World
@@ -79,13 +80,14 @@ class Simulation:
         self._unswept: set[str] = set()  # machines that took tasks with them
         self._ended = 0  # so many runs
         self._has_moved = False  # a machine, since the last tick
+        self._idle: Machine | None = None  # one of those that are
         self._is_at_a_limit = False  # a task waits for something to go
         self._is_fair = is_fair(setting.policy.queues, setting.policy.fairness)
         self._is_anybody_waiting = False
         self._is_gang_waiting = False
         self._held: frozenset[str] = frozenset()  # tasks for which machines are held
-        self._planned: dict[str, str] = {}  # which machine a task waits for, as the last plan said
-        self._started = 0  # so many attempts have been looked at
+        self._starts = Starts(self.truth, self._machines, self._world.duration_of)
+        self._tell_by: datetime | None = None  # then levels that have changed begin to matter
         self._peeked = 0
         self._made: Plan | None = None
         self._kept: frozenset[str] = frozenset()  # by the orders of the last plan
@@ -158,7 +160,6 @@ class Simulation:
         self._submissions.launch_nodes(task)
         if task.id in self._held or task.gang in self._held:
             self.request_pass(self.agenda.at)  # its machine may be held for the next
-        self._has_moved = True  # who starts a task is idle no more, and others stay for so much longer or shorter
 
     def _bury(self, instance: str, why: str) -> None:
         self._machines.pop(instance).killed(why)
@@ -193,7 +194,10 @@ class Simulation:
             self._ticks.request_tick()
         elif self._is_gang_waiting or (kind == "runs_ended" and self._is_fair and self._is_anybody_waiting):
             self.request_pass(self.agenda.at)
-        elif kind in ("enrolled", "goodbye", "runs_ended"):
+        elif kind == "enrolled":
+            self._starts.note_enrolled()
+            self._ticks.request_tick()
+        elif kind in ("goodbye", "runs_ended"):
             self._note_move()
 
     def _note_move(self) -> None:
@@ -205,8 +209,10 @@ class Simulation:
 
     def _on_tick(self) -> None:
         self._peek_all()
-        has_news = self._has_gone_astray() or bool(self.server.unseen)
         has_moved, self._has_moved = self._has_moved, False
+        is_astray, has_come, matters_at = self._starts.look(self.agenda.at)
+        has_news = is_astray or bool(self.server.unseen)
+        has_moved |= has_come or (matters_at is not None and not self._is_put_off(matters_at))
         is_urgent = has_news or (has_moved and self._does_it_matter())
         if is_urgent and not self._ticks.is_pass_due and self._has_glanced():
             is_urgent = False
@@ -223,17 +229,31 @@ class Simulation:
     def _does_it_matter(self) -> bool:
         """Whether a plan may come out differently because a machine came, went or has less to do: who waits may get it, and
         how long those that are idle stay, and what they take, depends on how many there are."""
-        return self._is_anything_queued or any(machine.is_idle for machine in reversed(self._machines.values()))
+        return self._is_anything_queued or self._is_any_idle
+
+    @property
+    def _is_any_idle(self) -> bool:
+        if self._idle is None or not self._idle.is_idle:  # who was idle often still is
+            self._idle = next((machine for machine in self._machines.values() if machine.is_idle), None)
+        return self._idle is not None
 
     @property
     def _is_anything_queued(self) -> bool:
         return bool(self.server.waiting(self.setting.policy.queues))
 
-    def _has_gone_astray(self) -> bool:
-        """Whether a task took room that was planned for another: that one may need a machine now."""
-        fresh, self._started = self.truth.attempts[self._started :], len(self.truth.attempts)
-        strangers = {a.instance for a in fresh if self._planned.pop(a.task, None) != a.instance}
-        return bool(strangers) and not strangers.isdisjoint(self._planned.values())
+    def _is_put_off(self, matters_at: datetime) -> bool:
+        """Whether the next plan, whenever it comes, is early enough; one comes in time."""
+        by = matters_at - 2 * self.setting.policy.poll_interval
+        if not self._may_glance or self._is_gang_waiting or self._held or by <= self.agenda.at:
+            return False
+        if self._tell_by is None or by < self._tell_by:
+            self._tell_by = by
+            self.agenda.add(by, partial(self._tell_now, by))
+        return True
+
+    def _tell_now(self, by: datetime) -> None:
+        if self._tell_by == by:
+            self._note_move()
 
     def _pass_once(self) -> None:
         self._passes += 1
@@ -286,7 +306,8 @@ class Simulation:
         self._is_anybody_waiting = bool(made.waiting)
         self._is_gang_waiting = any(w.reason.code == "gang" for w in made.waiting)
         self._held = frozenset(hold.task for hold in made.turns.holds)
-        self._planned = {w.task: w.instance for w in made.waiting if w.instance}
+        self._starts.expect(made)
+        self._tell_by = None
         self._is_at_a_limit = any(not w.instance and w.reason.code != "no_fit" for w in made.waiting)
         for instance, _ in made.standings:
             if instance in self._machines:

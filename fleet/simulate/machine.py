@@ -141,6 +141,16 @@ class Machine:
         return self._enrolled_at is not None
 
     @property
+    def enrolled_at(self) -> datetime | None:
+        """None: it does not work yet, or no more."""
+        return self._enrolled_at
+
+    @property
+    def tasks(self) -> int:
+        """How many run on it."""
+        return len(self._jobs)
+
+    @property
     def is_idle(self) -> bool:
         """It works, and nothing runs on it."""
         return self._enrolled_at is not None and self._jobs.idle_since is not None

@@ -1,0 +1,68 @@
+"""What tasks start, held against what the last plan said: who starts where he was to changes nothing that is planned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from fleet.model import Plan
+from fleet.simulate.agenda import EPOCH
+from fleet.simulate.machine import Machine
+from fleet.simulate.truth import Attempt, Truth
+
+
+class Starts:
+    """Of one simulation."""
+
+    def __init__(self, truth: Truth, machines: Mapping[str, Machine], lasts: Callable[[str], timedelta]) -> None:
+        """`lasts`: how long a run of a task takes from now."""
+        self._truth, self._machines, self._lasts = truth, machines, lasts
+        self._seen = 0  # so many attempts
+        self._enrolled = 0  # machines, since the last look
+        self._looked_at = self._planned_at = EPOCH
+        self._planned: dict[str, str] = {}  # which machine a task waits for
+        self._has_placed_all = False
+
+    def expect(self, made: Plan) -> None:
+        """What this plan says."""
+        self._planned = {w.task: w.instance for w in made.waiting if w.instance}
+        self._has_placed_all = all(w.instance or w.reason.code == "no_fit" for w in made.waiting)
+        self._planned_at = made.at
+
+    def note_enrolled(self) -> None:
+        """A machine is there that was not."""
+        self._enrolled += 1
+
+    def look(self, at: datetime) -> tuple[bool, bool, datetime | None]:
+        """What became of it since the last look: whether a task took room that was planned for another, who may need a
+        machine now; whether anything else happened that was not planned; and when what was planned begins to matter.
+
+        A machine that comes and is full at once with whom the plan sent there leaves all others as they are. Only its own
+        levels change, and they count from the end of a task on.
+        """
+        fresh, self._seen = self._truth.attempts[self._seen :], len(self._truth.attempts)
+        strangers = {a.instance for a in fresh if self._planned.pop(a.task, None) != a.instance}
+        is_astray = bool(strangers) and not strangers.isdisjoint(self._planned.values())
+        enrolled, self._enrolled = self._enrolled, 0
+        looked_at, self._looked_at = self._looked_at, at
+        if not fresh:
+            return is_astray, bool(enrolled), None
+        if strangers or not self._has_placed_all or not all(self._fills(a, n) for a, n in _last_of_each(fresh)):
+            return is_astray, True, None
+        new = [self._machines[name].enrolled_at or looked_at for name in {a.instance for a in fresh}]
+        ends_at = min(a.started_at + self._lasts(a.task) for a in fresh)
+        return False, sum(at > looked_at for at in new) != enrolled, ends_at
+
+    def _fills(self, attempt: Attempt, count: int) -> bool:
+        """Whether its machine, on which it is the last of so many starts, was not idle when all was planned, and is full now."""
+        machine = self._machines.get(attempt.instance)
+        if machine is None or not attempt.gpus or machine.free or machine.enrolled_at is None:
+            return False
+        return machine.enrolled_at > self._planned_at or machine.tasks > count
+
+
+def _last_of_each(attempts: list[Attempt]) -> list[tuple[Attempt, int]]:
+    """The last start on each machine, and how many there were."""
+    counts = Counter(a.instance for a in attempts)
+    return [(a, counts[a.instance]) for a in {a.instance: a for a in attempts}.values()]
