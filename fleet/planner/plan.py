@@ -42,8 +42,9 @@ from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
-from fleet.planner.reasons import goes_to, kept_from, launched_for, no_fit, rival_of, soon_free, waits
+from fleet.planner.reasons import kept_from, launched_for, no_fit, rival_of, soon_free
 from fleet.planner.rooms import add_full, rooms_of
+from fleet.planner.said import goes_to, remember, waits
 from fleet.planner.schedule import keep_to_windows, key_of, taken_back
 from fleet.planner.sick import replace_sick
 from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
@@ -166,6 +167,7 @@ class _Draft:
             self.place(task, demand)
         self.keep_minimum()
         self.keep_headroom()
+        remember(self.waiting)
         return tuple(self.launches()), tuple(self.waiting)
 
     def place(self, task: Task, demand: Demand) -> None:

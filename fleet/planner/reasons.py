@@ -1,4 +1,4 @@
-"""The planner's words: why something is launched, and where a task that waits will go or why it goes nowhere."""
+"""The planner's words: why something is launched, or is not."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from fleet.model import InstanceState, Offer, Queue, Reason, Task, Waiting, is_gpu_type
-from fleet.planner.capacity import Room, Shape, Wish, is_fit
+from fleet.model import Offer, Queue, Reason, is_gpu_type
+from fleet.planner.capacity import Shape, Wish, is_fit
 from fleet.planner.demand import Choice, Demand
-
-FREE = ("free", "has room for it")
-COMING = {
-    InstanceState.REQUESTED: ("launching", "is being launched for it"),
-    InstanceState.BOOTING: ("booting", "is booting and will have room for it"),
-}
 
 
 def launched_for(tasks: Sequence[str], wanted: Reason, lost: str) -> Reason:
@@ -45,13 +39,6 @@ def rival_of(chosen: Choice, choices: Sequence[Choice]) -> str:
     return ""
 
 
-def goes_to(room: Room, task: Task) -> Waiting:
-    """Where a task will run."""
-    code, text = COMING.get(room.state, FREE)
-    reason = Reason(code=code, text=f"instance {room.instance} {text}", queue=task.queue, task=task.id)
-    return Waiting(task=task.id, queue=task.queue, reason=reason, instance=room.instance)
-
-
 def soon_free(queue: Queue, offer: Offer, busy: int, until: datetime) -> Reason:
     """Why no machine is launched for a task yet."""
     text = (
@@ -59,12 +46,6 @@ def soon_free(queue: Queue, offer: Offer, busy: int, until: datetime) -> Reason:
         f"if none does, one is launched at {until:%H:%M:%S} UTC"
     )
     return Reason(code="soon_free", text=text, queue=queue.name)
-
-
-def waits(why: Reason, task: Task, share: str = "") -> Waiting:
-    """Why a task gets no machine now; `share`: of its queue, where queues share."""
-    reason = Reason(code=why.code, text=why.text + share, queue=task.queue, task=task.id, limit=why.limit)
-    return Waiting(task=task.id, queue=task.queue, reason=reason)
 
 
 def kept_from(demand: Demand, refusal: Reason) -> Reason:

@@ -161,16 +161,17 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     if not several or (not timeouts and belonging.is_plain and not any(i.standing.above_gpus for i in several)):
         return ()
     found = []
-    look_up, known, paid = belonging.above_gpus, belonging.levels, belonging.paid_anyhow
-    most, new_since = belonging.most_tasks, belonging.new_since
+    look_up, paid, most, new_since = belonging.above_gpus, belonging.paid_anyhow, belonging.most_tasks, belonging.new_since
+    # Of thousands of machines many are of one offer, and have as many tasks: as `level_key` has it, by the id of the offer.
+    known: list[dict[int, Above]] = [{} for _ in range(most + 1)]
     for instance in several:
-        now, offer, enrolled_at = instance.standing, instance.offer, instance.enrolled_at
-        tasks = len(instance.allocations)
-        above = None
-        if (tasks or (enrolled_at and enrolled_at <= new_since)) and instance.id not in paid:
-            # As `level_key` has it, thousands of times.
-            above = known.get((offer.resource, offer.price_usd_per_hour, offer.gpus, tasks if tasks < most else most))
-        if above is None:
+        now, enrolled_at, tasks = instance.standing, instance.enrolled_at, len(instance.allocations)
+        if (tasks or (enrolled_at and enrolled_at <= new_since)) and not (paid and instance.id in paid):
+            alike, offer = known[tasks if tasks < most else most], id(instance.offer)
+            above = alike.get(offer)
+            if above is None:
+                above = alike[offer] = look_up(instance)
+        else:
             above = look_up(instance)
         idle = timeouts.get(instance.id, now.idle_timeout) if timeouts else now.idle_timeout
         has_settled = now.meant_for and enrolled_at

@@ -222,7 +222,7 @@ class Machine:
             held=self._jobs.held,
             unsent=self._jobs.unsent,
             waiting=self._peeks.tasks() if self.has_use_for else (),
-            seen_at=self._peeks.seen_at,
+            seen_at=self._peeks.seen_at(),
             peeked_at=None if self._cut_off_at else at,
             idle_since=self._jobs.idle_since,
             server_seen_at=seen,

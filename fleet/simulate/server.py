@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 
@@ -74,6 +74,9 @@ class Lookouts:
     def __init__(self, server: SimulatedServer, queues: Sequence[Queue]) -> None:
         self._server, self._queues = server, queues
         self._peeks: dict[tuple[str, str], Peeks] = {}  # by resource and type
+        self._version = -1
+        self._smallest: int | None = None
+        self._seen_at: dict[str, datetime] = {}  # when each of the tasks was first seen
         self.serve = cache(self._serve)
 
     def _serve(self, resource: str) -> tuple[Queue, ...]:
@@ -84,20 +87,40 @@ class Lookouts:
         """What machines of this offer see; `gpus`: those of one of them."""
         kind = (offer.resource, offer.type)
         if kind not in self._peeks:
-            self._peeks[kind] = Peeks(self._server, self.serve(offer.resource), gpus)
+            self._peeks[kind] = Peeks(self._server, self.serve(offer.resource), gpus, self.seen_at)
         return self._peeks[kind]
 
     def smallest(self) -> int | None:
-        """What the smallest task needs that any of them sees, in parts of a GPU; None: they see none."""
-        needs = [need for peeks in self._peeks.values() if (need := peeks.smallest()) is not None]
-        return min(needs, default=None)
+        """What the smallest task that waits needs, in parts of a GPU: who has less free need not look. None: nothing waits."""
+        self._look()
+        return self._smallest
+
+    def seen_at(self) -> Mapping[str, datetime]:
+        """When each of the tasks that wait was first seen."""
+        self._look()
+        return self._seen_at
+
+    def _look(self) -> None:
+        """Once for machines of all kinds."""
+        if self._version != self._server.version:
+            self._version = self._server.version
+            waiting, at, before = self._server.waiting(self._queues), self._server.at, self._seen_at
+            self._seen_at = {task.id: before.get(task.id, at) for task in waiting}
+            self._smallest = min([in_parts(task.need.at_least) for task in waiting], default=None)
 
 
 class Peeks:
     """What the supervisors of one kind of machine see when they look into their queues."""
 
-    def __init__(self, server: SimulatedServer, queues: Sequence[Queue], gpus: Sequence[Gpu]) -> None:
-        """`gpus`: those of any such machine."""
+    def __init__(
+        self,
+        server: SimulatedServer,
+        queues: Sequence[Queue],
+        gpus: Sequence[Gpu],
+        seen_at: Callable[[], Mapping[str, datetime]],
+    ) -> None:
+        """`gpus`: those of any such machine. `seen_at`: when tasks were first seen."""
+        self.seen_at = seen_at
         self._server = server
         self._all = queues
         self._queues = {queue.name: queue for queue in queues}
@@ -105,7 +128,6 @@ class Peeks:
         self._version = -1
         self._tasks: tuple[Task, ...] = ()
         self._smallest: int | None = None
-        self.seen_at: dict[str, datetime] = {}  # when each of the tasks was first seen
         self._fits: dict[str, bool] = {}
 
     def tasks(self) -> tuple[Task, ...]:
@@ -122,9 +144,8 @@ class Peeks:
         if self._version != self._server.version:
             self._version = self._server.version
             waiting = self._server.waiting(self._all)
-            self._tasks = tuple(task for task in waiting if self._can_run(task))
-            self.seen_at = {task.id: self.seen_at.get(task.id, self._server.at) for task in self._tasks}
-            self._smallest = min((in_parts(task.need.at_least) for task in self._tasks), default=None)
+            self._tasks = tuple([task for task in waiting if self._can_run(task)])
+            self._smallest = min([in_parts(task.need.at_least) for task in self._tasks], default=None)
 
     def _can_run(self, task: Task) -> bool:
         fits = self._fits.get(task.id)
