@@ -311,7 +311,7 @@ class Simulation:
         self._is_at_a_limit = any(not w.instance and w.reason.code != "no_fit" for w in made.waiting)
         for instance, _ in made.standings:
             if instance in self._machines:
-                self._machines[instance].step()
+                self._machines[instance].hear_levels()
         # Who waits for somebody's machine to become free is looked at again when others were launched.
         if made.actions and any(not w.instance and w.reason.code == "soon_free" for w in made.waiting):
             self.request_pass(self._ticks.soon)

@@ -167,6 +167,11 @@ class Machine:
         smallest = self._peeks.smallest() if is_pulling else None
         return smallest is not None and smallest <= self._jobs.free
 
+    def hear_levels(self) -> None:
+        """The centre wants something else of it. Where it has tasks and no use for others it hears that with its next step."""
+        if not self.tasks or self.has_use_for:
+            self.step()
+
     def step(self) -> None:
         """Decide and carry out until there is nothing more to do, tell the centre, and sleep until the next deadline."""
         self._tell_server()
