@@ -239,8 +239,8 @@ def errors_of_providers(_tree: ast.AST) -> set[str]:
 BUDGET_CAPS = {"usd_per_day", "usd_per_month"}
 INDIRECT: dict[tuple[str, str], Callable[[ast.AST], set[str]]] = {
     ("fleet/supervisor/stops.py", "code"): first_texts_of_stops,
-    ("fleet/planner/reasons.py", "code"): first_texts_of_pairs,
-    ("fleet/planner/reasons.py", "why.code"): lambda _tree: set(),  # another reason, for another task
+    ("fleet/planner/said.py", "code"): first_texts_of_pairs,
+    ("fleet/planner/said.py", "why.code"): lambda _tree: set(),  # another reason, for another task
     ("fleet/dispatcher/launching.py", "_code(answer.error)"): errors_of_providers,
     ("fleet/planner/money.py", "tally.what"): lambda _tree: BUDGET_CAPS,
     ("fleet/planner/enforce.py", "code"): lambda _tree: set(BUDGET_ORDERS),
