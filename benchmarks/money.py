@@ -57,13 +57,15 @@ def measure(is_quick: bool) -> Iterator[str]:
             conditions = Conditions(offers=offers)
             yield from lines("money", prices, workload, conditions)
             if prices == "proportional":
-                yield _foresight(workload, conditions)
+                yield _foresight("who_knows_the_future", workload, conditions)
+                widths = sorted({offer.gpus for offer in offers})
+                yield _foresight("who_knows_the_future_of_each_width", workload, conditions, widths)
 
 
-def _foresight(workload: Workload, conditions: Conditions) -> str:
-    seen = best_within(workload.tasks, conditions.boot_s, WAIT_GOAL_S)
+def _foresight(name: str, workload: Workload, conditions: Conditions, widths: Sequence[int] | None = None) -> str:
+    seen = best_within(workload.tasks, conditions.boot_s, WAIT_GOAL_S, widths)
     return line(
-        f"money.proportional.{workload.name.replace(' ', '_')}.who_knows_the_future",
+        f"money.proportional.{workload.name.replace(' ', '_')}.{name}",
         lower_bound_usd(setting_of(workload, conditions)) * (1 + seen.over_bound_percent / 100),
         "US dollars",
         over_bound_percent=seen.over_bound_percent,

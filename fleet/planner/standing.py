@@ -161,7 +161,12 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     if not several or (not timeouts and belonging.is_plain and not any(i.standing.above_gpus for i in several)):
         return ()
     found = []
-    look_up, paid, most, new_since = belonging.above_gpus, belonging.paid_anyhow, belonging.most_tasks, belonging.new_since
+    look_up, paid, most, new_since = (
+        belonging.above_gpus,
+        belonging.paid_anyhow,
+        belonging.most_tasks,
+        belonging.new_since,
+    )
     # Of thousands of machines many are of one offer, and have as many tasks: as `level_key` has it, by the id of the offer.
     known: list[dict[int, Above]] = [{} for _ in range(most + 1)]
     for instance in several:

@@ -34,7 +34,10 @@ FIGURES = {
         f"quality.{w}.{x}" for w in ("empty_fleet", "after_reuse", "machines_with_room") for x in ("mean", "worst")
     },
     "schedulers": {"schedulers.5_types_20_demands.fleet", *RAY},
-    "money": {f"money.proportional.quick.{who}" for who in (*WHO, "who_knows_the_future")},
+    "money": {
+        f"money.proportional.quick.{who}"
+        for who in (*WHO, "who_knows_the_future", "who_knows_the_future_of_each_width")
+    },
     "spot": {f"spot.{p}.proportional.quick.{who}" for p in ("lost", "kept") for who in WHO},
 }
 

@@ -11,7 +11,9 @@ from tests.builders import a_resource, a_snapshot, a_task, an_instance, tasks
 from tests.planner.test_properties import worlds
 from tests.planner.worlds import snapshots
 
-ONE = a_snapshot(tasks=tasks(2, gpus=4), instances=(an_instance(ready=False),), resources=(a_resource(max_instances=1),))
+ONE = a_snapshot(
+    tasks=tasks(2, gpus=4), instances=(an_instance(ready=False),), resources=(a_resource(max_instances=1),)
+)
 
 
 def test_the_next_plan_says_the_same_again() -> None:
