@@ -42,6 +42,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 LOGIN = "auth.login"
 OPEN = ("debug.ping",)  # answered without credentials
 RETRY_AFTER_S = 2
+SDK = b"x-clearml-client"  # the header by which the SDK says what it is; agents have another
 LARGEST_BODY = 64 * 2**20  # bytes; an agent's packets are at most 1 MB, plots can be larger
 # Names of endpoints that nobody has are logged once each; a scanner must not fill the memory with them.
 REMEMBERED_UNKNOWN = 1000
@@ -149,6 +150,10 @@ class Api:
 
     async def _respond(self, scope: Scope, send: Send, code: int, body: bytes) -> None:
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if any(name == SDK for name, _ in scope["headers"]):
+            # Its reporter is forked with the connections of the script, and both would go on talking on the same one
+            # (docs/adr/0054-connections-of-the-sdk.md).
+            headers.append((b"connection", b"close"))
         if code == 503:
             headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
             if scope["method"] != "GET":

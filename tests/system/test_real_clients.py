@@ -43,6 +43,20 @@ for name, steps, fail in (("long", 1000, 0), ("failing", 3, 1)):
     print("CLONE", name, clone.id)
 """
 
+CONNECTIONS = """
+import psutil, time
+from clearml import Task
+task = Task.init(project_name="tour", task_name="connections", reuse_last_task_id=False)
+me, deadline = psutil.Process(), time.monotonic() + 60
+while not me.children() and time.monotonic() < deadline:
+    task.set_parameter("Args/n", 1)
+reporters = me.children()
+for n in range(20):
+    task.set_parameter("Args/n", n)
+ports = [{c.laddr.port for c in p.net_connections()} for p in (me, *reporters)]
+print("SHARED", len(reporters), sum(bool(ports[0] & others) for others in ports[1:]))
+"""
+
 READ_AND_RUN_AGAIN = """
 import json, sys
 from clearml import Task
@@ -73,6 +87,12 @@ def test_a_stock_daemon_runs_an_enqueued_task_and_its_console_arrives(clearml_se
     assert held["last_worker"].startswith(home.folder.name)
     assert held["status_reason"] == "worker execution done"
     assert held["execution"]["queue"] == queue
+
+
+@pytest.mark.xdist_group("clearml-sdk")
+def test_the_reporter_that_the_sdk_forks_talks_on_a_connection_of_its_own(clearml_server: Any, home: Any) -> None:
+    """Two that talk on one get 400, or the answer of the other: docs/adr/0054-connections-of-the-sdk.md."""
+    assert "SHARED 1 0" in home.python(CONNECTIONS)
 
 
 @pytest.mark.xdist_group("clearml-sdk")
