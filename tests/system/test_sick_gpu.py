@@ -77,8 +77,11 @@ def test_a_task_whose_gpu_falls_off_the_bus_is_first_in_its_queue_again_and_comp
     assert "### fleet: stopped: a GPU that it holds is sick: Xid 79" in clearml.log(second)
     wait_for(lambda: f'fleet_gpu_sick{{uuid="{B}"}} 1' in metrics.read_text(), 10)
 
-    waiting = [task.id for task in clearml.client.waiting(QUEUES) if task.id in (second, third)]
-    assert waiting == [second, third]
+    def waiting() -> list[str]:
+        return [task.id for task in clearml.client.waiting(QUEUES) if task.id in (second, third)]
+
+    # It is enqueued and then put first: two calls of ClearML's API.
+    wait_for(lambda: waiting() == [second, third], 10, "it is first in its queue")
     gate.touch()
     assert {clearml.ended(task) for task in (first, second, third)} == {TaskStatus.COMPLETED}
     wait_for(lambda: all(runs(here, task)[-1:] and runs(here, task)[-1].result for task in (second, third)), 10)
