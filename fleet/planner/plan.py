@@ -150,9 +150,8 @@ class _Draft:
         self._by_kind: dict[int, Demand] = {}
         self._lost: dict[tuple[int, int], str] = {}  # by class and chosen offer: the alternative that lost, in words
         self._rivals: dict[str, str] = {}  # the same by new machine
-        self._busy: dict[
-            tuple[str, str], int
-        ] = {}  # machines with tasks, by resource and type, as far as somebody asked
+        # Machines with tasks, by resource and type, as far as somebody asked.
+        self._busy: dict[tuple[str, str], int] = {}
         self._there: dict[str, list[Room]] | None = None  # the rooms on machines that run
 
     def made(self) -> tuple[tuple[Launch, ...], tuple[Waiting, ...]]:
@@ -339,7 +338,7 @@ class _Draft:
         choice = advice.choice if advice else demand.choices[0]
         if not choice.resource.is_idle_auto:
             return None
-        kind = resource, type_ = (choice.offer.resource, choice.offer.type)
+        kind = resource, type_ = choice.offer.resource, choice.offer.type
         busy = self._busy.get(kind)
         if busy is None:
             mine = [

@@ -11,7 +11,7 @@ def has_work(snapshot: Snapshot) -> bool:
 
 
 def is_for_gpus(snapshot: Snapshot) -> bool:
-    """Whether everything that room is looked for needs some of a GPU that is free now, unless machines are held for it."""
+    """Whether all that room is looked for needs some of a GPU: a machine without a free one is then of no use, but to be held."""
     if snapshot.holds or _keeps_room(snapshot):
         return False
     return not any(task.instances > 1 or not task.need.at_least or task.gang for task in snapshot.tasks)

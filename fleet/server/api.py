@@ -150,7 +150,7 @@ class Api:
 
     async def _respond(self, scope: Scope, send: Send, code: int, body: bytes) -> None:
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        if any(name == SDK for name, _ in scope["headers"]):
+        if SDK in dict(scope["headers"]):
             # Its reporter is forked with the connections of the script, and both would go on talking on the same one
             # (docs/adr/0054-connections-of-the-sdk.md).
             headers.append((b"connection", b"close"))

@@ -108,8 +108,8 @@ def test_a_machine_whose_first_process_is_killed_takes_its_supervisor_with_it(pr
     provider.launch([an_order(provider)])
     wait_for(lambda: processes_of(provider))
     os.kill(machine_pid(provider), signal.SIGKILL)
-    wait_for(lambda: not is_running(provider.directory / "i1"))
-    wait_for(lambda: not processes_of(provider))
+    assert wait_for(lambda: not is_running(provider.directory / "i1"))
+    assert wait_for(lambda: not processes_of(provider))
 
 
 def test_a_machine_whose_supervisor_is_killed_ends(provider: LocalProvider) -> None:
