@@ -34,6 +34,14 @@ def test_a_body_is_read_whatever_the_method_and_the_version(client: Client, meth
     assert answer.data == {"queues": [{"id": queue}]}
 
 
+def test_a_connection_of_the_sdk_is_closed_and_one_of_an_agent_kept(client: Client) -> None:
+    kept = {
+        name: client.send("GET", "/queues.get_all", headers={name: "1"})
+        for name in ("X-ClearML-Client", "X-ClearML-Agent")
+    }
+    assert [answer.headers.get("connection") for answer in kept.values()] == ["close", None]
+
+
 def test_the_query_string_fills_in_what_the_body_lacks(client: Client) -> None:
     client.queue("train")
     answer = client.send("GET", "/queues.get_all", b'{"only_fields": ["name"]}', query="name=tra&only_fields=id")
