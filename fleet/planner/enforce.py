@@ -11,6 +11,7 @@ from fleet.model import CancelDrain, Drain, Instance, Reason, Snapshot, Terminat
 from fleet.planner.accounts import HOUR, NOTHING_USD, Account, Tally
 from fleet.planner.money import Money, lasts
 from fleet.planner.price import known_price
+from fleet.planner.steady import unsteady
 from fleet.planner.windows import BUDGET_DRAIN, BUDGET_ORDERS, BUDGET_STOP, STOP_GRACE
 
 # So long before money makes machines end they pull no more: what ends in time need not be repeated.
@@ -39,7 +40,7 @@ def may_order(snapshot: Snapshot) -> bool:
     budgets = (budget, *budget.queues.values(), *budget.users.values(), *filter(None, [budget.per_user]))
     if any(b.caps_usd and b.when_spent is not WhenSpent.HOLD for b in budgets):
         return True
-    return any([_is_by_budget(i) for i in snapshot.instances if i.drain_requested_at])  # noqa: C419 (in half the time)
+    return any([_is_by_budget(i) for i in unsteady(snapshot.instances) if i.drain_requested_at])  # noqa: C419 (in half the time)
 
 
 def enforce(snapshot: Snapshot, money: Money, ending: Container[str]) -> Enforcement:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from fleet.model import Band, Habits, Instance, InstanceState
+from fleet.planner.steady import unsteady
 
 RUNNING = (InstanceState.READY, InstanceState.BUSY)
 
@@ -21,22 +22,20 @@ def band_of(bands: Sequence[Band], level: int) -> Band | None:
     return found
 
 
-def idle_timeouts(instances: Sequence[Instance], habits: Habits, auto: Mapping[str, bool]) -> dict[str, timedelta]:
+def idle_timeouts(instances: tuple[Instance, ...], habits: Habits, auto: Mapping[str, bool]) -> dict[str, timedelta]:
     """By instance, for those that are idle now and of a resource with `auto`.
 
     The machine that has been idle longest stands for the n-th of n: it is needed next when all others are.
     """
     idle: dict[tuple[str, str], list[tuple[datetime, str]]] = {}
-    for each in [i for i in instances if not i.allocations and i.idle_since and i.enrolled_at]:
+    others = unsteady(instances)
+    for each in [i for i in others if not i.allocations and i.idle_since and i.enrolled_at]:
         offer, since = each.offer, each.idle_since
         if since and each.is_taking_tasks and auto.get(offer.resource):
             idle.setdefault((offer.resource, offer.type), []).append((since, each.id))
     if not idle:
         return {}
-    types = {kind[1] for kind in idle}
-    counts = Counter(
-        [(i.offer.resource, i.offer.type) for i in instances if i.offer.type in types and i.is_taking_tasks]
-    )
+    counts = _taking(instances, others)
     found = {}
     for kind, several in idle.items():
         bands = habits.bands.get(kind) or ()
@@ -45,6 +44,16 @@ def idle_timeouts(instances: Sequence[Instance], habits: Habits, auto: Mapping[s
             if band:
                 found[name] = timedelta(seconds=band.idle_s)
     return found
+
+
+def _taking(instances: Sequence[Instance], others: Sequence[Instance]) -> Counter[tuple[str, str]]:
+    """How many take tasks, by resource and type. `others`: of them, those of which it is not sure."""
+    offers = {id(i.offer): i.offer for i in instances}  # many machines are of one
+    counts: Counter[tuple[str, str]] = Counter()
+    for key, count in Counter([id(i.offer) for i in instances]).items():
+        counts[offers[key].resource, offers[key].type] += count
+    counts.subtract([(i.offer.resource, i.offer.type) for i in others if not i.is_taking_tasks])
+    return counts
 
 
 def patience_s(habits: Habits, kind: tuple[str, str], busy: int, runs_s: float) -> float:

@@ -127,9 +127,9 @@ class _Draft:
         """`there`: what does not end now."""
         self.snapshot = snapshot
         self.belonging = belonging
-        self.rooms, self._full = rooms_of(
-            there, snapshot.resources, snapshot.queues, belonging.above, is_for_gpus=is_for_gpus(snapshot)
-        )
+        is_partial = is_for_gpus(snapshot)
+        self.rooms = rooms_of(there, snapshot.resources, snapshot.queues, belonging.above, is_for_gpus=is_partial)
+        self._left_out = there if is_partial else ()  # some of these
         self._coming_for = {task: r for rooms in self.rooms.values() for r in rooms for task in r.launched_for}
         self.ledger = Ledger.of(snapshot, money)
         self.has_user_budgets = bool(snapshot.budget.per_user or snapshot.budget.users)
@@ -176,9 +176,9 @@ class _Draft:
             return
         found = self._held_room(demand, task) or self._room(demand, task)
         if isinstance(found, Reason):
-            if self._full and self.holds.may_hold_for(task):
-                add_full(self.rooms, self._full, self.snapshot.queues, self.belonging.above)
-                self._full = []
+            if self._left_out and self.holds.may_hold_for(task):
+                add_full(self.rooms, self._left_out, self.snapshot.queues, self.belonging.above)
+                self._left_out = ()
             self.holds.refused(task, demand)
             if demand.spot_wait and found.code == "backoff":
                 found = demand.spot_wait.reason(task, self.snapshot.at)

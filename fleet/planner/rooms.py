@@ -13,9 +13,10 @@ from fleet.planner.capacity import Room, room_of
 
 SPARE = 64  # machines that are gone, and remembered still
 
-# By instance: as it was, the queues with slots of their own, what room that leaves, and whether it is full: it runs, takes
-# tasks, and nothing is left of its GPUs.
-_latest: dict[str, tuple[Instance, frozenset[str], Room, bool]] = {}
+# By instance: as it was, the queues with slots of their own, and what room that leaves.
+_latest: dict[str, tuple[Instance, frozenset[str], Room]] = {}
+# Those that are full: they run, take tasks, and nothing is left of their GPUs.
+_full: dict[str, Instance] = {}
 
 
 def rooms_of(
@@ -25,31 +26,30 @@ def rooms_of(
     above_gpus: Callable[[Instance], Mapping[str, float] | None],
     *,
     is_for_gpus: bool = False,
-) -> tuple[dict[str, list[Room]], list[Instance]]:
+) -> dict[str, list[Room]]:
     """Room by resource; `above_gpus` tells which tasks are too small for an instance (`fleet.planner.standing`).
 
     Those that run, fullest first, so that empty machines may become idle and end; then those that boot, in the order of
     their launch: what the next plan sees must lead it to the same places, or it would launch once more.
 
-    `is_for_gpus`: whoever looks for room needs some of a GPU. Machines that have none left, which are most, are then only
-    named, for `add_full`.
+    `is_for_gpus`: whoever looks for room needs some of a GPU. Machines that run and have none left, which are most, are then
+    left out; `add_full` adds them.
     """
     rooms: dict[str, list[Room]] = {r.name: [] for r in resources}
     coming: dict[str, list[Instance]] = {}
-    full: list[Instance] = []
     with_own_slots = _with_own_slots(queues)
-    for instance in instances:
-        # Whether it has slots left makes no difference to who needs a GPU.
-        if is_for_gpus and (known := _latest.get(instance.id)) and known[0] is instance and known[3]:
-            full.append(instance)
-            continue
+    _forget_all_but(instances)
+    others = instances
+    if is_for_gpus:  # whether they have slots left makes no difference to who needs a GPU
+        others = [i for i in instances if _full.get(i.id) is not i]
+    for instance in others:
         several = rooms.get(instance.offer.resource)
         if several is None or not instance.is_taking_tasks:
             continue
         if instance.enrolled_at:
             room = _known(instance, with_own_slots).anew()  # itself never handed out: a plan takes of its rooms
             if is_for_gpus and room.is_full:
-                full.append(instance)
+                _full[instance.id] = instance
                 continue
             room.above_gpus = above_gpus(instance)
             several.append(room)
@@ -64,20 +64,21 @@ def rooms_of(
             room.above_gpus = above_gpus(instance)
             room.launched_for = instance.standing.meant_for
             several.append(room)
-    _forget_all_but(instances)
-    return rooms, full
+    return rooms
 
 
 def add_full(
     rooms: Mapping[str, list[Room]],
-    full: Sequence[Instance],
+    instances: Sequence[Instance],
     queues: Sequence[Queue],
     above_gpus: Callable[[Instance], Mapping[str, float] | None],
 ) -> None:
-    """Those that `rooms_of` left out, at the end: where they stand makes no difference to whoever needs a free GPU."""
+    """Those of these instances that `rooms_of` left out, at the end: where they stand makes no difference to whoever needs a
+    free GPU."""
     with_own_slots = _with_own_slots(queues)
-    for instance in full:
-        if instance.offer.resource not in rooms:
+    there = {room.instance for several in rooms.values() for room in several}
+    for instance in instances:
+        if instance.id in there or instance.offer.resource not in rooms or not instance.is_taking_tasks:
             continue
         room = _known(instance, with_own_slots).anew()
         room.above_gpus = above_gpus(instance)
@@ -93,14 +94,14 @@ def _known(instance: Instance, with_own_slots: frozenset[str]) -> Room:
     known = _latest.get(instance.id)
     if known is None or known[0] is not instance or known[1] != with_own_slots:
         room = room_of(instance, instance.state, with_own_slots)
-        is_full = room.is_full and instance.enrolled_at is not None and instance.is_taking_tasks
-        known = _latest[instance.id] = (instance, with_own_slots, room, is_full)
+        known = _latest[instance.id] = (instance, with_own_slots, room)
     return known[2]
 
 
 def _forget_all_but(instances: Sequence[Instance]) -> None:
     """What is gone is asked for by nobody."""
-    if len(_latest) > 2 * len(instances) + SPARE:
-        there = {instance.id for instance in instances}
-        for name in [name for name in _latest if name not in there]:
-            del _latest[name]
+    for memory in (_latest, _full):
+        if len(memory) > 2 * len(instances) + SPARE:
+            there = {instance.id for instance in instances}
+            for name in [name for name in memory if name not in there]:
+                del memory[name]

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from fleet.model import Drain, Instance, Reason, Resource, Snapshot
+from fleet.planner.steady import unsteady
 
 AT_ONCE = 5  # one of so many machines, at least one
 # Drivers may load minutes after a machine has enrolled: GPUs that are missing count from then on.
@@ -18,8 +19,9 @@ MISSING_AFTER = timedelta(minutes=10)
 def replace_sick(snapshot: Snapshot, ending: Collection[str]) -> tuple[Drain, ...]:
     """An order to drain for the worst of those that are to be replaced, idle ones first, as many as may be at once."""
     # Of thousands nearly all are well, and that is quickly seen.
-    suspects = [i for i in snapshot.instances if len(i.gpus) < i.offer.gpus and i.enrolled_at]
-    is_any_sick = any([gpu.sick is not None for i in snapshot.instances for gpu in i.gpus])  # noqa: C419 (three times as fast)
+    others = unsteady(snapshot.instances)
+    suspects = [i for i in others if len(i.gpus) < i.offer.gpus and i.enrolled_at]
+    is_any_sick = any([gpu.sick is not None for i in others for gpu in i.gpus])  # noqa: C419 (three times as fast)
     if not is_any_sick and not any(_sick(i, snapshot) for i in suspects):
         return ()
     running = [i for i in snapshot.instances if i.enrolled_at and not i.gone_at]

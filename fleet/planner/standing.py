@@ -13,6 +13,7 @@ from fleet.planner.idle import idle_timeouts
 from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money
+from fleet.planner.steady import SPARE, unsteady
 from fleet.planner.stretch import MOST_TASKS
 from fleet.planner.worth import above_gpus
 
@@ -156,7 +157,9 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     auto = {r.name: r.is_idle_auto for r in snapshot.resources if r.is_idle_auto}
     timeouts = idle_timeouts(snapshot.instances, snapshot.habits, auto) if _has_learned(snapshot.habits) else {}
     # While nothing waits, only what is empty is looked at: that is what a small task would pin for nothing.
-    several = snapshot.instances if snapshot.tasks else [i for i in snapshot.instances if not i.allocations]
+    several: Sequence[Instance] = snapshot.instances
+    if not snapshot.tasks:
+        several = [i for i in unsteady(snapshot.instances) if not i.allocations]
     # Where nothing smaller can be had any more, what was said before has to be taken back.
     if not several or (not timeouts and belonging.is_plain and not any(i.standing.above_gpus for i in several)):
         return ()
@@ -167,6 +170,9 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
         belonging.most_tasks,
         belonging.new_since,
     )
+    agreed = _agreed_under(belonging.levels, len(snapshot.instances))
+    if snapshot.tasks and not paid:
+        several = [i for i in several if agreed.get(i.id) is not i]
     # Of thousands of machines many are of one offer, and have as many tasks: as `level_key` has it, by the id of the offer.
     known: list[dict[int, Above]] = [{} for _ in range(most + 1)]
     for instance in several:
@@ -182,6 +188,8 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
         has_settled = now.meant_for and enrolled_at
         # Most stay as they are: that is found before anything is made.
         if above == now.above_gpus and not has_settled and (idle is now.idle_timeout or idle == now.idle_timeout):
+            if tasks and not paid:  # how long an empty one stays depends on all the others
+                agreed[instance.id] = instance
             continue
         if instance.is_taking_tasks:
             meant_for = () if has_settled else now.meant_for
@@ -189,10 +197,23 @@ def standings(snapshot: Snapshot, belonging: Belonging) -> tuple[tuple[str, Stan
     return tuple(found)
 
 
+# The levels of the last plan, and the machines with tasks that had been told them. They hear nothing new until either changes:
+# that is a shortcut, not a memory (as in `fleet.planner.ground`).
+_agreed: list[tuple[Levels, dict[str, Instance]]] = []
+
+
+def _agreed_under(levels: Levels, count: int) -> dict[str, Instance]:
+    """By instance, those that are known to have been told these levels; `count`: how many there are."""
+    if not _agreed or _agreed[0][0] is not levels or len(_agreed[0][1]) > 2 * count + SPARE:
+        _agreed[:] = [(levels, {})]
+    return _agreed[0][1]
+
+
 def settled_at(snapshot: Snapshot, belonging: Belonging) -> datetime | None:
     """When the next new machine that has no task yet will have settled; None: none is settling."""
     since = snapshot.at - SETTLES_IN
-    new = [i.enrolled_at for i in snapshot.instances if not i.allocations and i.enrolled_at and i.enrolled_at > since]
+    others = unsteady(snapshot.instances)
+    new = [i.enrolled_at for i in others if not i.allocations and i.enrolled_at and i.enrolled_at > since]
     return min(new) + SETTLES_IN if new and not belonging.is_plain else None
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from hypothesis import HealthCheck, given, settings
 
-from fleet.model import Snapshot
-from fleet.planner import ground, rooms
+from fleet.model import Plan, Snapshot
+from fleet.planner import ground, rooms, said, standing, steady
 from fleet.planner.ground import ground_of
 from fleet.planner.plan import plan
 from tests.builders import a_queue, a_resource, a_snapshot, an_instance, an_offer, tasks
@@ -32,8 +32,27 @@ def test_another_price_queue_or_resource_is_another_ground() -> None:
 @settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
 @given(snapshots())
 def test_a_plan_is_the_same_after_any_other_plan_of_its_world_and_after_none(world: Snapshot) -> None:
-    ground._latest.clear()
-    rooms._latest.clear()
-    first = plan(world)
+    first = plan_anew(world)
     plan(replace(world, tasks=world.tasks[::2], instances=world.instances[1:]))
     assert plan(world) == first
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
+@given(snapshots())
+def test_so_it_is_where_every_machine_was_told_its_levels(world: Snapshot) -> None:
+    told = dict(plan(world).standings)
+    world = replace(world, instances=tuple(replace(i, standing=told.get(i.id, i.standing)) for i in world.instances))
+    plan(world)
+    # One says something new, all others are as they were.
+    later = replace(world, instances=tuple(replace(i) if n == 0 else i for n, i in enumerate(world.instances)))
+    made = plan(later)
+    assert made == plan_anew(later)
+
+
+def plan_anew(world: Snapshot) -> Plan:
+    """As if there had been none before."""
+    for shortcut in (ground._latest, rooms._latest, rooms._full, said._latest, standing._agreed):
+        shortcut.clear()
+    steady._steady.clear()
+    steady._latest.clear()
+    return plan(world)

@@ -21,18 +21,19 @@ def idle(name: str, minutes: float) -> Instance:
 
 
 def test_the_machine_that_is_idle_longest_stands_for_the_last_of_all() -> None:
-    found = idle_timeouts([idle("new", 1), idle("old", 9), an_instance("busy", held=1)], HABITS, AUTO)
+    found = idle_timeouts((idle("new", 1), idle("old", 9), an_instance("busy", held=1)), HABITS, AUTO)
     assert found == {"old": timedelta(minutes=1), "new": timedelta(hours=1)}
 
 
 def test_only_machines_of_resources_with_auto_that_are_idle_now_are_told() -> None:
-    assert idle_timeouts([idle("i1", 5)], HABITS, {}) == {}
+    assert idle_timeouts((idle("i1", 5),), HABITS, {}) == {}
     draining = replace(idle("i2", 5), drain_requested_at=T0)
-    assert idle_timeouts([draining, an_instance("busy", held=1), an_instance("boots", ready=False)], HABITS, AUTO) == {}
+    others = an_instance("busy", held=1), an_instance("boots", ready=False)
+    assert idle_timeouts((draining, *others), HABITS, AUTO) == {}
 
 
 def test_before_anything_was_learned_of_its_kind_the_fixed_time_holds() -> None:
-    assert idle_timeouts([idle("i1", 5)], Habits(), AUTO) == {}
+    assert idle_timeouts((idle("i1", 5),), Habits(), AUTO) == {}
 
 
 def test_the_highest_band_holds_for_more_machines_than_were_ever_seen() -> None:
