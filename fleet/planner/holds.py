@@ -190,7 +190,9 @@ def _is_for(room: Room, task: Task, queue: Queue) -> bool:
 def _smallest_parts(snapshot: Snapshot) -> dict[str, float]:
     """By resource: the smallest part of a GPU that is in use there, or waits to be; nothing where none is."""
     found: dict[str, float] = {}
-    parts = [(i.offer.resource, a.share) for i in unsteady(snapshot.instances) for a in i.allocations if a.share is not None]
+    parts = [
+        (i.offer.resource, a.share) for i in unsteady(snapshot.instances) for a in i.allocations if a.share is not None
+    ]
     waiting = {(t.queue, t.need.at_least) for t in snapshot.tasks}
     resources = {queue.name: queue.resources for queue in snapshot.queues}
     parts += [(name, share) for queue, share in waiting if 0 < share < 1 for name in resources.get(queue, ())]

@@ -7,8 +7,6 @@ What was found of a machine holds as long as it says the same. That is a shortcu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fleet.model import Instance
 
 SPARE = 64  # machines that are gone, and remembered still

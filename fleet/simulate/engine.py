@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import partial
-from random import Random
 
 from fleet.dispatcher.parts import Parts
 from fleet.dispatcher.passes import SWEEP_EVERY, Dispatcher
@@ -28,6 +27,7 @@ from fleet.simulate.fates import Fates
 from fleet.simulate.glance import Glances
 from fleet.simulate.machine import Machine
 from fleet.simulate.outcome import outcome_of
+from fleet.simulate.park import Park
 from fleet.simulate.server import Lookouts, SimulatedServer
 from fleet.simulate.setting import Outcome, Setting, has_levels
 from fleet.simulate.starts import Starts
@@ -73,14 +73,13 @@ class Simulation:
         self._ticks = Ticks(self.agenda, setting.policy.poll_interval, self._on_tick)
         self.request_pass = self._ticks.request_pass
         self._deadlines = Deadlines(setting.policy.resources, self.request_pass)
-        self._machines: dict[str, Machine] = {}
+        self._machines = Park(self._world.spare, self._lookouts, setting.faults.seed)
         self.fates = Fates(setting, self.agenda, self._deadlines, self._tell, self._machines.__contains__)
         self._is_mixed = any(r.market is MarketPolicy.SPOT_THEN_ON_DEMAND for r in setting.policy.resources)
         self._passed_at: datetime | None = None
         self._unswept: set[str] = set()  # machines that took tasks with them
         self._ended = 0  # so many runs
         self._has_moved = False  # a machine, since the last tick
-        self._idle: Machine | None = None  # one of those that are
         self._is_at_a_limit = False  # a task waits for something to go
         self._is_fair = is_fair(setting.policy.queues, setting.policy.fairness)
         self._is_anybody_waiting = False
@@ -132,7 +131,7 @@ class Simulation:
             max_lifetime=resource.max_lifetime,
         )
         end = partial(self._on_shutdown, cloud)
-        machine = Machine(order, self._world, policy, self._lookouts, end)
+        machine = Machine(order, self._world, policy, self._lookouts, end, len(self.truth.lives))
         self._machines[order.instance] = machine
         self.fates.of_launch(machine, order, partial(self._on_taken, order.instance, cloud))
 
@@ -229,13 +228,7 @@ class Simulation:
     def _does_it_matter(self) -> bool:
         """Whether a plan may come out differently because a machine came, went or has less to do: who waits may get it, and
         how long those that are idle stay, and what they take, depends on how many there are."""
-        return self._is_anything_queued or self._is_any_idle
-
-    @property
-    def _is_any_idle(self) -> bool:
-        if self._idle is None or not self._idle.is_idle:  # who was idle often still is
-            self._idle = next((machine for machine in self._machines.values() if machine.is_idle), None)
-        return self._idle is not None
+        return self._is_anything_queued or self._machines.is_any_idle
 
     @property
     def _is_anything_queued(self) -> bool:
@@ -358,15 +351,7 @@ class Simulation:
         self._peeked = self.server.version
         if not self._is_anything_queued:
             return
-        least = self._lookouts.smallest()
-        if least is None:
-            return
-        able = [machine for machine in self._machines.values() if machine.free >= least and machine.has_use_for]
-        if len(able) > 1:  # by time, not by count: a look more or less must not change who is first from then on
-            Random(f"{self.setting.faults.seed} {self.agenda.at}").shuffle(able)
-        for machine in able:
-            if machine.has_use_for:
-                machine.step()
+        self._machines.look(self.agenda.at)
 
     def _new_dispatcher(self) -> Dispatcher:
         parts = Parts(

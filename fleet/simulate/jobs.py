@@ -156,6 +156,14 @@ class Jobs:
         held = [(each.gpus, each.task.need.share) for each in self.held]
         if not self.sick and all(share is None for _, share in held):
             self.free = (len(self.gpus) - sum([len(gpus) for gpus, _ in held])) * PARTS_OF_A_GPU
-            return
-        free = Free.of(self.working, held)
-        self.free = len(free.whole) * PARTS_OF_A_GPU or max(free.shared.values(), default=0)
+        else:
+            free = Free.of(self.working, held)
+            self.free = len(free.whole) * PARTS_OF_A_GPU or max(free.shared.values(), default=0)
+        self.tell_spare()
+
+    def tell_spare(self) -> None:
+        """Who looks for a machine that is idle, or has something left, need not ask all of them."""
+        if self.free or not self._jobs:
+            self._world.spare[self._order.instance] = self.free
+        else:
+            self._world.spare.pop(self._order.instance, None)

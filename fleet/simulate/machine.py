@@ -42,9 +42,11 @@ class Machine:
         policy: Policy,
         lookouts: Lookouts,
         end: Callable[[str], None],
+        number: int,
     ) -> None:
-        """`end` ends it as its own shutdown would."""
+        """`end` ends it as its own shutdown would. `number`: so many were launched before it."""
         self.id = order.instance
+        self.number = number
         self.is_healthy = True  # it runs, and nothing has happened to it
         self._order, self._world, self._end = order, world, end
         # As orders come down: without an idle time while the centre wants it to stay.
@@ -76,6 +78,7 @@ class Machine:
             self._end(self.id)
             return
         self._enrolled_at = self._jobs.idle_since = at
+        self._jobs.tell_spare()
         if world.faults.has(world.faults.quitters, "quits", self.id):
             self._stopped_pulling = Reason(code="hook_failed", text="a startup hook failed")
             self._say_goodbye(self._stopped_pulling)
@@ -130,6 +133,7 @@ class Machine:
 
     def _vanish(self) -> None:
         self._jobs.lose_all()
+        self._world.spare.pop(self.id, None)
         self._is_dead = True
         self.is_healthy = False
         self._enrolled_at = None

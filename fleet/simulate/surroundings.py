@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from fleet.model import Task
@@ -28,3 +28,5 @@ class World:
     duration_of: Callable[[str], timedelta]  # of an undisturbed run of a task from where it is
     is_kept: Callable[[str], bool]  # whether the centre wants this machine to stay, idle or not
     on_start: Callable[[Task], None]  # a task starts
+    # By machine that works: what is left of it, as `Jobs.free`; without those that have tasks and nothing left.
+    spare: dict[str, int] = field(default_factory=dict)
