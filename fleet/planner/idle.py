@@ -48,10 +48,11 @@ def idle_timeouts(instances: tuple[Instance, ...], habits: Habits, auto: Mapping
 
 def _taking(instances: Sequence[Instance], others: Sequence[Instance]) -> Counter[tuple[str, str]]:
     """How many take tasks, by resource and type. `others`: of them, those of which it is not sure."""
-    offers = {id(i.offer): i.offer for i in instances}  # many machines are of one
+    offers = [i.offer for i in instances]
+    each = dict(zip(map(id, offers), offers, strict=True))  # many machines are of one
     counts: Counter[tuple[str, str]] = Counter()
-    for key, count in Counter([id(i.offer) for i in instances]).items():
-        counts[offers[key].resource, offers[key].type] += count
+    for key, count in Counter(map(id, offers)).items():
+        counts[each[key].resource, each[key].type] += count
     counts.subtract([(i.offer.resource, i.offer.type) for i in others if not i.is_taking_tasks])
     return counts
 

@@ -92,7 +92,7 @@ def test_a_task_whose_start_failed_waits_before_it_is_tried_here_again():
     failed = {"a": FailedStart(times=1, at=at(9))}
     state = a_state(waiting=(a_task("a"),), failed_starts=failed)
     assert claims(state) == []
-    assert claims(replace(state, at=at(11))) == [("a", ("g0",))]
+    assert claims(state._replace(at=at(11))) == [("a", ("g0",))]
     assert next_deadline(state, POLICY) == at(11)
 
 

@@ -28,11 +28,11 @@ def test_an_idle_machine_looks_once_more_into_the_queues_before_it_ends():
     state = a_state(at=at(600.2), peeked_at=at(599))
     assert decide(state, POLICY) == ()
     assert is_last_look_due(state, POLICY)
-    assert decide(replace(state, peeked_at=at(600.1), waiting=(a_task("a"),)), POLICY) == (
+    assert decide(state._replace(peeked_at=at(600.1), waiting=(a_task("a"),)), POLICY) == (
         Claim(task=a_task("a"), gpus=("g0",)),
     )
-    assert not is_last_look_due(replace(state, peeked_at=at(600.1)), POLICY)
-    assert isinstance(decide(replace(state, at=at(601)), POLICY)[-1], EndMachine)  # the server does not answer
+    assert not is_last_look_due(state._replace(peeked_at=at(600.1)), POLICY)
+    assert isinstance(decide(state._replace(at=at(601)), POLICY)[-1], EndMachine)  # the server does not answer
 
 
 def test_a_machine_with_a_task_is_not_idle():
@@ -42,22 +42,22 @@ def test_a_machine_with_a_task_is_not_idle():
 def test_a_drain_order_stops_pulling_and_ends_the_machine_when_it_is_empty():
     busy = a_state(drain=WHY, held=(held("a", 0),), waiting=(a_task("b"),))
     assert decide(busy, POLICY) == (StopPulling(reason=WHY, is_for_good=False),)
-    assert decide(replace(busy, stopped_pulling=WHY), POLICY) == ()
+    assert decide(busy._replace(stopped_pulling=WHY), POLICY) == ()
     assert decide(a_state(drain=WHY, stopped_pulling=WHY), POLICY) == (EndMachine(reason=WHY),)
 
 
 def test_a_drain_order_that_is_taken_back_lets_a_machine_pull_again():
     drained = a_state(stopped_pulling=WHY, is_stopped_for_good=False, held=(held("a", 0),), waiting=(a_task("b"),))
-    assert decide(replace(drained, drain=WHY), POLICY) == ()
+    assert decide(drained._replace(drain=WHY), POLICY) == ()
     assert decide(drained, POLICY) == (ResumePulling(),)
-    assert claims(replace(drained, stopped_pulling=None)) == [("b", ("g1",))]
+    assert claims(drained._replace(stopped_pulling=None)) == [("b", ("g1",))]
 
 
 def test_a_machine_that_grew_too_old_while_it_drained_does_not_pull_again():
     drained = a_state(at=at(24 * 3600), stopped_pulling=WHY, is_stopped_for_good=False, held=(held("a", 0),))
     (stop,) = decide(drained, POLICY)
     assert (stop.reason.code, stop.is_for_good) == ("max_lifetime", True)
-    assert decide(replace(drained, stopped_pulling=stop.reason, is_stopped_for_good=True), POLICY) == ()
+    assert decide(drained._replace(stopped_pulling=stop.reason, is_stopped_for_good=True), POLICY) == ()
 
 
 def test_an_end_order_after_a_drain_is_for_good():
@@ -78,7 +78,7 @@ def test_an_end_order_puts_the_tasks_back_and_ends_when_they_are_gone():
 def test_a_machine_does_not_end_before_the_server_knows_what_became_of_its_tasks():
     state = a_state(drain=WHY, stopped_pulling=WHY, unsent=frozenset({"a"}))
     assert decide(state, POLICY) == ()
-    assert decide(replace(state, server_seen_at=at(10 - 300)), POLICY) == (EndMachine(reason=WHY),)
+    assert decide(state._replace(server_seen_at=at(10 - 300)), POLICY) == (EndMachine(reason=WHY),)
 
 
 def test_at_its_maximum_lifetime_a_machine_drains():
@@ -92,7 +92,7 @@ def test_without_the_server_and_the_centre_tasks_are_ended_before_others_get_the
     stop, quit_pulling = decide(state, POLICY)
     assert (stop.task, stop.then, stop.reason.code) == ("a", RunResult.REQUEUED, "contact_lost")
     assert quit_pulling == StopPulling(reason=stop.reason)
-    assert decide(replace(state, held=(), unsent=frozenset({"a"})), POLICY)[-1] == EndMachine(reason=stop.reason)
+    assert decide(state._replace(held=(), unsent=frozenset({"a"})), POLICY)[-1] == EndMachine(reason=stop.reason)
 
 
 @pytest.mark.parametrize("silent", ["server_seen_at", "centre_seen_at"])
@@ -111,16 +111,16 @@ def test_the_next_deadline_is_the_first_that_time_alone_brings():
 def test_who_is_kept_awake_does_not_end_and_is_given_the_whole_idle_time_once_more():
     state = a_state(at=at(700), peeked_at=at(700), awake_at=at(695))
     assert decide(state, POLICY) == ()
-    assert next_deadline(replace(state, server_seen_at=at(700), centre_seen_at=at(700)), POLICY) == at(1000)
-    assert next_deadline(replace(state, server_seen_at=at(1200)), POLICY) == at(695 + 600)
-    gone = replace(state, at=at(1295), peeked_at=at(1295), server_seen_at=at(1290))
+    assert next_deadline(state._replace(server_seen_at=at(700), centre_seen_at=at(700)), POLICY) == at(1000)
+    assert next_deadline(state._replace(server_seen_at=at(1200)), POLICY) == at(695 + 600)
+    gone = state._replace(at=at(1295), peeked_at=at(1295), server_seen_at=at(1290))
     assert decide(gone, POLICY)[-1].reason.code == "idle"
 
 
 def test_nothing_that_keeps_it_awake_stops_an_order_or_an_age():
     awake = a_state(at=at(24 * 3600), peeked_at=at(24 * 3600), awake_at=at(24 * 3600), server_seen_at=at(24 * 3600))
     assert decide(awake, POLICY)[-1].reason.code == "max_lifetime"
-    assert decide(replace(awake, at=at(20), awake_at=at(20), drain=WHY), POLICY)[-1] == EndMachine(reason=WHY)
+    assert decide(awake._replace(at=at(20), awake_at=at(20), drain=WHY), POLICY)[-1] == EndMachine(reason=WHY)
 
 
 def test_a_machine_that_is_too_old_and_not_empty_puts_its_tasks_back_where_no_dispatcher_did_it():
@@ -128,8 +128,8 @@ def test_a_machine_that_is_too_old_and_not_empty_puts_its_tasks_back_where_no_di
     state = a_state(at=at(old), held=(held("a", 0),), stopped_pulling=WHY, server_seen_at=at(old))
     (stop,) = decide(state, POLICY)
     assert (stop.task, stop.then, stop.reason.code) == ("a", RunResult.REQUEUED, "max_lifetime")
-    assert decide(replace(state, at=at(old - 1)), POLICY) == ()
-    assert next_deadline(replace(state, at=at(old - 1)), POLICY) == at(old)
+    assert decide(state._replace(at=at(old - 1)), POLICY) == ()
+    assert next_deadline(state._replace(at=at(old - 1)), POLICY) == at(old)
 
 
 def test_a_machine_whose_startup_hooks_are_not_done_by_the_boot_deadline_ends():
@@ -138,6 +138,6 @@ def test_a_machine_whose_startup_hooks_are_not_done_by_the_boot_deadline_ends():
     stop, end = decide(state, policy)
     assert (end.reason.code, end.reason.limit) == ("boot_timeout", "boot_timeout=90s")
     assert stop == StopPulling(reason=end.reason)
-    assert decide(replace(state, at=at(89)), policy) == ()
-    assert next_deadline(replace(state, at=at(89)), policy) == at(90)
-    assert decide(replace(state, has_started_up=True), policy) == ()
+    assert decide(state._replace(at=at(89)), policy) == ()
+    assert next_deadline(state._replace(at=at(89)), policy) == at(90)
+    assert decide(state._replace(has_started_up=True), policy) == ()

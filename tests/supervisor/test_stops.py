@@ -38,7 +38,7 @@ def test_a_task_that_holds_a_sick_gpu_goes_back_and_is_not_counted_as_one_that_f
     assert isinstance(stop, StopTask)
     assert (stop.task, stop.then, stop.reason.code) == ("b", RunResult.REQUEUED, "gpu_sick")
     assert stop.reason.text == "a GPU that it holds is sick: Xid 79"
-    stopping = replace(world, held=(held("a", 0), held("b", 1, 2, is_stopping=True)))
+    stopping = world._replace(held=(held("a", 0), held("b", 1, 2, is_stopping=True)))
     assert decide(stopping, POLICY) == ()
 
 
@@ -59,9 +59,9 @@ def test_its_abort_callback_has_the_time_that_it_asked_for():
     state = a_state(held=seen(TaskStatus.IN_PROGRESS, **asked))
     assert stops(state) == []
     assert next_deadline(state, POLICY) == at(39)
-    assert stops(replace(state, at=at(39), server_seen_at=at(39))) == [("user_stopped", RunResult.STOPPED)]
+    assert stops(state._replace(at=at(39), server_seen_at=at(39))) == [("user_stopped", RunResult.STOPPED)]
     done = seen(TaskStatus.IN_PROGRESS, **asked, is_abort_callback_done=True)
-    assert stops(replace(state, held=done)) == [("user_stopped", RunResult.STOPPED)]
+    assert stops(state._replace(held=done)) == [("user_stopped", RunResult.STOPPED)]
 
 
 @pytest.mark.parametrize("status", [TaskStatus.STOPPED, TaskStatus.CLOSED, TaskStatus.PUBLISHED, TaskStatus.QUEUED])

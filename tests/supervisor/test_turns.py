@@ -133,9 +133,9 @@ def test_queues_with_equal_shares_take_turns_on_a_machine_that_has_room_for_one(
     state = a_state(waiting=waiting, gpus=a_state().gpus[:1])
     shares = told(fairness=Fairness.SHARES)
     assert claimed(state, shares, queues=(one, other)) == ["a"]
-    assert claimed(replace(state, served={"one": 1}), shares, queues=(one, other)) == ["b"]
-    assert claimed(replace(state, served={"one": 1, "other": 2}), shares, queues=(one, other)) == ["a"]
-    assert claimed(replace(state, served={"one": 1}), told(), queues=(one, other)) == ["a"]  # strict priority
+    assert claimed(state._replace(served={"one": 1}), shares, queues=(one, other)) == ["b"]
+    assert claimed(state._replace(served={"one": 1, "other": 2}), shares, queues=(one, other)) == ["a"]
+    assert claimed(state._replace(served={"one": 1}), told(), queues=(one, other)) == ["a"]  # strict priority
 
 
 ALONE = Turns(is_alone=True)

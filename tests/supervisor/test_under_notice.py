@@ -53,7 +53,7 @@ def test_a_machine_that_drains_for_another_reason_is_preempted_all_the_same():
     for more in ({"drain": WHY, "is_stopped_for_good": False}, {}):
         decided = decide(a_state(**known, **more), POLICY)
         assert decided == (back("a", PREEMPTED, 120), StopPulling(reason=PREEMPTED))
-    told = replace(a_state(**known), stopped_pulling=PREEMPTED, held=(held("a", 0, is_stopping=True),))
+    told = a_state(**known)._replace(stopped_pulling=PREEMPTED, held=(held("a", 0, is_stopping=True),))
     assert decide(told, POLICY) == ()
 
 
@@ -68,10 +68,10 @@ def test_a_task_whose_user_asked_for_its_end_is_stopped_and_not_put_back():
 def test_maintenance_lets_tasks_end_until_two_minutes_before():
     state = a_state(held=(held("a", 0),), notice=maintenance(7200))
     assert decide(state, POLICY) == (StopPulling(reason=MAINTAINED, is_for_good=False),)
-    drains = replace(state, stopped_pulling=MAINTAINED, is_stopped_for_good=False)
+    drains = state._replace(stopped_pulling=MAINTAINED, is_stopped_for_good=False)
     policy = replace(POLICY, contact_timeout=timedelta(days=1), max_lifetime=None)
     assert next_deadline(drains, policy) == at(10 + 7080)
-    late = replace(drains, at=at(10 + 7080), server_seen_at=at(7090), centre_seen_at=at(7090))
+    late = drains._replace(at=at(10 + 7080), server_seen_at=at(7090), centre_seen_at=at(7090))
     assert decide(late, policy) == (back("a", MAINTAINED, 10 + 7190),)
 
 
@@ -111,8 +111,8 @@ def test_a_machine_that_drains_by_a_time_asks_its_tasks_two_minutes_before_it_an
     assert next_deadline(a_state(**drains, at=at(400)), POLICY) == at(480)
     late = a_state(**drains, is_stopped_for_good=False, at=at(480))
     assert decide(late, POLICY) == (back("a", WHY, 590),)
-    assert decide(replace(late, drain_by=None), POLICY) == ()
-    assert decide(replace(late, at=at(700), server_seen_at=at(700)), POLICY) == (back("a", WHY, 700),)
+    assert decide(late._replace(drain_by=None), POLICY) == ()
+    assert decide(late._replace(at=at(700), server_seen_at=at(700)), POLICY) == (back("a", WHY, 700),)
 
 
 def test_a_preemption_comes_before_the_time_of_a_drain():
