@@ -147,6 +147,7 @@ PURE = {
     "itertools",
     "math",
     "operator",
+    "types",
     "typing",
 }
 

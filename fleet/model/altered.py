@@ -1,10 +1,11 @@
-"""`dataclasses.replace` in a tenth of the time, for the nouns that are changed with every heartbeat and every pass."""
+"""`dataclasses.replace` in a fifth of the time, for the nouns that are changed with every heartbeat and every pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import fields, make_dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 Noun = TypeVar("Noun")
@@ -17,26 +18,20 @@ def altered(noun: Noun, **changes: object) -> Noun:
         AttributeError: it has no such field.
     """
     kind: type = type(noun)
-    made: Noun = _copier(kind)(noun, changes)
-    return made
+    values_of, draft = _parts(kind)
+    made: Any = draft(*values_of(noun))
+    for name, value in changes.items():
+        setattr(made, name, value)
+    made.__class__ = kind
+    done: Noun = made
+    return done
 
 
 @cache
-def _copier(kind: type) -> Callable[[Any, Mapping[str, object]], Any]:
-    """A function that copies one of this kind field by field, written out as `dataclasses` writes `__init__`. It writes into
-    a draft, which has the same slots and is not frozen, and makes that one of the kind when it is done.
+def _parts(kind: type) -> tuple[Callable[[object], tuple[object, ...]], type]:
+    """How to read all fields, and a class with the same slots that is not frozen: what is written there field by field, and
+    then made one of the kind, need not go round its guard each time.
     """
     names = [field.name for field in fields(kind)]
-    lines = [
-        "def copy(noun, changes):",
-        "    made = draft()",
-        *(f"    made.{name} = noun.{name}" for name in names),
-        "    for name, value in changes.items():",
-        "        setattr(made, name, value)",
-        "    made.__class__ = kind",
-        "    return made",
-    ]
-    scope: dict[str, Any] = {"kind": kind, "draft": type(kind.__name__, (), {"__slots__": tuple(names)})}
-    exec("\n".join(lines), scope)
-    copy: Callable[[Any, Mapping[str, object]], Any] = scope["copy"]
-    return copy
+    read = attrgetter(*names) if len(names) > 1 else lambda noun: (getattr(noun, names[0]),)
+    return read, make_dataclass(kind.__name__, names, slots=True)
