@@ -154,18 +154,27 @@ def held_by_id(transport: Transport, ids: Sequence[str], first: int | None = Non
 
 
 def _details(task: Answer, added: datetime, now: float) -> Details:
-    properties = task.object("hyperparams").object("properties")
     return Details(
         name=task.text("name", ""),
         project=_label(task, "project"),
         user=_label(task, "user"),
         tags=tuple(task.texts("tags")),
-        properties={name: str(properties.object(name).data.get("value") or "") for name in properties.data},
+        properties=_properties(task.data.get("hyperparams")),
         gang=gang_of(_label(task, "parent"), task.texts("system_tags")),
         resumes=resumes_of(task.object("runtime").data),
         added=added,
         read_at=now,
     )
+
+
+def _properties(hyperparams: object) -> dict[str, str]:
+    """The user properties by name, as far as they can be read. A user writes them, and one whose task is odd must not keep the
+    tasks of all others from being seen."""
+    section = hyperparams.get("properties") if isinstance(hyperparams, Mapping) else None
+    if not isinstance(section, Mapping):
+        return {}
+    values = {name: item.get("value") if isinstance(item, Mapping) else item for name, item in section.items()}
+    return {name: str(v) for name, v in values.items() if isinstance(v, str | int | float) and v != ""}
 
 
 def _label(task: Answer, key: str) -> str:

@@ -308,9 +308,6 @@ WRONG_TASKS: list[dict[str, Any]] = [
     {"name": 5},
     {"tags": "gpus:2"},
     {"tags": [1]},
-    {"hyperparams": []},
-    {"hyperparams": {"properties": 5}},
-    {"hyperparams": {"properties": {"gpus": 5}}},
     {"project": 5},
 ]
 
@@ -323,6 +320,26 @@ def test_task_details_of_wrong_types_are_one_line(
     fake.faults["tasks.get_all"].append(data({"tasks": [{"id": task, "name": "one"} | wrong]}))
     with pytest.raises(ServerUnreachable, match=r"tasks.get_all: tasks\[0\].* should be .*; the answer is of no use"):
         client.waiting([TRAIN])
+
+
+@pytest.mark.parametrize(
+    ("odd", "gpus"),
+    [
+        ([], 1),
+        ({"properties": 5}, 1),
+        ({"properties": {"gpus": ["2"]}}, 1),
+        ({"properties": {"gpus": {"value": {}}}}, 1),
+        ({"properties": {"gpus": "2"}}, 2),
+        ({"properties": {"gpus": 2}}, 2),
+    ],
+)
+def test_odd_properties_of_one_task_do_not_hide_the_tasks_of_others(
+    fake: FakeClearML, client: ClearMLServer, odd: Any, gpus: int
+) -> None:
+    odd_one, other = a_task(client), a_task(client)
+    fake.tasks[odd_one]["hyperparams"] = odd
+    waiting = {task.id: task.need.at_least for task in client.waiting([TRAIN])}
+    assert waiting == {odd_one: gpus, other: 1}
 
 
 @pytest.mark.parametrize(
