@@ -32,6 +32,8 @@ DOC_FIELDS: dict[str, tuple[type, Any]] = {  # what a client may set, its kind, 
     "container": (dict, {}),
     "models": (dict, {"input": [], "output": []}),
 }
+_OBJECTS_BELOW = {"hyperparams": 2, "configuration": 1}  # sections of parameters; configurations
+_LISTS_IN = {"execution": ("artifacts",), "models": ("input", "output")}
 _MERGED = ("script", "execution", "models")  # set field by field; all others as a whole
 _ALWAYS: Doc = {"output": {}, "report_assets": [], "unique_metrics": [], "metric_stats": {}}
 _COLUMNS = (
@@ -94,8 +96,27 @@ def checked_fields(call: Call) -> Doc:
         value = call.texts(name) if kind is list else call.fields[name]
         if not isinstance(value, kind):
             raise invalid(name, f"expected {'an object' if kind is dict else 'a string'}")
+        check_inside(name, value)
         fields[name] = value
     return fields
+
+
+def check_inside(name: str, value: Any) -> None:
+    """One of the document fields, as deep as other calls walk through it: one task must not break whoever reads all that wait.
+
+    Raises:
+        Refusal: 400/800.
+    """
+    depth = _OBJECTS_BELOW.get(name, 0)
+    level = [value]
+    for _ in range(depth):
+        level = [item for each in level for item in each.values()]
+        if not all(isinstance(item, dict) for item in level):
+            raise invalid(name, f"expected objects, {depth} deep")
+    for key in _LISTS_IN.get(name, ()):
+        items = value.get(key)
+        if items is not None and not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
+            raise invalid(f"{name}.{key}", "expected a list of objects")
 
 
 def create(call: Call, name: str, fields: Mapping[str, Any], **columns: str | None) -> str:

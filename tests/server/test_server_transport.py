@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 import pytest
@@ -161,6 +162,26 @@ def test_a_field_of_a_wrong_kind_is_refused_before_it_makes_a_task_unreadable(cl
     for field in ({"tags": {"a": 1}}, {"script": "x"}, {"hyperparams": []}, {"runtime": "x"}, {"comment": 3}):
         assert client.ask("tasks.edit", task=task, **field).codes == (400, 800)
     assert client.ask("tasks.edit", task=task, name="zz").codes == (400, 800)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"hyperparams": {"properties": "x"}},
+        {"hyperparams": {"properties": {"gpus": "2"}}},
+        {"configuration": {"General": "x"}},
+        {"execution": {"artifacts": "x"}},
+        {"execution": {"artifacts": ["x"]}},
+        {"models": {"input": "x"}},
+    ],
+)
+def test_a_field_is_of_the_right_kind_as_deep_as_others_read_it(client: Client, field: dict[str, Any]) -> None:
+    task = client.task()
+    assert client.ask("tasks.edit", task=task, **field).codes == (400, 800)
+    assert client.ask("tasks.create", name="task", type="training", **field).codes == (400, 800)
+    ((name, value),) = field.items()
+    overrides = {"execution_overrides": value} if name == "execution" else {f"new_task_{name}": value}
+    assert name == "models" or client.ask("tasks.clone", task=task, **overrides).codes == (400, 800)
 
 
 def test_nan_and_half_characters_that_python_writes_are_read(client: Client) -> None:

@@ -49,6 +49,8 @@ def clone(call: Call) -> Doc:
         "container": call.mapping("new_task_container") or None,
     }
     fields |= {name: value for name, value in overrides.items() if value is not None}
+    for field, value in fields.items():
+        tasks.check_inside(field, value)
     name = call.text("new_task_name") or f"Clone Of {source.name}"
     if len(name) < tasks.SHORTEST_NAME:
         raise invalid("new_task_name", "String value is too short")
