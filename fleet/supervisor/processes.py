@@ -19,6 +19,7 @@ from collections.abc import Collection
 import psutil
 
 MARK = "FLEET_ALLOCATION"  # in the environment of every process of a task
+LOOKS = 5  # what starts others while it is looked for leaves them to the next look; with all that start any killed, two are enough
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -99,14 +100,23 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 def kill_marked(mark: str) -> int:
-    """Kill every descendant of ours that carries this mark; how many there were."""
-    killed = 0
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error, OSError):
-            if child.environ().get(MARK) == mark:
-                child.kill()
-                killed += 1
-    return killed
+    """Kill every descendant of ours that carries this mark, also what they start meanwhile; how many there were."""
+    killed: set[int] = set()
+    for _ in range(LOOKS):
+        found = [child for child in psutil.Process().children(recursive=True) if child.pid not in killed]
+        marked = {child.pid for child in found if _is_killed(child, mark)}
+        if not marked:
+            break
+        killed |= marked
+    return len(killed)
+
+
+def _is_killed(child: psutil.Process, mark: str) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        if child.environ().get(MARK) == mark:
+            child.kill()
+            return True
+    return False
 
 
 def mark_of(pid: int) -> str | None:

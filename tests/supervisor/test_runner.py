@@ -1,5 +1,6 @@
 """How an agent is started, what it may see, and that nothing of it is left."""
 
+import contextlib
 import os
 import signal
 import stat
@@ -16,7 +17,7 @@ from fleet.errors import AgentUnusable
 from fleet.model import AgentSettings, Gpu, GpuNeed, ServerAccess, Task
 from fleet.supervisor import runner as runner_module
 from fleet.supervisor.agents import Order
-from fleet.supervisor.processes import Guard, adopt_orphans, kill_marked, reap_orphans
+from fleet.supervisor.processes import MARK, Guard, adopt_orphans, kill_marked, reap_orphans
 from fleet.supervisor.runner import Runner, check, command, conf, environment
 from tests.waiting import is_alive, wait_for
 
@@ -205,6 +206,26 @@ def test_what_left_the_group_is_found_by_its_mark(runner):
     assert not psutil.pid_exists(stranger)
 
 
+def test_what_is_started_while_the_others_are_killed_is_killed_too(runner):
+    starter = "import os, time\nwhile True:\n os.fork() or os.execlp('sleep', 'sleep', '60')\n time.sleep(0.005)"
+    for times in range(3):
+        mark = f"b{times}"
+        agent = runner.start_script(f'setsid {sys.executable} -c "{starter}" >/dev/null 2>&1 & exit 0', mark=mark)
+        read_all(agent.output)
+        wait_for(lambda mark=mark: len(marked(mark)) > 20, 10)
+        runner.bury(agent)
+        wait_for(lambda mark=mark: marked(mark) == [], 5)
+
+
+def marked(mark: str) -> list[int]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if child.status() != psutil.STATUS_ZOMBIE and child.environ().get(MARK) == mark:
+                found.append(child.pid)
+    return found
+
+
 def test_an_agent_that_cannot_be_started_leaves_nothing_open(runner, monkeypatch):
     before = os.listdir("/proc/self/fd")
     monkeypatch.setattr(runner_module, "command", lambda task: ["/no/such/program"])
@@ -215,7 +236,7 @@ def test_an_agent_that_cannot_be_started_leaves_nothing_open(runner, monkeypatch
 
 PARENT = """
 import os, subprocess, sys, time
-from fleet.supervisor.processes import Guard, die_with_parent
+from fleet.supervisor.processes import MARK, Guard, die_with_parent
 guard = Guard()
 child = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, preexec_fn=die_with_parent, stdout=subprocess.PIPE)
 guard.add(child.pid)
