@@ -16,6 +16,9 @@ from fleet.supervisor.lines import Lines
 from fleet.supervisor.spool import Spool
 
 READ_BYTES = 64 * 1024
+MOST_READS = (
+    16  # of a console that is cut: a pipe or socket holds no more than this, unless its user has made it larger
+)
 SHOW_UNFINISHED_EVERY_S = 5.0  # progress bars and lines without an end, as often as the stock agent looks
 
 
@@ -114,7 +117,9 @@ class Console:
         source = self._sources.pop(key, None)
         if source is None:
             return
-        while data := _read_now(source.output):
+        for _ in range(MOST_READS):  # who keeps it open may go on writing for ever
+            if not (data := _read_now(source.output)):
+                break
             self._keep(source, source.lines.feed(source.text(data)))
         self._keep(source, source.lines.finish())
         self._selector.unregister(source.output)

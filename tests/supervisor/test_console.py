@@ -196,6 +196,18 @@ def test_an_agent_whose_console_a_stranger_keeps_open_can_be_cut(console, tmp_pa
     assert before == "before"
 
 
+def test_a_stranger_who_goes_on_writing_does_not_hold_the_reader(console, tmp_path):
+    console, told = console
+    process = run(console, "a", "setsid yes & echo $!", Spool(tmp_path / "spool"))
+    wait_for(lambda: ("exit", "a") in told, 5)
+    process.wait()
+    console.cut("a")
+    wait_for(lambda: ("end", "a") in told, 5)  # and the stranger ends with its pipe
+    other = run(console, "b", "echo other", Spool(tmp_path / "other"))
+    wait_for(lambda: ("end", "b") in told, 5)
+    other.wait()
+
+
 def test_an_agent_that_closes_its_console_is_still_seen_to_end(console, tmp_path):
     console, told = console
     process = run(console, "a", "echo last; exec >&- 2>&-; sleep 0.3", Spool(tmp_path / "spool"))
