@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from fleet.errors import Throttled, UnknownProviderFault
 
@@ -63,7 +64,7 @@ class Rest:
         where = f"{self.cloud} ({method} {self.url}{path})"
         try:
             answer = self._sent(method, path, query, body, where)
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, HTTPError, OSError) as error:
             raise UnknownProviderFault(f"{where} did not answer: {_why(error)}") from error
         if answer.status in (429, 503) and answer.retry_after_s:
             self._silent_until = self.now() + min(answer.retry_after_s, LONGEST_SILENCE_S)
@@ -82,7 +83,8 @@ class Rest:
         )
         with response:
             raw = bytearray()
-            for piece in response.iter_content(65536):
+            # What has come, however little: to wait for a whole piece would be to wait for as long as the cloud likes.
+            while piece := response.raw.read1(65536, decode_content=True):
                 raw += piece
                 if self.now() > deadline or len(raw) > LARGEST_ANSWER:
                     raise UnknownProviderFault(
