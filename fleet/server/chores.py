@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # How often to look without a reason, for what another process did and for silent workers.
 EVERY_S = 5.0
+# Longer between two looks: this host slept, its clock was set, or the database was away. Nobody could give a sign of life meanwhile.
+OUTAGE = timedelta(minutes=1)
 _SELF = Identity(user="fleet", access_key="", company="")
 
 
@@ -41,6 +43,7 @@ class Chores:
         self._clock = clock
         self._after_commit = after_commit
         self._began_at = clock()
+        self._looked_at: datetime | None = None
         self._due: list[datetime] = []
         self._changed = threading.Condition()
         self._is_closing = False
@@ -85,6 +88,9 @@ class Chores:
                 settings=self._settings,
                 is_writing=True,
             )
+            if self._looked_at is not None and at - self._looked_at > OUTAGE:
+                self._began_at = at
+                waiting.renew_claims(connection, iso(at + self._settings.lease))
             if restored := waiting.restore_expired(call):
                 log.warning("claimed tasks did not start and are back in their queues", extra={"tasks": restored})
             waiting.release_held(call)
@@ -94,6 +100,7 @@ class Chores:
                 if stopped := tasks_life.stop_silent(call):
                     log.warning("tasks without a sign of life were stopped", extra={"tasks": stopped})
                 events.forget_batches(call, self._settings.batch_memory)
+        self._looked_at = at
         self._after_commit(call)
 
     def _loop(self) -> None:

@@ -329,6 +329,22 @@ def test_after_an_outage_the_watchdog_gives_agents_time_to_come_back(open_client
     assert client.status(task) == "in_progress"
 
 
+def test_a_host_that_slept_or_whose_clock_was_set_judges_nobody_who_could_not_be_heard(client: Client) -> None:
+    queue = client.queue()
+    task, claimed = client.running(queue), client.queued(queue)
+    assert client.pop(queue) == claimed
+    client.server.run_chores()
+    client.clock.pass_s(10_000)
+    client.server.run_chores()
+    assert client.status(task) == "in_progress"
+    assert client.waiting(queue) == []  # whoever claimed it is still to start it
+    for _ in range(20):
+        client.clock.pass_s(40)
+        client.server.run_chores()
+    assert client.status(task) == "stopped"  # now it has had its time
+    assert client.waiting(queue) == [claimed]
+
+
 PARAMS = {"Args": {"lr": {"section": "Args", "name": "lr", "value": "0.1", "type": "float", "description": ""}}}
 
 
