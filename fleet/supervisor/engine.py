@@ -266,6 +266,8 @@ class Engine:
                 raise EngineFault(f"docker: {what}: {text}", status) from error
         except EngineFault:
             raise
+        except self._docker.errors.StreamParseError as error:  # of no family: the stream ended within a word
+            raise EngineFault(f"docker: {what}: the engine at {self._path} broke off its answer") from error
         except (self._docker.errors.DockerException, RequestException, HTTPError, OSError) as error:
             raise EngineFault(f"docker: {what}: the engine at {self._path} does not answer: {_root(error)}") from error
 

@@ -1,7 +1,10 @@
 """What is decided about containers, without an engine."""
 
+import contextlib
 import signal
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -159,6 +162,32 @@ esac
     )
     assert done.stderr == ""
     return done.stdout + f"exit {done.returncode}"
+
+
+@pytest.mark.parametrize("ask", [lambda engine: engine.happenings({"a": "b"}, 0), lambda engine: engine.pull("image")])
+def test_an_engine_that_breaks_off_within_a_word_is_a_fault_like_any_other(tmp_path: Path, ask) -> None:
+    """Else whoever listens for the ends of containers would hear of none any more, and a start would never come to its end."""
+    version, cut = b'{"ApiVersion": "1.41"}', b'{"status": "Pul'
+    chunk = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(cut), cut)
+
+    def answer(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection:
+                    is_first = b"/version" in connection.recv(65536)
+                    whole = b"Content-Length: %d\r\n\r\n%b" % (len(version), version)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + (whole if is_first else chunk))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "engine"))
+        listener.listen()
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        engine = Engine(f"unix://{tmp_path}/engine")
+        with pytest.raises(EngineFault, match="broke off its answer"):
+            list(ask(engine))
+        engine.close()
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def test_an_image_that_brings_the_right_agent_needs_nothing_installed(tmp_path: Path):
