@@ -37,8 +37,11 @@ class Comeback:
             log.warning("a reboot would end this machine", extra={"why": f"{self._path}: {error.strerror}"})
 
     def forget(self) -> None:
-        """This machine ends."""
-        self._path.unlink(missing_ok=True)
+        """This machine ends, also where its disk has become read-only: the token dies with it."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("token not deleted", extra={"why": f"{self._path}: {error.strerror}"})
 
     def _read(self) -> dict[str, str]:
         try:

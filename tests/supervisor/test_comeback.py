@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -42,6 +43,20 @@ def test_a_machine_that_ends_leaves_none(tmp_path: Path) -> None:
     Comeback(tmp_path, "i1").forget()
     assert Comeback(tmp_path, "i1").token is None
     Comeback(tmp_path, "i1").forget()
+
+
+def test_a_disk_that_has_become_read_only_does_not_keep_a_machine_from_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    comeback = Comeback(tmp_path, "i1")
+    comeback.keep("edge-secret")
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    comeback.forget()
+    assert "Read-only file system" in caplog.records[-1].why
 
 
 @pytest.mark.parametrize("spoil", ["mode", "link", "half", "list", "owner"])
