@@ -18,6 +18,7 @@ from fleet.server.refusal import Refusal, invalid
 from fleet.server.settings import ServerSettings
 
 LARGEST = 2**53  # the largest whole number that JSON carries safely, and any database
+LONGEST_S = 10 * 365 * 86400  # of a duration: what is meant to last for ever still fits into a date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,10 @@ class Call:
             return min(max(int(value), -LARGEST), LARGEST)
         except (TypeError, ValueError, OverflowError) as error:
             raise invalid(name, "expected a number") from error
+
+    def seconds(self, name: str, default: int) -> int:
+        """A duration: not negative, and short enough to count with."""
+        return min(max(self.number(name, default), 0), LONGEST_S)
 
     def texts(self, name: str) -> list[str]:
         """A list of strings; one string is a list of one, as the server that the clients know has it."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fleet.server.call import Call
+from fleet.server.call import LARGEST, Call
 from fleet.server.records import Doc, pick, value_at
 from fleet.server.refusal import invalid
 
@@ -135,8 +135,8 @@ def query_of(call: Call, order_by: tuple[tuple[str, bool], ...] = ()) -> Query:
     Raises:
         Refusal: 400/800, a pattern or a number cannot be read.
     """
-    page, page_size = call.number("page", 0), call.number("page_size", 0)
-    size = page_size or (call.number("size", 0)) or (PAGE_SIZE if call.has("page") else 0)
+    page, page_size, size = (max(call.number(name, 0), 0) for name in ("page", "page_size", "size"))
+    size = page_size or size or (PAGE_SIZE if call.has("page") else 0)
     if len(call.texts("id")) > MOST_IDS:
         raise invalid("id", f"more than {MOST_IDS} ids; ask for them in parts")
     patterns = []
@@ -149,7 +149,8 @@ def query_of(call: Call, order_by: tuple[tuple[str, bool], ...] = ()) -> Query:
         patterns.append(Pattern(fields=("id", "name", "comment"), regex=_regex("search_text", text), needs_all=False))
     for key in ("_any_", "_all_"):
         if wish := call.mapping(key):
-            fields = tuple(f for f in wish.get("fields") or () if isinstance(f, str))
+            named = wish.get("fields")
+            fields = tuple(f for f in named if isinstance(f, str)) if isinstance(named, list) else ()
             regex = _regex(key, str(wish.get("pattern") or ""))
             patterns.append(Pattern(fields=fields, regex=regex, needs_all=key == "_all_"))
     return Query(
@@ -158,7 +159,7 @@ def query_of(call: Call, order_by: tuple[tuple[str, bool], ...] = ()) -> Query:
         patterns=tuple(patterns),
         tags={kind: tag_clauses(_tag_words(call, kind)) for kind in ("tags", "system_tags") if call.has(kind)},
         order_by=tuple((f.lstrip("-"), f.startswith("-")) for f in call.texts("order_by")) or order_by,
-        offset=max(page, 0) * size,
+        offset=min(page * size, LARGEST),
         limit=size or None,
         only_fields=tuple(call.texts("only_fields")),
     )

@@ -13,6 +13,7 @@ import orjson
 
 Doc = dict[str, Any]
 
+MOST_DIGITS = 18  # that every database takes for a whole number
 # Half of a pair that JSON can spell and no database can hold: comes from consoles that were cut within a character.
 _HALF_CHARACTERS = re.compile("[\ud800-\udfff]")
 
@@ -45,7 +46,16 @@ def parse(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return _clean(json.loads(data.decode("utf-8", "replace")))
+        pass
+    try:
+        return _clean(json.loads(data.decode("utf-8", "replace"), parse_int=_whole))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _whole(digits: str) -> int | float:
+    """What has more digits than any database takes is a number with a point, as it is to orjson."""
+    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
 
 
 def _clean(value: Any) -> Any:

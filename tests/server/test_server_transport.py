@@ -157,6 +157,22 @@ def test_bodies_that_cannot_be_read_are_refused_in_the_envelope(client: Client) 
     assert client.ask("events.get_task_log", task="x", from_timestamp=10**30).code == 200
 
 
+def test_numbers_beyond_all_measure_are_answered(client: Client) -> None:
+    task, huge = client.task(), 10**15
+    client.call("workers.register", worker="w", timeout=huge)
+    assert [w["id"] for w in client.call("workers.get_all", last_seen=huge)["workers"]] == ["w"]
+    assert client.call("tasks.get_all", page=huge, page_size=huge)["tasks"] == []
+    assert len(client.call("tasks.get_all", page_size=-1)["tasks"]) == 1
+    for scroll in ("9" * 30, "9" * 5000):
+        assert client.ask("events.get_task_events", task=task, scroll_id=scroll).code == 200
+    assert client.ask("events.get_task_plots", task=task, metrics=[{"metric": "m", "variants": 5}]).codes == (400, 800)
+    assert client.ask("events.debug_images", metrics=[{"task": task, "variants": 5}]).codes == (400, 800)
+    assert client.ask("tasks.get_all", _any_={"fields": 5, "pattern": "x"}).code == 200
+    assert client.send("POST", "/tasks.get_all", b'{"id":' + b"[" * 5000 + b"]" * 5000 + b"}").codes == (400, 800)
+    scalar = {"type": "training_stats_scalar", "task": task, "metric": "m", "variant": "v", "iter": 0, "timestamp": 6}
+    assert client.report({**scalar, "value": 10**400, "more": 10**40, "else": float("nan")}).data["added"] == 1
+
+
 def test_a_field_of_a_wrong_kind_is_refused_before_it_makes_a_task_unreadable(client: Client) -> None:
     task = client.task()
     for field in ({"tags": {"a": 1}}, {"script": "x"}, {"hyperparams": []}, {"runtime": "x"}, {"comment": 3}):

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from fleet.server import events
-from fleet.server.call import Call, reads, writes
+from fleet.server.call import LARGEST, Call, reads, writes
 from fleet.server.records import Doc
 from fleet.server.refusal import events_not_added, invalid
 from fleet.server.tables import EVENT, LOG, TASK
@@ -93,8 +93,8 @@ def debug_images(call: Call) -> Doc:
         query = sa.select(EVENT).where(EVENT.c.task == task, EVENT.c.type == "training_debug_image")
         if isinstance(metric, str):
             query = query.where(EVENT.c.metric == metric)
-        if variants := wish.get("variants"):
-            query = query.where(EVENT.c.variant.in_([str(v) for v in variants]))
+        if variants := _variants(wish):
+            query = query.where(EVENT.c.variant.in_(variants))
         by_iter: dict[int, list[Doc]] = defaultdict(list)
         if not call.has("scroll_id") or call.flag("refresh"):
             for row in call.connection.execute(query.order_by(EVENT.c.iter.desc(), EVENT.c.seq)):
@@ -159,10 +159,22 @@ def _of_metrics(query: sa.Select[Any], call: Call) -> sa.Select[Any]:
     for wish in wishes:
         name = wish.get("metric") if isinstance(wish, Mapping) else wish
         term: sa.ColumnElement[bool] = EVENT.c.metric == str(name)
-        if isinstance(wish, Mapping) and wish.get("variants"):
-            term = sa.and_(term, EVENT.c.variant.in_([str(v) for v in wish["variants"]]))
+        if isinstance(wish, Mapping) and (variants := _variants(wish)):
+            term = sa.and_(term, EVENT.c.variant.in_(variants))
         terms.append(term)
     return query.where(sa.or_(*terms))
+
+
+def _variants(wish: Mapping[str, Any]) -> list[str]:
+    """Those of a metric that are asked for; empty: all.
+
+    Raises:
+        Refusal: 400/800, it is no list.
+    """
+    variants = wish.get("variants") or []
+    if not isinstance(variants, list):
+        raise invalid("metrics", "expected a list of {metric, variants}, and variants a list")
+    return [str(variant) for variant in variants]
 
 
 def _last_iterations(rows: Sequence[sa.Row[Any]], iters: int) -> list[Doc]:
@@ -186,7 +198,7 @@ def _thinned(points: list[Any], at_most: int) -> list[Any]:
 
 def _scroll_offset(call: Call) -> int:
     scroll = call.text("scroll_id")
-    return int(scroll) if scroll.isdecimal() else 0
+    return int(scroll) if scroll.isdecimal() and len(scroll) <= len(str(LARGEST)) else 0
 
 
 ENDPOINTS = {

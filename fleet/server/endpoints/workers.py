@@ -23,7 +23,7 @@ _UPDATE = sa.update(WORKER).where(WORKER.c.id == sa.bindparam("worker_id"))
 def register(call: Call) -> Doc:
     worker = call.required("worker", at_most=LONGEST_ID)
     default = int(call.settings.worker_timeout.total_seconds())
-    timeout_s = max(call.number("timeout", default), 1)
+    timeout_s = max(call.seconds("timeout", default), 1)
     old = _row(call, worker)
     if old is not None:  # the same name again is a new life: an autoscaler counts idle time from here
         call.connection.execute(_UPDATE, {"worker_id": worker, "registered": call.now, "active": call.now})
@@ -80,7 +80,7 @@ def forget_expired(call: Call) -> None:
 
 def get_all(call: Call) -> Doc:
     query = sa.select(WORKER).where(WORKER.c.expires > call.now).order_by(WORKER.c.id)
-    if seconds := call.number("last_seen", 0):
+    if seconds := call.seconds("last_seen", 0):
         query = query.where(WORKER.c.reported >= iso(call.at - timedelta(seconds=seconds)))
     pattern = call.text("worker_pattern") or "*"
     rows = [row for row in call.connection.execute(query) if fnmatch.fnmatchcase(row.id, pattern)]
