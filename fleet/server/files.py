@@ -30,8 +30,9 @@ from fleet.server.refusal import Refusal
 PREFIX = "files"
 INCOMING = ".incoming"  # uploads that are not whole yet; on the same file system, so that a rename finishes them
 WRITE_AT_ONCE = 2**20  # bytes gathered before they go to disk
+LARGEST_LIST = 8 * 2**20  # bytes of names of files to delete
 MOST_TRIES = 5  # to put a file into a folder that others delete
-LONGEST_PART = 255  # bytes of one path component, as file systems have it
+LONGEST_PART, LONGEST_PATH = 255, 4000  # bytes of one path component, and of all of them, as Linux has it
 # What users upload is data: a browser that opens it must not run it as a page of this server.
 SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Files:
         path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
         name = path.removeprefix(f"/{PREFIX}").strip("/")
         if request.method == "POST" and name == "delete_many":
-            return await self._delete_many(await request.body())
+            return await self._delete_many(await _list(request))
         if request.method == "POST" and not name:
             return JSONResponse(await self._upload(request))
         if request.method in ("GET", "HEAD"):
@@ -133,6 +134,8 @@ class Files:
         if bad or any(len(part.encode(errors="replace")) > LONGEST_PART for part in parts):
             raise Refusal(400, 800, f"Not a path of a file here: {name[:200]!r}")
         path = self._directory.joinpath(*parts)
+        if len(str(path).encode(errors="replace")) > LONGEST_PATH:
+            raise Refusal(400, 800, f"Too long for a path of a file here: {name[:200]!r}")
         if not path.resolve().is_relative_to(self._directory):  # through a link that somebody put there
             raise Refusal(400, 800, f"Not a path of a file here: {name[:200]!r}")
         return path
@@ -245,6 +248,20 @@ def _give_name(temporary: Path, target: Path) -> None:
             temporary.replace(target)
             return
     temporary.replace(target)
+
+
+async def _list(request: Request) -> bytes:
+    """The whole body, which is a list of names.
+
+    Raises:
+        Refusal: 413, no list of names is so long.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_LIST:
+            raise Refusal(413, 0, f"Body is larger than {LARGEST_LIST} bytes; delete them in parts")
+    return bytes(body)
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -45,7 +45,9 @@ def test_an_upload_replaces_the_file_as_a_whole_or_not_at_all(client: Client) ->
     assert list((client.server.settings.files_dir / ".incoming").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["/../x", "/a/../../x", "..", "/", "/.incoming/x", "/a\x00b", "/" + "n" * 300])
+@pytest.mark.parametrize(
+    "name", ["/../x", "/a/../../x", "..", "/", "/.incoming/x", "/a\x00b", "/" + "n" * 300, "/nn" * 1400]
+)
 def test_no_name_leads_out_of_the_directory(client: Client, tmp_path: Path, name: str) -> None:
     assert upload(client, name, b"evil").code == 400
     assert not (tmp_path / "x").exists()
@@ -70,6 +72,10 @@ def test_deleting_takes_empty_folders_along(client: Client) -> None:
     assert list(answer.json["deleted"]) == ["a/b/one", "http://h:1/files/a/b/two"]
     assert list(answer.json["errors"]) == ["none"]
     assert [p.name for p in client.server.settings.files_dir.iterdir()] == [".incoming"]
+
+
+def test_a_list_of_files_to_delete_does_not_fill_the_memory(client: Client) -> None:
+    assert client.send("POST", "/files/delete_many", b" " * (8 * 2**20 + 1)).code == 413
 
 
 def test_a_file_in_the_way_of_a_folder_is_refused(client: Client) -> None:
