@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import IO
 
 from agent_hooks.entry_points import Installed, installed
 
@@ -87,7 +88,7 @@ class Hooks:
 
     def of(self, moment: Moment) -> tuple[Hook, ...]:
         """In order. The directory is read anew each time, so that a hook can be added while we run."""
-        files = [Hook(name=str(path), command=(str(path),)) for path in self._executables(moment)]
+        files = [Hook(name=str(path), command=(str(path),)) for path in self._files(moment)]
         packaged = [
             Hook(name=f"{each.function} ({each.package})", command=each.command)
             for each in self._packaged
@@ -95,14 +96,17 @@ class Hooks:
         ]
         return (*(self._at_startup if moment is Moment.STARTUP else ()), *files, *packaged)
 
-    def _executables(self, moment: Moment) -> list[Path]:
+    def _files(self, moment: Moment) -> list[Path]:
+        """The executables. Of a directory that cannot be looked into nobody knows what it holds: it stands for them, and fails."""
         if self._directory is None:
             return []
+        place = self._directory / moment
         try:
-            entries = sorted((self._directory / moment).iterdir())
+            return [path for path in sorted(place.iterdir()) if path.is_file() and os.access(path, os.X_OK)]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return [path for path in entries if path.is_file() and os.access(path, os.X_OK)]
+        except OSError:
+            return [place]
 
     def run(self, moment: Moment, facts: Mapping[str, str] | None = None) -> HookFailure | None:
         """Run all of a moment; the first failure ends it. Blocks up to the time limit of each."""
@@ -117,9 +121,26 @@ class Hooks:
         return None
 
 
+def _place_for_words() -> IO[bytes]:
+    """For what a hook prints: on the disk, or in memory where the disk takes nothing.
+
+    Raises:
+        OSError: neither does.
+    """
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return os.fdopen(os.memfd_create("hook"), "w+b")
+
+
 def _run_one(hook: Hook, environment: Mapping[str, str], time_limit_s: float) -> HookFailure | None:
-    # Into a file: a hook may leave a daemon behind that keeps its output open, and that is no reason to wait.
-    with tempfile.TemporaryFile() as output:
+    # Into a file: a hook may leave a daemon behind that keeps its output open, and that is no reason to wait. One that is to make
+    # room on a full disk must be run there too.
+    try:
+        place = _place_for_words()
+    except OSError as error:
+        return HookFailure(hook=hook.name, text=f"cannot be run: {error.strerror}")
+    with place as output:
         try:
             process = subprocess.Popen(
                 hook.command,
@@ -130,7 +151,8 @@ def _run_one(hook: Hook, environment: Mapping[str, str], time_limit_s: float) ->
                 start_new_session=True,
             )
         except OSError as error:
-            return HookFailure(hook=hook.name, text=f"cannot be run: {error.strerror}; is its first line right?")
+            hint = "may we look into it?" if os.path.isdir(hook.command[0]) else "is its first line right?"
+            return HookFailure(hook=hook.name, text=f"cannot be run: {error.strerror}; {hint}")
         try:
             exit_code = process.wait(timeout=time_limit_s)
         except subprocess.TimeoutExpired:

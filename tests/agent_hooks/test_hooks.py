@@ -1,5 +1,6 @@
 """Hooks: in order, with their facts, within their time; and the table in the README says what the code does."""
 
+import errno
 import json
 import os
 import re
@@ -50,6 +51,29 @@ def test_a_moment_without_a_directory_or_without_executables_does_nothing(hook, 
     assert Hooks(tmp_path).run(Moment.DRAIN) is None
     assert Hooks(tmp_path / "missing").run(Moment.STARTUP) is None
     assert Hooks(None).run(Moment.STARTUP) is None
+
+
+def test_a_directory_that_cannot_be_looked_into_fails_its_moment_and_no_other(hook, tmp_path):
+    (tmp_path / "pre-task").symlink_to("pre-task")  # in a circle
+    failure = Hooks(tmp_path).run(Moment.PRE_TASK)
+    assert failure.hook == str(tmp_path / "pre-task")
+    assert "cannot be run: Too many levels of symbolic links" in failure.text
+    hook("post-task", "one", "exit 0")
+    assert Hooks(tmp_path).run(Moment.POST_TASK) is None
+
+
+def test_a_hook_is_run_also_where_the_disk_takes_nothing(hook, tmp_path, monkeypatch):
+    """It may be the one that makes room."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    hook("post-task", "prune", f"touch {tmp_path}/done; echo last words; exit 3")
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert Hooks(tmp_path).run(Moment.POST_TASK).text == "exit code 3: last words"
+    assert (tmp_path / "done").exists()
+    monkeypatch.setattr(os, "memfd_create", full)
+    assert Hooks(tmp_path).run(Moment.POST_TASK).text == "cannot be run: No space left on device"
 
 
 def test_the_first_failure_ends_the_moment_and_keeps_its_last_words(hook, tmp_path):
