@@ -612,6 +612,17 @@ def test_a_wrong_key_is_named_with_its_fix_and_nothing_is_launched(
     assert cloud.calls == []
 
 
+@pytest.mark.parametrize("ours", [{"name": "mine"}, {"metadata": {"items": [{"key": "a", "value": "b"}]}}])
+def test_a_launch_spec_cannot_take_away_what_makes_a_machine_ours(
+    url: str, cloud: ComputeEngine, tmp_path: Path, ours: dict[str, object]
+) -> None:
+    """Without its user-data no machine would find its dispatcher, and each would be paid for until its boot deadline."""
+    resource = a_gcp_resource(url, settings={"launch_spec": ours})
+    with pytest.raises(BadRequest, match=r"^resources\.gpu\.launch_spec: .*is fleet's own; "):
+        a_provider(tmp_path, resource).offers(resource, AT)
+    assert cloud.calls == []
+
+
 def test_the_role_that_ships_allows_what_the_code_calls_and_nothing_more() -> None:
     role = yaml.safe_load(ROLE.read_text())
     assert set(role["includedPermissions"]) == all_permissions()

@@ -118,7 +118,7 @@ def test_a_machine_is_what_its_resource_says_and_destroys_itself_at_shutdown(
         "disk_gib": 200,
         "volumes": ["vol-1"],
         "placement": "A",
-        "launch_spec": {"public_ipv6": True, "name": "mine", "destroy_on_shutdown": False},
+        "launch_spec": {"public_ipv6": True, "name": "mine", "destroy_on_shutdown": False, "metadata": {}},
     }
     resource = a_genesis_resource(url, name="rtx", settings=settings)
     provider = a_provider(tmp_path, resource)

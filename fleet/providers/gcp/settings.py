@@ -11,6 +11,11 @@ from fleet.model import Resource
 from fleet.providers.own_keys import OwnKeys
 
 DEFAULT_DISK_GIB = 100
+# What makes a launch ours cannot be written over: by its name it is found again, and by its metadata it finds its dispatcher.
+OURS = {
+    "name": "a machine is called by its cluster and its intent",
+    "metadata": "what else a machine is to be told stands in the resource's own metadata",
+}
 SHIELDED = {
     "secure_boot": "enableSecureBoot",
     "vtpm": "enableVtpm",
@@ -113,7 +118,7 @@ def settings_of(resource: Resource) -> GcpSettings:
         min_cpu_platform=keys.text("min_cpu_platform"),
         is_preemptible=_is_preemptible(keys),
         is_cpu_only=keys.flag("cpu_only", False),
-        launch_spec=keys.section("launch_spec"),
+        launch_spec=_launch_spec(keys),
     )
 
 
@@ -188,6 +193,13 @@ def _metadata(keys: OwnKeys) -> Mapping[str, str]:
                 "metadata", f"{ours} is fleet's own; what is to run at the first boot stands in init_script"
             )
     return metadata
+
+
+def _launch_spec(keys: OwnKeys) -> Mapping[str, object]:
+    said = keys.section("launch_spec")
+    if taken := [name for name in OURS if name in said]:
+        raise keys.wrong("launch_spec", f"{taken[0]} is fleet's own; {OURS[taken[0]]}")
+    return said
 
 
 def _shielded(keys: OwnKeys) -> Mapping[str, bool]:

@@ -10,6 +10,8 @@ from fleet.providers.base import LaunchOrder
 from fleet.providers.genesis.api import Api
 from fleet.providers.genesis.settings import GenesisSettings
 
+# How the machine is found again, how it ends, and how it finds its dispatcher: none of it is anybody else's.
+OURS = ("name", "destroy_on_shutdown", "metadata")
 LARGEST_SCRIPT = 64 * 1024  # what metadata.startup_script takes
 
 
@@ -82,5 +84,4 @@ def body_of(order: LaunchOrder, said: GenesisSettings, names: Names, user_data: 
         "reservation_id": said.reservation,
     }
     body |= {key: value for key, value in optional.items() if value is not None}
-    # The name is how the machine is found again, and the shutdown is how it ends: neither is anybody else's.
-    return body | {key: value for key, value in said.launch_spec.items() if key not in ("name", "destroy_on_shutdown")}
+    return body | {key: value for key, value in said.launch_spec.items() if key not in OURS}
