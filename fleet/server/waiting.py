@@ -35,6 +35,13 @@ _WORKER_ON = sa.select(WORKER.c.id).where(WORKER.c.task == _TASK, WORKER.c.expir
 _RENEW = sa.update(CLAIM).where(CLAIM.c.task == _TASK).values(until=sa.bindparam("lease_end"))
 _TAIL = sa.select(sa.func.coalesce(sa.func.max(ENTRY.c.rank), 0)).where(ENTRY.c.queue == _QUEUE)
 _HEAD = sa.select(sa.func.coalesce(sa.func.min(ENTRY.c.rank), 0)).where(ENTRY.c.queue == _QUEUE)
+_UNQUEUE = sa.update(TASK).where(TASK.c.id == _TASK)
+_UNQUEUE = _UNQUEUE.values(
+    status=sa.func.coalesce(TASK.c.enqueue_status, "created"),
+    enqueue_status=None,
+    status_changed=_NOW,
+    last_update=_NOW,
+)
 _NAME = sa.select(QUEUE.c.name).where(QUEUE.c.id == _QUEUE)
 _TOUCH = sa.update(QUEUE).where(QUEUE.c.id == _QUEUE).values(last_update=_NOW)
 
@@ -89,10 +96,14 @@ def restore_expired(call: Call, queue: str | None = None) -> int:
         call.connection.execute(sa.delete(CLAIM).where(CLAIM.c.task == row.task))
         is_queued = sa.select(TASK.c.id).where(TASK.c.id == row.task, TASK.c.status == "queued")
         is_there = sa.select(QUEUE.c.id).where(QUEUE.c.id == row.queue, QUEUE.c.deleted.is_(None))
-        if call.connection.execute(is_queued).first() and call.connection.execute(is_there).first():
+        if not call.connection.execute(is_queued).first():
+            continue
+        if call.connection.execute(is_there).first():
             values = {"task": row.task, "queue": row.queue, "rank": head_rank(call, row.queue), "added": row.added}
             call.connection.execute(sa.insert(ENTRY), values)
             hint(call, row.queue)
+        else:  # as those that waited when the queue was deleted; nobody would look for it where it was
+            call.connection.execute(_UNQUEUE, {"task_id": row.task, "now": call.now})
     return len(rows)
 
 

@@ -194,6 +194,21 @@ def test_a_deleted_queue_that_is_still_polled_is_switched_off_and_not_an_error(c
     assert client.queue("train") != queue  # the name is free again
 
 
+def test_a_task_that_was_claimed_from_a_queue_that_is_deleted_does_not_stay_queued_nowhere(client: Client) -> None:
+    queue = client.queue()
+    task = client.queued(queue)
+    assert client.pop(queue) == task
+    client.call("queues.delete", queue=queue, force=True)
+    client.clock.pass_s(44)
+    client.server.run_chores()
+    assert client.status(task) == "queued"  # whoever claimed it may still start it
+    client.clock.pass_s(2)
+    client.server.run_chores()
+    assert client.status(task) == "created"
+    client.call("tasks.enqueue", task=task, queue=client.queue())
+    assert client.status(task) == "queued"
+
+
 def test_a_queue_can_be_renamed_tagged_and_cleared(client: Client) -> None:
     queue = client.queue()
     task = client.queued(queue)
