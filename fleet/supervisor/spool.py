@@ -28,16 +28,24 @@ class Spool:
     and one reader."""
 
     def __init__(self, directory: Path) -> None:
+        """Raises:
+        OSError: no room on the disk, or no file descriptor left; what was there is there, and nothing more.
+        """
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._lost_bytes = 0
-        self._read_segment, self._read_offset = _place(directory)
-        self._write_segment = max(
-            [self._read_segment, *(int(p.name) for p in directory.iterdir() if p.name.isdecimal())]
-        )
-        self._out = self._open(self._write_segment, os.O_RDWR | os.O_CREAT)
-        self._in = self._open(self._read_segment, os.O_RDONLY | os.O_CREAT)
+        is_new = not directory.exists()
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._read_segment, self._read_offset = _place(directory)
+            self._write_segment = max(
+                [self._read_segment, *(int(p.name) for p in directory.iterdir() if p.name.isdecimal())]
+            )
+            self._out, self._in = self._both()
+        except OSError:
+            if is_new:  # the next task that is not claimed for this would leave another one
+                _forget_empty(directory)
+            raise
         self._write_size, self._last_ms = _end_of(self._out)
         os.ftruncate(self._out, self._write_size)  # half a piece: whoever wrote it was killed
         self._batch_bytes = 0
@@ -125,11 +133,27 @@ class Spool:
                 file.write(PLACE.pack(self._read_segment, self._read_offset))
             (self._directory / "sent.part").replace(self._directory / "sent")
 
+    def _both(self) -> tuple[int, int]:
+        """What is written to, and what is read from."""
+        out = self._open(self._write_segment, os.O_RDWR | os.O_CREAT)
+        try:
+            return out, self._open(self._read_segment, os.O_RDONLY | os.O_CREAT)
+        except OSError:
+            os.close(out)
+            raise
+
     def _open(self, segment: int, flags: int) -> int:
         return os.open(self._path(segment), flags | os.O_CLOEXEC, 0o600)
 
     def _path(self, segment: int) -> Path:
         return self._directory / f"{segment:06}"
+
+
+def _forget_empty(directory: Path) -> None:
+    """As it was made: to look into it would take a file descriptor."""
+    with contextlib.suppress(OSError):
+        (directory / f"{0:06}").unlink(missing_ok=True)
+        directory.rmdir()
 
 
 def _place(directory: Path) -> tuple[int, int]:

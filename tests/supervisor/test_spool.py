@@ -1,9 +1,14 @@
 """A console on disk when the machine is short of something."""
 
 import errno
+import os
+import resource
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
 
 from fleet.supervisor import spool as spool_module
 from fleet.supervisor.spool import Spool
@@ -66,3 +71,24 @@ def test_what_is_said_of_a_task_while_it_prints_has_a_place_of_its_own_among_its
     assert [line.text for line in lines] == ["first\n", "second\n"]
     assert lines[0].at < lines[1].at
     spool.remove()
+
+
+def test_a_spool_that_cannot_be_opened_leaves_no_descriptor_and_no_directory(tmp_path: Path) -> None:
+    """A machine without a descriptor left tries again and again."""
+    before, limits = open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    fillers = [os.open("/dev/null", os.O_RDONLY) for _ in range(64)]
+    os.close(fillers.pop())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 2, limits[1]))  # room for one more, and it takes two
+    try:
+        for times in range(3):
+            with pytest.raises(OSError, match="Too many open files"):
+                Spool(tmp_path / f"a{times}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for filler in fillers:
+            os.close(filler)
+    assert (open_files(), list(tmp_path.iterdir())) == (before, [])
+
+
+def open_files() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))
