@@ -20,6 +20,7 @@ import sys
 import tarfile
 import time
 import urllib.parse
+import zlib
 from typing import IO
 
 PROVISIONED = pathlib.Path("/opt/fleet/.provisioned")
@@ -61,7 +62,7 @@ def fetched() -> bool:
                 if not member.isfile() or member.name.startswith("/") or ".." in member.name.split("/"):
                     raise Refused(member.name + " is no plain file of a package")
                 archive.extract(member, part)
-    except (OSError, http.client.HTTPException, tarfile.TarError, EOFError, Refused) as error:
+    except (OSError, http.client.HTTPException, tarfile.TarError, zlib.error, EOFError, ValueError, Refused) as error:
         say(f"no package from {url}: {error}; is the dispatcher running, and reachable from here? trying again")
         return False
     shutil.rmtree(PACKAGE, ignore_errors=True)

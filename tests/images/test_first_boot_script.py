@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import random
 import shutil
 import ssl
 import subprocess
@@ -132,6 +133,16 @@ def test_a_pin_is_not_dropped_for_an_address_without_tls(script, monkeypatch, di
     assert not fetched(script, monkeypatch, dispatcher.url.replace("https", "http"), dispatcher.fingerprint)
 
 
+def damaged() -> bytes:
+    """It begins as a package does, and is not one any more further on."""
+    data, content = io.BytesIO(), random.Random(1).randbytes(100_000)
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        member = tarfile.TarInfo("x")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return data.getvalue()[:50_000] + b"\xff" * 50_000
+
+
 def hostile(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as archive:
@@ -143,8 +154,8 @@ def hostile(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", hostile("../x"), hostile("/x"), hostile("x", tarfile.SYMTYPE)],
-    ids=["empty", "page", "up", "root", "link"],
+    [b"", b"<html>", damaged(), hostile("../x"), hostile("/x"), hostile("x", tarfile.SYMTYPE)],
+    ids=["empty", "page", "damaged", "up", "root", "link"],
 )
 def test_what_is_no_package_is_asked_for_again_and_nothing_of_it_is_kept(script, monkeypatch, dispatcher, body, capsys):
     dispatcher.body = body
