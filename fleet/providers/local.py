@@ -11,6 +11,7 @@ An instance lives in `<directory>/<intent id>/`:
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -77,7 +78,8 @@ class LocalProvider:
             place = self.directory / cloud_id.removeprefix("local-")
             if is_running(place) and (pid := _pid_of(place)):
                 # Its first process passes this on, waits a little, then ends all that is left.
-                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(pid, signal.SIGTERM)
 
     def check(self, resource: Resource, at: datetime) -> Sequence[Finding]:
         if resource.settings.get("gpus") != "real":

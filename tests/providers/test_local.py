@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pickle
@@ -151,6 +152,17 @@ def test_another_clusters_machines_are_not_listed(provider: LocalProvider) -> No
 def test_ending_a_machine_that_is_not_there_is_no_error(provider: LocalProvider) -> None:
     provider.terminate(["local-never"])
     assert provider.list("test") == []
+
+
+def test_a_machine_that_ends_in_the_moment_in_which_it_is_ended_is_no_error(provider: LocalProvider) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    place = provider.directory / "i1"
+    place.mkdir(parents=True)
+    (place / "machine.json").write_text(json.dumps({"pid": int(ended.stdout)}))
+    with open(place / "lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as when it was looked at
+        provider.terminate(["local-i1"])
+    (place / "machine.json").unlink()
 
 
 def test_the_join_token_is_not_left_on_disk_nor_in_an_argument_list(provider: LocalProvider) -> None:
