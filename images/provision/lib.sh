@@ -32,7 +32,8 @@ is_installed() {
 # refresh_lists: once, and only where something is missing.
 refresh_lists() {
   [ -z "${lists_are_fresh:-}" ] || return 0
-  apt-get -q -o Acquire::Retries=3 update >&2
+  # Said here: who asks whether an archive has a package would take one that is not reached for one that has not.
+  apt-get -q -o Acquire::Retries=3 update >&2 || fail "the archives of this machine cannot be read, as apt-get says above; are they within its reach?"
   lists_are_fresh=yes
 }
 

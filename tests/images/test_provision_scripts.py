@@ -136,6 +136,22 @@ def test_versions_are_read_by_the_shell_as_by_python() -> None:
             assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{value}\n"
 
 
+def test_an_archive_that_is_not_reached_is_not_taken_for_one_that_lacks_a_package(machine: Machine) -> None:
+    machine.has("apt-get", "exit 100")
+    machine.has("apt-cache", "exit 0")
+    command = f". {PROVISION / 'lib.sh'}; exists linux-headers || fail 'take a newer image'"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env={"PATH": f"{machine.programs}:{os.defpath}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the archives of this machine cannot be read" in done.stderr
+    assert "take a newer image" not in done.stderr
+
+
 def test_a_machine_before_whose_metadata_no_filter_stands_takes_no_task_and_says_why(machine: Machine) -> None:
     rules = PROVISION / "files" / "metadata.nft"
     machine.has("nft", "cat >/dev/null; echo nft: no >&2; exit 1")
