@@ -16,9 +16,8 @@ from fleet.supervisor.lines import Lines
 from fleet.supervisor.spool import Spool
 
 READ_BYTES = 64 * 1024
-MOST_READS = (
-    16  # of a console that is cut: a pipe or socket holds no more than this, unless its user has made it larger
-)
+# Of a console that is cut: a pipe or socket holds no more than this, unless its user has made it larger.
+MOST_READS = 16
 SHOW_UNFINISHED_EVERY_S = 5.0  # progress bars and lines without an end, as often as the stock agent looks
 
 

@@ -19,7 +19,8 @@ from collections.abc import Collection
 import psutil
 
 MARK = "FLEET_ALLOCATION"  # in the environment of every process of a task
-LOOKS = 5  # what starts others while it is looked for leaves them to the next look; with all that start any killed, two are enough
+# What starts others while it is looked for leaves them to the next look; with all that start any killed, two are enough.
+LOOKS = 5
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
