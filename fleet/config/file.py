@@ -28,6 +28,13 @@ LISTEN = Address(host="127.0.0.1", port=8765)
 STARVATION_AFTER: timedelta | None = timedelta(minutes=30)
 LONGEST_PROBLEM = 500
 SHORTEST_QUEUE_NAME = 3  # the server refuses shorter ones
+OF_A_SERVER = (
+    "access_key",
+    "secret_key",
+    "web_url",
+    "files_url",
+    "authority",
+)  # keys that the embedded one does not have
 PEM = "-----BEGIN CERTIFICATE-----"
 ONE_GPU = GpuNeed(at_least=1, at_most=1)
 CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -165,8 +172,14 @@ def _server(top: Section, advertise_url: str) -> Embedded | ServerAccess:
             top.wrong("server", "expected embedded, or keys: {url: ..., access_key: ..., secret_key: ...}")
         return _embedded(Section({}, "server", []), advertise_url)
     part = top.section("server")
-    where = part.value("url", "embedded")
-    return _embedded(part, advertise_url) if where == "embedded" else read_access(part, where)
+    where = part.value("url", "")
+    # Who gives keys means a server of his own, also where its URL is missing or cannot be read: that alone is then wrong.
+    if where == "embedded" or not (where or any(part.has(key) for key in OF_A_SERVER)):
+        return _embedded(part, advertise_url)
+    part.require("url")
+    if not where and not part.is_wrong("url"):
+        part.wrong("url", "is empty")
+    return read_access(part, where or None)
 
 
 def _embedded(part: Section, advertise_url: str) -> Embedded:
@@ -176,8 +189,8 @@ def _embedded(part: Section, advertise_url: str) -> Embedded:
     return Embedded(advertise_url=advertised or advertise_url)
 
 
-def read_access(part: Section, where: str) -> ServerAccess:
-    """A ClearML API server at `where`, and the keys to it."""
+def read_access(part: Section, where: str | None) -> ServerAccess:
+    """A ClearML API server at `where`, and the keys to it. None: that is wrong, and said."""
     api_url = _url(part, "url", where) or ""
     if api_url:
         part.require("access_key", "secret_key")
@@ -282,8 +295,8 @@ def _check_reach(top: Section, config: Config) -> None:
     far = [f"{r.name} ({r.provider})" for r in config.resources if r.provider in OWN_KEYS and r.provider != "local"]
     if not far:
         return
-    urls = {"advertise_url": config.advertise_url}
-    if isinstance(config.server, Embedded):
+    urls = {} if top.is_wrong("advertise_url") else {"advertise_url": config.advertise_url}
+    if isinstance(config.server, Embedded) and config.server.advertise_url != config.advertise_url:
         urls["server.advertise_url"] = config.server.advertise_url
     for key, said in urls.items():
         if re.match(r"https?://(localhost|127\.|\[::1\])", said):

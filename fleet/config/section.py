@@ -170,8 +170,12 @@ class Section:
     # --- what is wrong
 
     def wrong(self, key: str, problem: str) -> None:
-        name = ".".join(part for part in (self.path, key) if part)
+        name = self._name(key)
         self._problems.append(f"{name}: {problem}" if name else problem)
+
+    def is_wrong(self, key: str) -> bool:
+        """Whether something was said of it already, so that what follows from it need not be said."""
+        return any(problem.startswith(f"{self._name(key)}: ") for problem in self._problems)
 
     def require(self, *keys: str) -> None:
         for key in keys:
@@ -193,7 +197,10 @@ class Section:
         return self._data.get(key)
 
     def _below(self, key: str, data: object) -> Section:
-        return Section(data, ".".join(p for p in (self.path, key) if p), self._problems, self._environment)
+        return Section(data, self._name(key), self._problems, self._environment)
+
+    def _name(self, key: str) -> str:
+        return ".".join(part for part in (self.path, key) if part)
 
 
 def kind(value: object) -> str:

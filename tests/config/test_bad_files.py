@@ -78,6 +78,10 @@ TOP = [
         "server.web: unknown key; did you mean web_url?",
     ),
     ("server: {url: embedded, access_key: a}", "server.access_key: unknown key; known are advertise_url, url"),
+    ("server: {access_key: a, secret_key: b, web_url: http://w}", "server.url: is missing"),
+    ("server: {url: '${URL}', access_key: a, secret_key: b}", "server.url: environment variable URL is not set"),
+    ("server: {url: '', access_key: a, secret_key: b}", "server.url: expected a text"),
+    ("server: {url: file:/dev/null, access_key: a, secret_key: b}", "server.url: is empty"),
     ("server: {listen: 1}", "server.listen: unknown key; known are advertise_url, url"),
     ("budget: 20", "budget: expected keys, got a number"),
     ("budget: {max_instance: 2}", "budget.max_instance: unknown key; did you mean max_instances?"),
@@ -344,15 +348,29 @@ def test_more_instances_kept_than_the_budget_allows_is_refused() -> None:
     assert problems(text) == [expected]
 
 
-def test_machines_in_a_cloud_must_be_able_to_call_home() -> None:
-    (first, second) = problems(GOOD.replace("cpu: {provider: local, gpus: 0}", "cpu: {provider: aws}"))
-    assert first == (
-        "fleet.yaml: advertise_url: machines of cpu (aws) cannot call http://127.0.0.1:8765; "
+IN_A_CLOUD = GOOD.replace("cpu: {provider: local, gpus: 0}", "cpu: {provider: aws}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ("", "advertise_url"),
+        (
+            "advertise_url: https://fleet.lab\nserver: {advertise_url: 'http://127.0.0.1:8765'}\n",
+            "server.advertise_url",
+        ),
+    ],
+)
+def test_machines_in_a_cloud_must_be_able_to_call_home(lines: str, key: str) -> None:
+    assert problems(IN_A_CLOUD + lines) == [
+        f"fleet.yaml: {key}: machines of cpu (aws) cannot call http://127.0.0.1:8765; "
         "give a URL of this host that they reach"
-    )
-    assert second.startswith(
-        "fleet.yaml: server.advertise_url: machines of cpu (aws) cannot call http://127.0.0.1:8765"
-    )
+    ]
+
+
+def test_an_address_that_cannot_be_read_is_not_taken_for_the_default_one() -> None:
+    expected = "fleet.yaml: advertise_url: environment variable NOT_SET is not set"
+    assert problems(IN_A_CLOUD + "advertise_url: ${NOT_SET}\n") == [expected]
 
 
 def test_a_secret_is_in_no_message() -> None:
