@@ -95,10 +95,11 @@ def _number(row: Mapping[str, str], key: str) -> float | None:
 
 def _declared(resource: Resource, problems: list[str]) -> list[Offer]:
     """The one shape of a resource that says in the fleet file what it is and costs; none: it does not."""
-    settings = resource.settings
-    gpus, usd = settings.get("gpus"), settings.get("usd_per_hour", 0.0 if resource.provider == "local" else None)
+    settings, is_local = resource.settings, resource.provider == "local"
+    # As the provider itself takes them: a local machine has no GPUs and costs nothing unless the file says so.
+    gpus, usd = settings.get("gpus", 0 if is_local else None), settings.get("usd_per_hour", 0.0 if is_local else None)
     if isinstance(gpus, bool) or not isinstance(gpus, int) or not isinstance(usd, int | float):
-        if resource.provider == "local":
+        if is_local:
             problems.append(f"resources.{resource.name}.gpus: say how many, the simulator cannot look at the machine")
         return []
     return [

@@ -168,6 +168,11 @@ def test_the_region_of_a_resource_is_where_its_zones_are(tmp_path: Path) -> None
     assert (offer.region, offer.price_usd_per_hour) == ("us-central1", 0.7)
 
 
+def test_a_local_resource_that_names_no_gpus_has_none() -> None:
+    (offer,) = offers_of([a_resource("cpu", provider="local", settings={"cpus": 8})], None)["cpu"]
+    assert (offer.type, offer.gpus, offer.cpus, offer.price_usd_per_hour) == ("local-cpu", 0, 8, 0.0)
+
+
 def test_every_type_of_unknown_shape_or_price_is_named_in_one_line(tmp_path: Path) -> None:
     prices = written(tmp_path / "p.csv", PRICES)
     types = ("g6f.large", "p4d.24xlarge", "p5.48xlarge", "g6.xlarge")
