@@ -1,4 +1,6 @@
-"""Whether a fleet file's budgets can ever pay for a machine: better said by `fleet config check` than by a task that waits."""
+"""Whether a fleet file can ever launch a machine for each queue, by its budgets and by the size of its machines: better said
+by `fleet config check` than by a task that waits.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from fleet.planner.plan import plan
 
 # The first instant of a month of 31 days: nothing is spent, and whatever runs has the longest way to go.
 NEW_MONTH = datetime(2026, 1, 1, tzinfo=UTC)
-OF_MONEY = ("usd_per_hour", "usd_per_day", "usd_per_month", "price_unknown")
+FOR_EVER = ("usd_per_hour", "usd_per_day", "usd_per_month", "price_unknown", "no_fit")
 
 
 def unaffordable(config: Config) -> Iterator[str]:
@@ -45,5 +47,5 @@ def unaffordable(config: Config) -> Iterator[str]:
             poll_interval=config.poll_interval,
         )
         for waiting in plan(world).waiting:
-            if waiting.instance is None and waiting.reason.code in OF_MONEY:
+            if waiting.instance is None and waiting.reason.code in FOR_EVER:
                 yield f"queue {queue.name} will wait for ever: {waiting.reason.text}"

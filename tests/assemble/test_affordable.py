@@ -1,4 +1,4 @@
-"""A budget that can never pay for a machine is named before anybody waits for it."""
+"""A queue that no budget can ever pay for, or no machine hold the tasks of, is named before anybody waits in it."""
 
 from pathlib import Path
 
@@ -33,3 +33,14 @@ def test_a_queue_that_no_budget_can_ever_pay_for_is_named(
     found = list(unaffordable(parse(text, "fleet.yaml", environment={})))
     assert len(found) == expected
     assert all("queue train will wait for ever" in line and "when_spent: stop" in line for line in found)
+
+
+def test_a_queue_whose_tasks_no_machine_can_hold_is_named(tmp_path: Path) -> None:
+    text = f"""
+        cluster: lab
+        state_dir: {tmp_path}
+        resources: {{box: {{provider: local}}}}
+        queues: {{train: {{resources: [box]}}, prep: {{resources: [box], gpus: 0}}}}
+    """
+    (found,) = unaffordable(parse(text, "fleet.yaml", environment={}))
+    assert found == "queue train will wait for ever: needs 1 GPU; the largest of its resources (box) has 0"
