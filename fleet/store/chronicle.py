@@ -64,8 +64,8 @@ class ChronicledStore:
             before = self._store.instance(instance)
             self._store.request_drain(instance, reason, at, by)
             after = self._store.instance(instance)
-            is_outdone = before and after and before.end_reason != after.end_reason
-            if before and (before.drain_requested_at is None or by not in (None, before.drain_by) or is_outdone):
+            # Of one that is gone nothing changes any more, whatever is ordered.
+            if before and after and _drain(before) != _drain(after):
                 until = f" by {by:%Y-%m-%d %H:%M:%S} UTC" if by else ""
                 self._tell("instance.draining", before, at, f"asked to drain{until}: {reason}", reason)
 
@@ -81,7 +81,8 @@ class ChronicledStore:
         with self._alone(instance):
             before = self._store.instance(instance)
             self._store.request_terminate(instance, reason, at)
-            if before and before.terminate_requested_at is None:
+            after = self._store.instance(instance)
+            if before and after and before.terminate_requested_at is None and after.terminate_requested_at:
                 self._tell("instance.terminating", before, at, f"ordered to end: {reason}", reason)
 
     def note_gone(self, instance: str, reason: Reason, at: datetime) -> None:
@@ -240,6 +241,10 @@ class ChronicledStore:
 
     def _tell(self, kind: str, instance: Instance, at: datetime, text: str, reason: Reason | None) -> None:
         self._store.append_events([_event(kind, instance, at, text, reason)])
+
+
+def _drain(instance: Instance) -> tuple[bool, datetime | None, Reason | None]:
+    return instance.drain_requested_at is not None, instance.drain_by, instance.end_reason
 
 
 def _key(run: Run) -> tuple[str, str, datetime]:

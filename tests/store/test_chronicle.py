@@ -121,6 +121,15 @@ def test_orders_are_told_with_their_reason(store: ChronicledStore) -> None:
     ]
 
 
+def test_of_one_that_is_gone_no_order_is_told(store: ChronicledStore) -> None:
+    a_ready_one(store)
+    store.note_gone("i1", LATE, at(4))
+    before = store.events()
+    store.request_drain("i1", IDLE, at(5), by=at(600))
+    store.request_terminate("i1", IDLE, at(6))
+    assert store.events() == before
+
+
 TWICE: list[tuple[str, Callable[[ChronicledStore], object]]] = [
     ("request_drain", lambda store: store.request_drain("i1", IDLE, at(4))),
     ("request_terminate", lambda store: store.request_terminate("i1", LATE, at(4))),
