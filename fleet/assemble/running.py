@@ -23,6 +23,7 @@ from fleet.model import Plan, Reason
 
 Say = Callable[[str], None]
 
+LONGEST_USER = 200  # characters of a user's name
 # How long `fleet up` waits at its end for the tasks of its machines to be put back.
 PATIENCE = timedelta(seconds=30)
 
@@ -81,13 +82,19 @@ def plan_once(config: Config) -> Plan:
 
 
 def clearml_conf(config: Config, new_user: str | None) -> str:
-    """The clearml.conf of the first user, or of a new one."""
+    """The clearml.conf of the first user, or of a new one.
+
+    Raises:
+        ConfigError: the server is not ours or has never run here, or that can be nobody's name.
+    """
     from fleet.server.conf import render_clearml_conf
 
     if not isinstance(config.server, Embedded):
         raise ConfigError(
             f"{config.origin}: the server is not ours; get credentials from its web page ({config.server.web_url})"
         )
+    if new_user is not None and not (new_user.strip() and new_user.isprintable() and len(new_user) <= LONGEST_USER):
+        raise ConfigError(f"{new_user[:LONGEST_USER]!r} cannot be a user's name; give 1 to {LONGEST_USER} characters")
     access = access_of(config, "user")
     if new_user is not None:
         from dataclasses import replace

@@ -8,6 +8,7 @@ import typer
 
 from fleet.cli.operator import find_centre
 from fleet.cli.options import ConfigOption, UrlOption
+from fleet.errors import ConfigError
 
 breaker_app = typer.Typer(no_args_is_help=True, help="Close the breaker of a resource.")
 
@@ -26,5 +27,7 @@ def reset(
 
     Machines that failed before do not count any more.
     """
+    if not resource or "/" in resource:
+        raise ConfigError(f"{resource!r} cannot be a resource's name; give one of the fleet file's `resources`")
     find_centre(url, config).post(f"resources/{resource}/breaker/reset", "resource")
     typer.echo(f"{resource} is launched again; should its machines fail again, the breaker opens again")

@@ -65,7 +65,7 @@ def init(
         usd_per_hour=usd_per_hour,
     )
     if usd_per_hour is not None and not 0 < usd_per_hour < MOST_USD:
-        raise ConfigError(f"--usd-per-hour {usd_per_hour:g}: must be more than 0")
+        raise ConfigError(f"--usd-per-hour {usd_per_hour:g}: must be more than 0, and less than {MOST_USD:,.0f}")
     if is_asking:
         given = {"region": region, "type": kind, "project": project, "ssh_key": ssh_key, "advertise_url": advertise_url}
         answers = _ask(answers, credentials, given, clearml_server())

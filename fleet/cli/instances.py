@@ -13,6 +13,8 @@ from fleet.cli.options import ConfigOption, UrlOption
 WhichArgument = Annotated[
     list[str] | None, typer.Argument(help="Instance ids, or how they begin, as `fleet status` shows them.")
 ]
+LONGEST_S = 30 * 86400  # as the operator API has it
+
 AllOption = Annotated[bool, typer.Option("--all", help="Every instance of the cluster.")]
 
 
@@ -86,9 +88,12 @@ def _seconds(text: str) -> float:
     from fleet.config.quantities import duration
 
     try:
-        return duration(text).total_seconds()
+        seconds = duration(text).total_seconds()
+        if seconds > LONGEST_S:
+            raise ValueError(f"{text}: at most 30d; without --within a machine drains until its last task has ended")
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--within") from None
+    return seconds
 
 
 def _order(verb: str, said: str, ids: list[str], centre: Centre, **more: object) -> None:

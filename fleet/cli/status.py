@@ -45,7 +45,7 @@ def status(
 def render(data: dict[str, Any]) -> str:
     """The status as text of at most 100 columns."""
     server, budget = data["server"], data["budget"]
-    said = "answers" if server["ok"] else "DOES NOT ANSWER"
+    said = {None: "not asked yet", True: "answers", False: "DOES NOT ANSWER"}[server["ok"]]
     parts = [f"cluster {data['cluster']}   server {server['url']} ({server['kind']}, {said})", _money(budget)]
     queues = [
         (q["name"], q["queued"], age(q["oldest_wait_s"]), q["running"], q["gpus_per_task"], ", ".join(q["resources"]))

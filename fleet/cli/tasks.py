@@ -87,6 +87,8 @@ def explain(
     except CentreRefused as error:
         if "nothing is known" not in str(error):
             raise
+        if not WHOLE_TASK.fullmatch(task):
+            raise CentreRefused(_unknown(task)) from error
         data = _as_the_server_says(task, config, error)
     typer.echo(json.dumps(data, indent=2) if as_json else data.get("text") or story(data))
 
@@ -98,6 +100,10 @@ def _whole(task: str, config: Path | None) -> str:
 
 
 def _unknown(task: str) -> str:
+    if not WHOLE_TASK.fullmatch(
+        task
+    ):  # only the dispatcher knows ids by their beginning, and only those that it has seen
+        return f"no task that waits or ran here has an id that begins with {task}; give the whole id"
     return f"there is no task {task} on the server; `fleet status` and `fleet events` show ids"
 
 

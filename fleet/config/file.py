@@ -382,4 +382,4 @@ def _home() -> str:
 
 def default_path() -> Path:
     """The fleet file that commands read when none is named: $FLEET_CONFIG, else ./fleet.yaml."""
-    return Path(os.environ.get("FLEET_CONFIG", "fleet.yaml"))
+    return Path(os.environ.get("FLEET_CONFIG") or "fleet.yaml")  # set to nothing is not set

@@ -69,7 +69,9 @@ def test_a_file_is_never_overwritten_and_a_wrong_answer_writes_none(user: Shell)
     assert "expected local, aws, gcp, genesis" in user.refusal("init", "--provider", "azure")
     assert "name it with --project" in user.refusal("init", "--provider", "gcp")
     assert "region 'a b': expected a name" in user.refusal("init", "--provider", "aws", "--region", "a b")
-    assert "must be more than 0" in user.refusal("init", "--provider", "aws", "--usd-per-hour", "-1")
+    for usd in ("-1", "nan", "1e9"):
+        said = user.refusal("init", "--provider", "aws", "--usd-per-hour", usd)
+        assert "must be more than 0, and less than 1,000,000" in said
     assert "ssh-key 'a b'" in user.refusal("init", "--provider", "genesis", "--ssh-key", "a b")
     assert not (user.place / "fleet.yaml").exists()
     (user.place / "fleet.yaml").write_text("mine")

@@ -54,6 +54,15 @@ def test_status_shows_every_id_whole_in_100_columns(busy: Web, shell: Shell) -> 
     assert max(map(len, said.splitlines())) <= 100
 
 
+@pytest.mark.parametrize(("ok", "said"), [(True, "answers"), (False, "DOES NOT ANSWER"), (None, "not asked yet")])
+def test_a_server_that_no_pass_has_asked_yet_is_not_said_to_be_silent(ok: bool | None, said: str) -> None:
+    budget = {"instances": 0, "max_instances": None, "max_usd_per_hour": None}
+    money = dict.fromkeys(("usd_per_hour", "usd_today", "usd_month"), 0.0)
+    data = {"cluster": "c", "server": {"url": "http://s", "kind": "embedded", "ok": ok}, "budget": budget | money}
+    text = render(data | {"queues": [], "instances": [], "alerts": []})
+    assert text.splitlines()[0] == f"cluster c   server http://s (embedded, {said})"
+
+
 @pytest.mark.parametrize("count", [0, 1, 30])
 def test_status_fits_for_any_number_of_instances_and_long_names(count: int) -> None:
     instance = {
@@ -122,7 +131,8 @@ def test_a_task_is_known_by_the_beginning_of_its_id(busy: Web, shell: Shell) -> 
     assert TASK in shell.fleet("explain", "aba", "--url", busy.url).stdout
     assert f"task {OTHER} waits" in shell.fleet("explain", "ac", "--url", busy.url).stdout
     assert "several tasks" in shell.refusal("explain", "a", "--url", busy.url)
-    assert "nothing is known" in shell.refusal("explain", "ffff", "--url", busy.url)
+    assert "has an id that begins with ffff; give the whole id" in shell.refusal("explain", "ffff", "--url", busy.url)
+    assert "nothing is known" in shell.refusal("explain", "f" * 32, "--url", busy.url)
     assert "'a/b' cannot be the id of a task;" in shell.refusal("explain", "a/b", "--url", busy.url)
     assert "'a/b' cannot be the id of an instance;" in shell.refusal("drain", "a/b", "--url", busy.url)
 
@@ -241,6 +251,8 @@ def test_a_breaker_is_closed_by_the_name_of_its_resource(busy: Web, shell: Shell
     name = busy.settings.queues[0].resources[0]
     assert shell.fleet("breaker", "reset", name, "--url", busy.url).stdout.startswith(f"{name} is launched again")
     assert [e.kind for e in busy.store.events(kind="breaker.reset")] == ["breaker.reset"]
+    for none in ("", "a/b"):
+        assert f"{none!r} cannot be a resource's name" in shell.refusal("breaker", "reset", none, "--url", busy.url)
     said = shell.refusal("breaker", "reset", f"{name}s", "--url", busy.url)
     assert said == f"fleet: no queue uses a resource '{name}s'; did you mean {name}?"
 

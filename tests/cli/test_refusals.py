@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.web.operator import LONGEST_DRAIN_S
 from tests.cli.running import Shell
 
 FLEET_FILE = """\
@@ -81,6 +82,13 @@ def test_no_address(shell: Shell, url: str) -> None:
 def test_a_fleet_file_that_was_named_and_is_not_there(shell: Shell) -> None:
     assert "No such file" in shell.refusal("status", "-c", "nope.yaml")
     assert "No such file" in shell.refusal("status", FLEET_CONFIG="nope.yaml")
+    for command in (["status"], ["config", "check"]):
+        assert "Is a directory" not in shell.refusal(*command, FLEET_CONFIG="")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 201])
+def test_keys_of_the_server_are_somebody_s(shell: Shell, name: str) -> None:
+    assert "cannot be a user's name" in shell.refusal("server", "credentials", "--new", name)
 
 
 def test_several_dispatchers_here(shell: Shell) -> None:
@@ -166,6 +174,7 @@ def test_a_port_that_is_taken(shell: Shell) -> None:
         (["drain"], "name instances, or give --all"),
         (["drain", "--all", "x"], "name instances, or give --all"),
         (["drain", "x", "--within", "soon"], "a duration has a unit"),
+        (["drain", "x", "--within", f"{LONGEST_DRAIN_S + 1}s"], "at most 30d"),
         (["statsu"], "status"),
         (["events", "--limit", "0"], "--limit"),
     ],
