@@ -51,7 +51,7 @@ def read_agent(part: Section, base: AgentSettings | None = None) -> AgentSetting
         package_manager=_package_manager(part, base),
         init_script=part.value("init_script", base.init_script),
         extra_conf=conf,
-        environment={**base.environment, **_of_pip_and_uv(folder, mode), **part.mapping("environment")},
+        environment={**base.environment, **_of_pip_and_uv(folder, mode), **_environment(part)},
         stop_grace=part.read("stop_grace", duration, base.stop_grace),
         gpu_free_below_gib=part.positive("gpu_free_below", memory_gib, base.gpu_free_below_gib),
         on_rebalance=part.choice("on_rebalance", OnRebalance, base.on_rebalance),
@@ -67,6 +67,21 @@ def _package_manager(part: Section, base: AgentSettings) -> str | None:
         part.anything("package_manager")
         return base.package_manager
     return part.choice("package_manager", PackageManager, PackageManager.PIP).value
+
+
+def _environment(part: Section) -> dict[str, str]:
+    given = part.mapping("environment")
+    for name, value in given.items():
+        if not name or "=" in name or "\0" in name + value:
+            part.wrong("environment", f"{name!r} with its value cannot be a variable; see to the name, and to nulls")
+    return given
+
+
+def _free_gib(value: object) -> float:
+    gib = memory_gib(value)
+    if gib < 0:
+        raise ValueError("must be 0 or more")
+    return gib
 
 
 def _cache_dir(part: Section) -> str | None:
@@ -87,7 +102,7 @@ def _caches(part: Section, folder: str | None) -> list[str]:
     """Where the tasks of a machine share what was downloaded and built, and how many environments are kept."""
     venvs = part.section("venvs_cache")
     entries = venvs.whole("max_entries", None)
-    free_gib = venvs.read("free_space_threshold", memory_gib, None)
+    free_gib = venvs.read("free_space_threshold", _free_gib, None)
     path = venvs.text("path", f"{folder}/venvs-cache" if folder else None)
     venvs.no_more()
     settings: dict[str, object] = {

@@ -22,7 +22,7 @@ def read_containers(part: Section, base: ContainerSettings, cache: str | None) -
     """What is not said is as in `base`. What is wrong is noted in `part`."""
     settings = ContainerSettings(
         network=part.choice("network", Network, Network(base.network)).value,
-        shm_gib=part.read("shm_size", memory_gib, base.shm_gib),
+        shm_gib=part.positive("shm_size", memory_gib, base.shm_gib),
         arguments=_arguments(part, base.arguments),
         cache=cache or base.cache,
         prune_above=part.read("prune_above", fraction, base.prune_above),

@@ -16,7 +16,7 @@ from fleet.config.identity import read_identity
 from fleet.config.quantities import address, duration, memory_gib, money, number, url
 from fleet.config.resources import OWN_KEYS, gpus_of, read_resource
 from fleet.config.schedule import read_schedule
-from fleet.config.section import Section
+from fleet.config.section import Section, expanded
 from fleet.config.settings import Address, Config, Embedded, Front, OnShutdown
 from fleet.config.tls import check_tls, read_tls
 from fleet.errors import ConfigError
@@ -151,7 +151,7 @@ def _front(top: Section) -> Front:
         cluster=cluster,
         listen=listen,
         advertise_url=_url(top, "advertise_url", raw_url) or listen.url,
-        state_dir=Path(top.text("state_dir", f"{_home()}/{cluster or 'fleet'}")).expanduser(),
+        state_dir=_state_dir(top, cluster or "fleet"),
         tls=tls,
     )
 
@@ -335,7 +335,10 @@ def _need(value: object) -> GpuNeed:
 
 
 def _gpu_type(value: object) -> str:
-    return read_gpu_type("|".join(map(str, value)) if isinstance(value, list) else str(value))
+    words = value if isinstance(value, list) else [value]
+    if any(isinstance(word, bool) or not isinstance(word, str | int) for word in words):
+        raise ValueError("a GPU type is a word of its model, as a100, or a list of several")
+    return read_gpu_type("|".join(map(str, words)))
 
 
 def _priority(value: object) -> int:
@@ -376,8 +379,15 @@ def read_poll_interval(value: object) -> timedelta:
     return interval
 
 
-def _home() -> str:
-    return os.environ.get("FLEET_HOME") or "~/.fleet"
+def _state_dir(top: Section, cluster: str) -> Path:
+    if found := top.place("state_dir", None):
+        return found
+    place = Path(os.environ.get("FLEET_HOME") or "~/.fleet") / cluster
+    try:
+        return expanded(str(place))
+    except ValueError as error:
+        top.wrong("state_dir", f"{error}; set FLEET_HOME to a directory for fleet's state")
+        return place
 
 
 def default_path() -> Path:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
-from fleet.config.quantities import duration
+from fleet.config.quantities import duration, url
 from fleet.config.section import Section
 from fleet.config.settings import Identity
 
@@ -15,16 +14,15 @@ SHORTEST_TOKEN_LIFE = timedelta(minutes=1)
 
 def read_identity(part: Section) -> Identity:
     """What is wrong is noted in `part`."""
-    certificates = part.text("aws_certificates", None)
     account = part.anything("aws_account")
     if account is not None and not (isinstance(account, str) and account.isdigit() and len(account) == 12):
         part.wrong("aws_account", 'expected twelve digits in quotes, as "123456789012"')
         account = None
     identity = Identity(
         is_required=part.flag("required", True),
-        aws_certificates=Path(certificates).expanduser() if certificates else None,
+        aws_certificates=part.place("aws_certificates", None),
         aws_account=account if isinstance(account, str) else None,
-        google_keys=part.text("google_keys", None),
+        google_keys=part.read("google_keys", url, None),
         token_life=part.read("token_life", _token_life, timedelta(hours=24)),
     )
     part.no_more()

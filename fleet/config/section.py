@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from fleet.nearest import nearest
 
+LONGEST_VALUE = 1_000_000  # characters
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -65,6 +66,17 @@ class Section:
             return default
         try:
             return resolved(text, self._environment) or default
+        except ValueError as error:
+            self.wrong(key, str(error))
+            return default
+
+    def place(self, key: str, default: T) -> Path | T:
+        """A path; `~` is the home directory of whoever reads the file."""
+        text = self.text(key, None)
+        if text is None:
+            return default
+        try:
+            return expanded(text)
         except ValueError as error:
             self.wrong(key, str(error))
             return default
@@ -216,12 +228,16 @@ def resolved(text: str, environment: Mapping[str, str]) -> str:
         ValueError: no such variable or file. The text names it, never its content.
     """
     if text.startswith("file:"):
-        path = Path(text.removeprefix("file:")).expanduser()
+        path = expanded(text.removeprefix("file:"))
         try:
-            return path.read_text(encoding="utf-8").strip()
+            with path.open(encoding="utf-8") as file:
+                content = file.read(LONGEST_VALUE + 1)  # it may be a device without an end
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
             raise ValueError(f"file {path} cannot be read: {why}") from error
+        if len(content) > LONGEST_VALUE:
+            raise ValueError(f"file {path} has more than {LONGEST_VALUE} characters, which are no value")
+        return content.strip()
 
     def from_environment(match: re.Match[str]) -> str:
         if match[1] not in environment:
@@ -229,6 +245,20 @@ def resolved(text: str, environment: Mapping[str, str]) -> str:
         return environment[match[1]]
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", from_environment, text)
+
+
+def expanded(text: str) -> Path:
+    """The path that this text is.
+
+    Raises:
+        ValueError: it can be none, or begins with the home directory of somebody who has none.
+    """
+    if "\0" in text:
+        raise ValueError("a path has no null character")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{text} cannot be found: no home directory is known for {text.partition('/')[0]}") from error
 
 
 def _meant(value: object, names: list[str]) -> str:

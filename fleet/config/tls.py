@@ -41,10 +41,7 @@ def check_tls(top: Section, tls: Tls, listen: Address, advertise_url: str) -> No
 
 
 def _file(part: Section, key: str) -> Path | None:
-    text = part.text(key, None)
-    if text is None:
-        return None
-    path = Path(text).expanduser()
-    if not path.is_absolute():
+    path = part.place(key, None)
+    if path and not path.is_absolute():
         part.wrong(key, "is not a whole path, as /etc/fleet/tls.pem")
     return path

@@ -55,6 +55,35 @@ TOP = [
     ("store: postgres", "store: expected sqlite, or a URL as postgresql://user@host/name"),
     ("store: 1", "store: expected a text; put it in quotes"),
     ("store: postgresql://me:${PW}@db/x", "store: environment variable PW is not set"),
+    (
+        "state_dir: ~nobody-here/x",
+        "state_dir: ~nobody-here/x cannot be found: no home directory is known for ~nobody-here",
+    ),
+    ('state_dir: "a\\0"', "state_dir: a path has no null character"),
+    (
+        "store: file:~nobody-here/x",
+        "store: ~nobody-here/x cannot be found: no home directory is known for ~nobody-here",
+    ),
+    ("store: file:/dev/zero", "store: file /dev/zero has more than 1000000 characters, which are no value"),
+    (
+        "tls: {certificate: ~nobody-here/x, key: /k}",
+        "tls.certificate: ~nobody-here/x cannot be found: no home directory is known for ~nobody-here",
+    ),
+    (
+        "identity: {aws_certificates: ~nobody-here/x}",
+        "identity.aws_certificates: ~nobody-here/x cannot be found: no home directory is known for ~nobody-here",
+    ),
+    ("identity: {google_keys: keys}", "identity.google_keys: expected a URL, as https://host:port, got 'keys'"),
+    ("agent: {docker: {shm_size: -1}}", "agent.docker.shm_size: must be more than 0, got -1"),
+    ("agent: {docker: {shm_size: 0}}", "agent.docker.shm_size: must be more than 0, got 0"),
+    (
+        "agent: {venvs_cache: {free_space_threshold: -1}}",
+        "agent.venvs_cache.free_space_threshold: must be 0 or more, got -1",
+    ),
+    (
+        "agent: {environment: {'A=B': c}}",
+        "agent.environment: 'A=B' with its value cannot be a variable; see to the name, and to nulls",
+    ),
     ("state_dir: [a]", "state_dir: expected a text"),
     ("server: remote", "server: expected embedded, or keys: {url: ..., access_key: ..., secret_key: ...}"),
     ("server: [embedded]", "server: expected keys, got a list"),
@@ -231,6 +260,16 @@ QUEUE = [
         "more",
         "resources: [gpu], priority: high",
         "queues.more.priority: a priority is a whole number; higher goes first, got 'high'",
+    ),
+    (
+        "more",
+        "resources: [gpu], gpu_type: true",
+        "queues.more.gpu_type: a GPU type is a word of its model, as a100, or a list of several, got True",
+    ),
+    (
+        "more",
+        "resources: [gpu], gpu_type: [a100, null]",
+        "queues.more.gpu_type: a GPU type is a word of its model, as a100, or a list of several",
     ),
     ("more", "resources: [gpu], slots: 0", "queues.more.slots: expected a whole number, 1 or more, got 0"),
     (
