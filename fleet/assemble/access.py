@@ -89,7 +89,7 @@ def access_of(config: Config, who: str) -> ServerAccess:
             f"the embedded server of cluster {config.cluster} has never run here; start it with `fleet up`, "
             "`fleet dispatch` or `fleet server`"
         )
-    running = state.read_json(state.centre_file)
+    running = state.running()
     url = running["server_url"] if running else config.advertise_url
     is_here = config.server.advertise_url == config.advertise_url
     return access_from(pairs, url, who, authority_of(config) if is_here else None)

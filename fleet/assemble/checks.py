@@ -50,7 +50,7 @@ def examine(load: Callable[[], Config], *, is_mending: bool = False) -> Iterator
     yield from _resources(config)
     yield _agent()
     yield _git()
-    is_running = state_of(config).centre_file.exists()
+    is_running = bool(state_of(config).running())
     yield _port(config, is_running)
     yield from _server(config, is_running, is_mending=is_mending)
 

@@ -54,7 +54,7 @@ def _address(config: Config) -> Check:
     if config.listen.is_loopback:
         said = f"{config.advertise_url}, but it listens on {config.listen} alone"
         return Check(name=name, found=f"{said}: fine behind a proxy on this host")
-    if not state_of(config).centre_file.exists():
+    if not state_of(config).running():
         return Check(name=name, found=f"{config.advertise_url} ({', '.join(sorted(addresses))}); nobody listens yet")
     return _answer(config.advertise_url, host, port)
 

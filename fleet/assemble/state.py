@@ -106,6 +106,21 @@ class StateDir:
             ) from None
         return file
 
+    def running(self) -> dict[str, Any] | None:
+        """What the centre that runs here says of itself; None if none does: one that was killed has left its file.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        said = self.read_json(self.centre_file)
+        try:
+            os.kill(int(said["pid"]), 0)
+        except PermissionError:
+            pass  # somebody else's, and alive
+        except (OSError, KeyError, TypeError, ValueError, OverflowError):
+            return None
+        return dict(said)
+
     def read_json(self, path: Path) -> Any:
         """What a file of ours holds; None if there is none.
 

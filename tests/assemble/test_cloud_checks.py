@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 from pathlib import Path
 
@@ -61,7 +63,7 @@ def test_an_address_that_machines_cannot_use_is_named_with_its_fix(
 
 
 def test_an_address_where_nobody_answers_is_wrong_once_the_centre_runs(tmp_path: Path) -> None:
-    (tmp_path / "centre.json").write_text("{}")
+    (tmp_path / "centre.json").write_text(json.dumps({"pid": os.getpid()}))
     with socket.create_server((_own_address(), 0)) as taken:
         port = taken.getsockname()[1]
     check = found(fleet(tmp_path, f"advertise_url: https://{_own_address()}:{port}\n        listen: 0.0.0.0:{port}"))[

@@ -1,6 +1,9 @@
 """What a centre keeps on disk, and what it does when that is damaged or lost."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,18 @@ def test_a_directory_is_for_one_dispatcher(tmp_path: Path) -> None:
         StateDir(tmp_path).lock()
     first.close()
     StateDir(tmp_path).lock().close()
+
+
+def test_a_centre_that_was_killed_runs_no_more_though_its_file_is_there(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    assert state.running() is None
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        pass
+    for said in ({"pid": killed.pid}, {"pid": None}, {"pid": 10**30}, {}, []):
+        state.centre_file.write_text(json.dumps(said))
+        assert state.running() is None
+    state.centre_file.write_text(json.dumps({"pid": os.getpid(), "url": "http://x"}))
+    assert state.running() == {"pid": os.getpid(), "url": "http://x"}
 
 
 def test_a_file_that_cannot_be_written_leaves_no_part_behind(tmp_path: Path) -> None:
