@@ -6,7 +6,7 @@ What it means there: each queue has resources of its own, a task gets a whole VM
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -30,6 +30,7 @@ SECRET = re.compile(
     r"""((?:secret|password|passwd|token|api_?key|access_?key|\bkey)\w*["']?\s*[:=]\s*)(?!\$)("[^"]*"|'[^']*'|[^\s,}]+)""",
     re.I,
 )
+WHOLE = "gpus and slots of each queue: a task got a whole VM there; ask for fewer GPUs, or give more slots, to let tasks share one"
 TAKEN_OUT = '"TAKEN-OUT"'
 HEAD = """\
 # Imported from ClearML's {origin}. Check it with: fleet config check
@@ -118,8 +119,9 @@ def _resources_and_queues(hyper: Section, conf: Section, notes: list[str]) -> di
         served = _served(conf, f"queues.{name}", pairs, resources)
         for resource, most in served:
             resources[resource]["max_instances"] = most
-        queues[name] = {"resources": [resource for resource, _ in served], "gpus": _gpus(served, resources)}
-    notes.append("gpus of each queue: a task got a whole VM there; ask for fewer to let tasks share one")
+        counts = [machine_gpus(resources[resource]) for resource, _ in served] or [1]
+        queues[name] = {"resources": [resource for resource, _ in served], **whole_machine(counts)}
+    notes.append(WHOLE)
     return {"resources": resources, "queues": queues}
 
 
@@ -180,10 +182,12 @@ def _served(conf: Section, path: str, pairs: object, resources: Mapping[str, Any
     return served
 
 
-def _gpus(served: list[tuple[str, int]], resources: Mapping[str, Any]) -> int | str:
-    counts = [machine_gpus(resources[name]) for name, _ in served] or [1]
+def whole_machine(counts: Sequence[int]) -> dict[str, Any]:
+    """The keys of a queue whose tasks get a whole machine each, of machines with so many GPUs."""
     low, high = max(min(counts), 1), max(counts)
-    return high if low >= high else f"{low}-{high}"
+    if not high:
+        return {"gpus": 0, "slots": 1}
+    return {"gpus": high if low >= high else f"{low}-{high}"}
 
 
 def machine_gpus(resource: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet.config.aws_autoscaler import SECRET, TAKEN_OUT, machine_gpus, written
+from fleet.config.aws_autoscaler import SECRET, TAKEN_OUT, WHOLE, machine_gpus, whole_machine, written
 from fleet.config.clearml_form import ALIASES, FORMS, OF_ONE, bare, labels_of
 from fleet.errors import ConfigError
 
@@ -19,6 +19,8 @@ SECRETS = {
     "resources.*.credentials": "${FLEET_GCP_CREDENTIALS}",
     "agent.git.token": "${AGENT_GIT_PASS}",
 }
+SEVERAL_OF_GOOGLE = {"g2-standard-24": 2, "g2-standard-48": 4, "g2-standard-96": 8}
+WITH_GPUS = ("a2-", "a3-", "a4", "g2-", "g4-")  # families of Google's that have theirs built in
 LISTS = ("instance_types", "zones", "security_groups", "subnets", "scopes")
 MINUTES = ("idle_timeout", "fallback_after", "blackout")
 PAIRS = ("tags", "metadata")
@@ -140,22 +142,27 @@ class _Fleet:
             if not isinstance(queue, str) or not queue:
                 self._wrong("Monitored Queue", f"resource {name} has none", queue)
                 continue
-            queues.setdefault(queue, {"resources": [], "gpus": 1})["resources"].append(name)
+            queues.setdefault(queue, {"resources": []})["resources"].append(name)
         for queue in queues.values():
             counts = [
                 machine_gpus(resources[name]) if self.form == "aws" else self._gpus(name, resources)
                 for name in queue["resources"]
             ]
-            low, high = max(min(counts), 1), max(counts)
-            queue["gpus"] = high if low >= high else f"{low}-{high}"
-        self.notes.append("gpus of each queue: a task got a whole VM there; ask for fewer to let tasks share one")
+            queue |= whole_machine(counts)
+        self.notes.append(WHOLE)
         return resources, queues
 
     def _gpus(self, name: str, resources: Mapping[str, Any]) -> int:
         count = self._value(self.parts[list(resources).index(name)], "Number of GPUs")
-        if resources[name].get("cpu_only"):
+        resource = resources[name]
+        kind = next(iter(resource.get("instance_types", ())), "")
+        has_none = self.form == "gcp" and not (resource.get("gpu_type") or kind.startswith(WITH_GPUS))
+        if resource.get("cpu_only") or has_none:
             return 0
-        return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 1
+        if isinstance(count, int) and not isinstance(count, bool) and count > 0:
+            return count
+        told = re.search(r"gpu-(\d+)g$", kind)  # a2-highgpu-4g
+        return int(told[1]) if told else SEVERAL_OF_GOOGLE.get(kind, 1)
 
     def _resource(self, part: _Part) -> dict[str, Any]:
         made: dict[str, Any] = {}

@@ -76,7 +76,7 @@ def test_the_same_fleet_comes_out() -> None:
     assert isinstance(config.server, ServerAccess)
     assert config.queues == (
         Queue(name="aws4gpu_machines", resources=("aws4gpu", "aws1gpu"), need=GpuNeed(at_least=1, at_most=4)),
-        Queue(name="cpu_tasks", resources=("cpu",), need=GpuNeed(at_least=0, at_most=0)),
+        Queue(name="cpu_tasks", resources=("cpu",), need=GpuNeed(at_least=0, at_most=0), slots=1),
     )
     common = {
         "access_key": "aws key",

@@ -130,6 +130,23 @@ def test_the_fleet_of_the_aws_application_comes_out() -> None:
     assert config.agent.docker.arguments == "--ipc=host"
 
 
+@pytest.mark.parametrize(
+    ("kind", "gpus"),
+    [
+        ("n1-standard-8", 0),
+        ("e2-medium", 0),
+        ("a2-highgpu-1g", 1),
+        ("g2-standard-4", 1),
+        ("a3-megagpu-8g", 8),
+        ("g2-standard-24", 2),
+    ],
+)
+def test_a_task_gets_a_whole_machine_of_google_s_with_or_without_gpus(kind: str, gpus: int) -> None:
+    text = imported({**GCP, "resources": [{**GCP["resources"][0], "machine_type": kind}]})
+    (queue,) = parse(text, "fleet.yaml", MORE).queues
+    assert (queue.need.at_most, queue.slots) == (gpus, None if gpus else 1)
+
+
 def test_the_fleet_of_the_gcp_application_comes_out() -> None:
     config = parse(imported(GCP), "fleet.yaml", MORE)
     (resource,) = config.resources
