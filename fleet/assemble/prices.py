@@ -183,7 +183,8 @@ def _asked(config: Config, name: str, provider: PriceSource) -> tuple[list[Price
                 elif told.market in MARKETS[resource.market]:  # nobody misses the price of what is not bought
                     said.append(str(told))
         except ProviderError as error:
-            said.append(f"resource {resource.name}: {error}")
+            head = f"resource {resource.name}: "  # some providers say it themselves
+            said.append(head + str(error).removeprefix(head))
     return found, list(dict.fromkeys(said))
 
 

@@ -51,7 +51,7 @@ def _file(path: str | Path, cwd: str | Path) -> Path:
         file = (Path(cwd) / Path(path).expanduser()).resolve()
         if file.is_file():
             return file
-        what = "is a directory" if file.is_dir() else "is not there"
+        what = "is a directory" if file.is_dir() else "is no file" if file.exists() else "is not there"
     except (OSError, ValueError, RuntimeError):  # too long, a null, a circle of links, no such user
         what = "is not there"
     raise ConfigError(f"{shown}: {what}; give the path of a script, from {cwd}")

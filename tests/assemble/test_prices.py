@@ -131,8 +131,9 @@ def test_what_cannot_be_believed_leaves_what_was_known(aws: type[TellingCloud], 
     assert [p.usd_per_hour for p in refreshed(tmp_path / "aws")] == [1.12]
 
 
-def test_a_cloud_that_does_not_answer_is_a_line(aws: type[TellingCloud], tmp_path: Path) -> None:
-    aws.fault = Throttled("pricing: too many calls; try again in a minute")
+@pytest.mark.parametrize("head", ["", "resource gpu: "])
+def test_a_cloud_that_does_not_answer_is_a_line(head: str, aws: type[TellingCloud], tmp_path: Path) -> None:
+    aws.fault = Throttled(f"{head}pricing: too many calls; try again in a minute")
     (done,) = refresh(fleet(tmp_path))
     assert (done.used, done.said) == (0, ("resource gpu: pricing: too many calls; try again in a minute",))
 

@@ -191,6 +191,7 @@ def test_what_cannot_be_sent_is_one_line(tmp_path: Path) -> None:
         ("empty.py", "empty.py: is empty; there is nothing in it to run"),
         ("huge.py", "is too much for one script; put it into a git repository"),
         ("a\0b", "is not there"),
+        ("/dev/null", f"/dev/null: is no file; give the path of a script, from {tmp_path}"),
         ("x" * 5000, "is not there"),
     ):
         with pytest.raises(ConfigError) as refused:
