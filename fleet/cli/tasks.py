@@ -100,9 +100,8 @@ def _whole(task: str, config: Path | None) -> str:
 
 
 def _unknown(task: str) -> str:
-    if not WHOLE_TASK.fullmatch(
-        task
-    ):  # only the dispatcher knows ids by their beginning, and only those that it has seen
+    # Only the dispatcher knows ids by their beginning, and only those that it has seen.
+    if not WHOLE_TASK.fullmatch(task):
         return f"no task that waits or ran here has an id that begins with {task}; give the whole id"
     return f"there is no task {task} on the server; `fleet status` and `fleet events` show ids"
 

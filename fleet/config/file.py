@@ -28,13 +28,8 @@ LISTEN = Address(host="127.0.0.1", port=8765)
 STARVATION_AFTER: timedelta | None = timedelta(minutes=30)
 LONGEST_PROBLEM = 500
 SHORTEST_QUEUE_NAME = 3  # the server refuses shorter ones
-OF_A_SERVER = (
-    "access_key",
-    "secret_key",
-    "web_url",
-    "files_url",
-    "authority",
-)  # keys that the embedded one does not have
+# Keys that the embedded server does not have.
+OF_A_SERVER = ("access_key", "secret_key", "web_url", "files_url", "authority")
 PEM = "-----BEGIN CERTIFICATE-----"
 ONE_GPU = GpuNeed(at_least=1, at_most=1)
 CLUSTER = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
