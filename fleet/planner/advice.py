@@ -59,7 +59,8 @@ def unmet(
     """How many of each class will find no room in what is there, when all come in this order; those of `has_room` have it."""
     left: dict[int, int] = {}
     trials = {
-        name: [room.trial() for room in several if room.free_gpus or room.parts] for name, several in rooms.items()
+        name: [room.trial() for room in several if room.free_gpus or room.parts or room.free_mig]
+        for name, several in rooms.items()
     }
     free = {trial.instance: trial for several in trials.values() for trial in several}
     coming = {

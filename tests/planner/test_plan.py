@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from fleet.model import Allocation, Backoff, Budget, Instance, Launch, Plan, Snapshot
+from fleet.model import Allocation, Backoff, Budget, Gpu, Instance, Launch, Plan, Snapshot
 from fleet.planner.plan import plan
 from tests.builders import (
     BECAUSE,
@@ -41,6 +41,16 @@ def test_free_gpus_are_used_before_anything_is_launched() -> None:
     made = plan(a_snapshot(tasks=tasks(3), instances=(an_instance(held=1),)))
     assert made.actions == ()
     assert {w.instance for w in made.waiting} == {"i1"}
+
+
+def test_free_mig_devices_are_used_before_a_machine_is_launched_and_it_is_no_larger_than_the_rest_needs() -> None:
+    devices = tuple(
+        Gpu(index=n, uuid=f"MIG-{n}", model="A100 MIG 1g.5gb", memory_gib=5, parent="GPU") for n in range(7)
+    )
+    split = replace(an_instance(gpus=1), gpus=devices)
+    small, large = an_offer(gpus=1, usd=1.0), an_offer(gpus=8, usd=4.0)
+    made = launches(a_snapshot(tasks=tasks(8), instances=(split,), offers=(small, large)))
+    assert [m.offer for m in made] == [small]
 
 
 def test_what_boots_counts_as_coming() -> None:
