@@ -150,6 +150,7 @@ class _Draft:
         self._by_kind: dict[int, Demand] = {}
         self._lost: dict[tuple[int, int], str] = {}  # by class and chosen offer: the alternative that lost, in words
         self._rivals: dict[str, str] = {}  # the same by new machine
+        self._queue_of: dict[str, str] = {}  # of the tasks for which machines are launched
         # Machines with tasks, by resource and type, as far as somebody asked.
         self._busy: dict[tuple[str, str], int] = {}
         self._there: dict[str, list[Room]] | None = None  # the rooms on machines that run
@@ -186,6 +187,7 @@ class _Draft:
             return
         if found.tasks is not None:
             found.tasks.append(task.id)
+            self._queue_of[task.id] = task.queue
         self.holds.placed(task, found)
         self.order.gave(task, task.need.at_least)
         self.waiting.append(goes_to(found, task))
@@ -234,7 +236,8 @@ class _Draft:
         for room, reason in self.new:
             tasks = tuple(room.tasks or ())
             lost = self.spot_waits.lost(room.offer, self.choices) or self._rivals.get(room.instance, "")
-            why = launched_for(tasks, reason, lost) if tasks else reason
+            queues = tuple(dict.fromkeys(self._queue_of.get(task, reason.queue or "") for task in tasks))
+            why = launched_for(tasks, queues, reason, lost) if tasks else reason
             above = tuple(sorted(room.above_gpus.items())) if room.above_gpus else ()
             standing = Standing(above_gpus=above, smaller=self.belonging.smaller(room.offer), meant_for=tasks)
             others = self._others.of(room.offer, tasks) if room.offer.may_vary else ()

@@ -10,15 +10,18 @@ from fleet.model import Offer, Queue, Reason, is_gpu_type
 from fleet.planner.capacity import Shape, Wish, is_fit
 from fleet.planner.demand import Choice, Demand
 
+CALM = 0.01  # spot that comes to no more than this above its price is spoken of by its price
 
-def launched_for(tasks: Sequence[str], wanted: Reason, lost: str) -> Reason:
-    """Why a machine is launched for these tasks, at least one; the first of them came first. `lost`: the alternative, in words."""
-    queue = wanted.queue
+
+def launched_for(tasks: Sequence[str], queues: Sequence[str], wanted: Reason, lost: str) -> Reason:
+    """Why a machine is launched for these tasks of these queues, at least one; the first of them came first. `lost`: the
+    alternative, in words."""
     if len(tasks) == 1:
-        text = f"task {tasks[0]} waits in queue {queue} and no instance has room for it"
+        text = f"task {tasks[0]} waits in queue {queues[0]} and no instance has room for it"
     else:
-        text = f"{len(tasks)} tasks wait in queue {queue} and no instance has room for them"
-    return Reason(code="demand", text=text + lost, queue=queue, task=tasks[0], user=wanted.user)
+        where = f"queue {queues[0]}" if len(queues) == 1 else f"queues {', '.join(queues)}"
+        text = f"{len(tasks)} tasks wait in {where} and no instance has room for them"
+    return Reason(code="demand", text=text + lost, queue=wanted.queue, task=tasks[0], user=wanted.user)
 
 
 def rival_of(chosen: Choice, choices: Sequence[Choice]) -> str:
@@ -33,10 +36,24 @@ def rival_of(chosen: Choice, choices: Sequence[Choice]) -> str:
             return f"; {name} may not be launched now: {other.backoff.text}"
         if other.usd is None or chosen.usd is None:
             return f"; the price of {name if other.usd is None else offer.type} is unknown"
-        more = other.usd - chosen.usd
-        beside = "as much" if abs(more) < 0.005 else f"${abs(more):.2f} an hour {'more' if more > 0 else 'less'}"
-        return f"; {name} would cost {beside}, with {rival.gpus} GPUs against {offer.gpus}"
+        size = f"with {rival.gpus} GPUs against {offer.gpus}"
+        return f"; {name} would cost {_beside(other, chosen)}, {size}"
     return ""
+
+
+def _beside(other: Choice, chosen: Choice) -> str:
+    """What it costs beside the chosen one; of spot that loses work often, for an hour of work that lasts."""
+    worth, listed = (other.usd or 0.0, chosen.usd or 0.0), (_listed(other), _listed(chosen))
+    is_calm = all(usd - price <= CALM * price for usd, price in zip(worth, listed, strict=True))
+    more = listed[0] - listed[1] if is_calm else worth[0] - worth[1]
+    if abs(more) < 0.005:
+        return "as much"
+    word = "more" if more > 0 else "less"
+    return f"${abs(more):.2f} an hour {word}" if is_calm else f"${abs(more):.2f} {word} for an hour of work that lasts"
+
+
+def _listed(choice: Choice) -> float:
+    return choice.offer.price_usd_per_hour or 0.0
 
 
 def soon_free(queue: Queue, offer: Offer, busy: int, until: datetime) -> Reason:

@@ -71,6 +71,15 @@ def test_spot_that_is_taken_back_too_often_comes_after_on_demand() -> None:
     assert chosen(*offers, pools=(a_record(10, 30, 10),)) == [(Market.ON_DEMAND, "a")]
 
 
+def test_what_spot_that_is_taken_back_too_often_would_cost_is_said_of_work_that_lasts() -> None:
+    offers = (spot(1.0, type="pool"), an_offer(usd=2.0, zone="a"))
+    world = a_snapshot(tasks=(a_task(),), offers=offers)
+    (calm,) = plan(world).actions
+    assert "fake-4gpu (gpu) would cost $1.00 an hour more" in calm.reason.text
+    (stormy,) = plan(replace(world, pools=(a_record(10, 30, 10, type="pool"),))).actions
+    assert "pool (gpu) would cost $2.50 more for an hour of work that lasts" in stormy.reason.text
+
+
 def test_the_calmer_zone_is_asked_first() -> None:
     offers = (spot(1.0, zone="a"), spot(1.0, zone="b"), an_offer(usd=9.0, zone="a"))
     assert chosen(*offers, pools=(a_record(10, 5, 2),)) == [(Market.SPOT, "b")]

@@ -37,6 +37,13 @@ def test_eight_tasks_of_one_gpu_share_two_machines_of_four() -> None:
     assert made[0].reason.text == "4 tasks wait in queue train and no instance has room for them"
 
 
+def test_what_is_launched_for_tasks_of_several_queues_names_them() -> None:
+    both = (a_task("x", queue="a"), a_task("y", queue="b"))
+    (made,) = launches(a_snapshot(queues=(a_queue("a"), a_queue("b")), tasks=both))
+    assert made.reason.text == "2 tasks wait in queues a, b and no instance has room for them"
+    assert (made.reason.queue, made.tasks) == ("a", ("x", "y"))
+
+
 def test_free_gpus_are_used_before_anything_is_launched() -> None:
     made = plan(a_snapshot(tasks=tasks(3), instances=(an_instance(held=1),)))
     assert made.actions == ()
