@@ -28,7 +28,7 @@ from fleet.model import (
     Turns,
     Waiting,
 )
-from fleet.planner import headroom
+from fleet.planner import headroom, warm
 from fleet.planner.advice import advise, unmet
 from fleet.planner.alternatives import Alternatives
 from fleet.planner.capacity import Fits, Room, Walk, Wish
@@ -45,7 +45,7 @@ from fleet.planner.reaper import reap
 from fleet.planner.reasons import kept_from, launched_for, no_fit, rival_of, soon_free
 from fleet.planner.rooms import add_full, rooms_of
 from fleet.planner.said import goes_to, remember, waits
-from fleet.planner.schedule import keep_to_windows, key_of, taken_back
+from fleet.planner.schedule import keep_to_windows, taken_back
 from fleet.planner.sick import replace_sick
 from fleet.planner.spot import SpotWaits, next_turn, return_to_spot
 from fleet.planner.standing import Belonging, settled_at, standings
@@ -211,14 +211,12 @@ class _Draft:
     def keep_minimum(self) -> None:
         """Launch what `min_instances` asks for beyond what demand has brought."""
         for resource in self.snapshot.resources:
-            for _ in range(resource.min_instances - len(self.rooms[resource.name])):
-                key = key_of(resource, f"resources.{resource.name}", "min_instances")
-                limit = f"{key}={resource.min_instances}"
-                reason = Reason(code="min_instances", text=f"{limit} are kept at all times", limit=limit)
-                choice = next((c for c in self.choices.get(resource.name, ()) if not c.backoff), None)
-                if choice is None or self.ledger.refusal(choice.offer, resource, None):
+            for count in range(len(self.rooms[resource.name]), resource.min_instances):
+                choice = warm.choose(self.choices.get(resource.name, ()), self.ledger)
+                if not isinstance(choice, Choice):
+                    self.notes.append(warm.not_kept(resource, count, choice))
                     break
-                self._add(choice, reason)
+                self._add(choice, warm.reason_of(resource))
 
     def keep_headroom(self) -> None:
         """Keep and launch what `headroom` asks for beyond what waits; where tasks wait at a limit, they come first."""

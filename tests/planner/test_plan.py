@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from fleet.model import Allocation, Backoff, Budget, Gpu, Instance, Launch, Plan, Snapshot
+from fleet.model import Allocation, Backoff, Budget, Gpu, Instance, Launch, Plan, Quota, Snapshot
 from fleet.planner.plan import plan
 from tests.builders import (
     BECAUSE,
@@ -202,6 +202,18 @@ def test_an_offer_that_is_backed_off_is_passed_over() -> None:
 def test_the_minimum_is_kept_without_any_demand() -> None:
     made = launches(a_snapshot(resources=(a_resource(min_instances=2),), instances=(an_instance(),)))
     assert [m.reason.code for m in made] == ["min_instances"]
+
+
+def test_what_may_not_be_launched_for_the_minimum_is_passed_over_and_a_minimum_that_is_not_kept_says_why() -> None:
+    quota = Quota(code="L-1", name="G", cpus=0, others_cpus=0, scope="us", remedy="ask for more")
+    cheap, other = an_offer(usd=1.0, type="g5.large", quota=quota), an_offer(usd=1.2, type="p3.large")
+    world = a_snapshot(resources=(a_resource(min_instances=1),), offers=(cheap, other))
+    assert [m.offer.type for m in launches(world)] == ["p3.large"]
+    (note,) = plan(replace(world, offers=(other,), budget=Budget(usd_per_hour=1.0))).notes
+    assert note.text.startswith("resource gpu keeps 0 of resources.gpu.min_instances=1: p3.large costs $1.20 an hour; ")
+    assert note.limit == "budget.usd_per_hour=1"
+    (note,) = plan(replace(world, offers=())).notes
+    assert note.text == "resource gpu keeps 0 of resources.gpu.min_instances=1: nothing is on offer"
 
 
 def test_cpu_tasks_fill_slots_not_gpus() -> None:
