@@ -11,11 +11,13 @@ from tests.holding import grown, held
 ROOMS = ("fleet.dispatcher", "fleet.planner", "fleet.schedule")
 WARM, MANY = 30, 90
 DAY_S = timedelta(days=1).total_seconds()
-# By design, each with its own end: what was learned of the newest tasks and boots, and strangers (`test_passes`).
+# By design, each with its own end: what was learned of the newest tasks and boots, strangers (`test_passes`), and some machines
+# that are gone (`tests/planner/test_steady.py`).
 HAS_ITS_OWN_END = {
     "fleet.dispatcher.learning.Learner.stays",
     "fleet.dispatcher.learning.Learner.boots_s",
     "fleet.dispatcher.reconcile.Reconciler.orphans",
+    "fleet.planner.steady._steady",
 }
 
 
