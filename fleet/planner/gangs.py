@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta
 
-from fleet.model import Hold, InstanceState, Reason, Snapshot, Task
+from fleet.model import Hold, InstanceState, Offer, Reason, Snapshot, Task
 from fleet.planner.capacity import Room
 from fleet.planner.demand import Choice, Demand
 from fleet.planner.limits import Ledger
@@ -23,6 +23,8 @@ CLAIM_GRACE = timedelta(seconds=60)
 # So long machines wait for the nodes that the first task starts: an agent has to build its environment before.
 NODES_WITHIN = timedelta(minutes=15)
 RUNNING = (InstanceState.READY, InstanceState.BUSY)
+# Provider, region and zone. Names of zones are of one provider alone, and some clouds have regions without zones.
+Place = tuple[str, str | None, str | None]
 
 
 class Gangs:
@@ -56,19 +58,19 @@ class Gangs:
         """All machines of a gang that waits, launched if need be and all limits allow it; else None, and why."""
         for room, gpus in self._aside.pop(task.id, ()):
             room.free_gpus += gpus
-        zones = _zones(task, demand)
-        free = {zone: self._free(task, demand, zone) for zone in zones}
+        places = _places(task, demand)
+        free = {place: self._free(task, demand, place) for place in places}
         why: Reason | None = None
-        for zone in sorted(zones, key=lambda zone: -len(free[zone])):
-            lacking = task.instances - len(free[zone])
-            choice = _affordable(demand, zone, lacking, ledger) if lacking else None
+        for place in sorted(places, key=lambda place: -len(free[place])):
+            lacking = task.instances - len(free[place])
+            choice = _affordable(demand, place, lacking, ledger) if lacking else None
             if isinstance(choice, Reason):
                 why = why or choice
                 continue
             new = [add(choice, demand.reason) for _ in range(lacking)] if choice else []
-            return self._hold_all(task, demand, [*free[zone], *new])
+            return self._hold_all(task, demand, [*free[place], *new])
         if is_starving:
-            self._reserve(task, demand, zones)
+            self._reserve(task, demand, places)
         most = max(map(len, free.values()), default=0)
         return None, _waits(task, most, why)
 
@@ -102,11 +104,11 @@ class Gangs:
     def _has_arrived(self, task: str, instance: str) -> bool:
         return any(task in (a.task, a.gang) for a in self._instances[instance].allocations)
 
-    def _free(self, task: Task, demand: Demand, zone: str | None) -> list[Room]:
+    def _free(self, task: Task, demand: Demand, place: Place | None) -> list[Room]:
         """Machines with room for a node now, those that are held for it first, no more than it needs."""
         found = [
             room
-            for room in _fitting(task, demand, zone)
+            for room in _fitting(demand, place)
             if room.free_gpus >= task.need.at_least
             and (task.need.at_least or not (room.shared_cpu_tasks or room.own_cpu_tasks))
         ]
@@ -160,12 +162,12 @@ class Gangs:
         if lead is None:
             self._wake(self._at + HEARD_AFTER)
 
-    def _reserve(self, task: Task, demand: Demand, zones: Sequence[str | None]) -> None:
+    def _reserve(self, task: Task, demand: Demand, places: Sequence[Place | None]) -> None:
         """Machines empty for a gang that has waited too long: for one gang at a time, and only where there are enough."""
         if self._has_reserved:
             return
-        for zone in zones:
-            fitting = _fitting(task, demand, zone)
+        for place in places:
+            fitting = _fitting(demand, place)
             if len(fitting) >= task.instances:
                 fitting.sort(key=lambda r: ((task.id, r.instance) not in self._before, -r.free_gpus, r.instance))
                 self._has_reserved = True
@@ -179,29 +181,33 @@ class Gangs:
             self.wake_at = at
 
 
-def _fitting(task: Task, demand: Demand, zone: str | None) -> list[Room]:
+def _fitting(demand: Demand, place: Place | None) -> list[Room]:
     """Machines that can hold a node of it, full as they may be now, and that are held for nobody."""
     return [
         room
         for walk in demand.walks
         for room in walk.rooms
-        if demand.fits[room.shape] and room.kept_for is None and (not task.is_one_zone or room.offer.zone == zone)
+        if demand.fits[room.shape] and room.kept_for is None and place in (None, _place_of(room.offer))
     ]
 
 
-def _zones(task: Task, demand: Demand) -> list[str | None]:
-    """Where it may go: in one zone of these, or, if it does not care, anywhere."""
+def _places(task: Task, demand: Demand) -> list[Place | None]:
+    """Where it may go: all of it in one of these; None, if it does not care: anywhere."""
     if not task.is_one_zone:
         return [None]
     offers = [room.offer for walk in demand.walks for room in walk.rooms] + [c.offer for c in demand.choices]
-    return list(dict.fromkeys(offer.zone for offer in offers))
+    return list(dict.fromkeys(map(_place_of, offers)))
 
 
-def _affordable(demand: Demand, zone: str | None, count: int, ledger: Ledger) -> Choice | Reason | None:
+def _place_of(offer: Offer) -> Place:
+    return offer.provider, offer.region, offer.zone
+
+
+def _affordable(demand: Demand, place: Place | None, count: int, ledger: Ledger) -> Choice | Reason | None:
     """An offer of which so many may be launched together, or what refuses the one that it would like best."""
     why: Reason | None = None
     for choice in demand.choices:
-        if zone is not None and choice.offer.zone != zone:
+        if place not in (None, _place_of(choice.offer)):
             continue
         trial = _copy(ledger)
         refusal, user = choice.backoff, demand.reason.user

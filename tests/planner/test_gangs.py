@@ -90,6 +90,17 @@ def test_in_one_zone_means_in_one_zone() -> None:
     assert [h[1] for h in held(plan(one_zone))] == ["b1", "b2", "p1-0"]
 
 
+def test_regions_without_zones_are_not_one_zone_and_neither_are_zones_of_two_clouds() -> None:
+    gang = replace(GANG, instances=2, is_one_zone=True)
+    north, south = an_offer(region="north"), an_offer(region="south", usd=3.0)
+    there = (an_instance("n", offer=north), an_instance("s", offer=south))
+    made = world(gang, instances=there, offers=(north, south))
+    assert [m.offer.region for m in launches(made)] == ["north"]
+    assert [h[1] for h in held(plan(made))] == ["n", "p1-0"]
+    other = (an_instance("x", offer=an_offer(zone="a")), an_instance("y", offer=an_offer(zone="a", provider="other")))
+    assert len(launches(world(gang, instances=other, offers=(an_offer(zone="a"),)))) == 1
+
+
 def test_a_zone_that_is_paused_is_left_for_one_that_is_not() -> None:
     pause = Backoff(resource="gpu", zone="a", until=T0 + timedelta(hours=1), reason=BECAUSE)
     paused = world(replace(GANG, is_one_zone=True), offers=(an_offer(zone="a"), an_offer(zone="b")), backoffs=(pause,))
