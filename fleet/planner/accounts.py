@@ -28,6 +28,8 @@ class Tally:
     spent: float = 0.0  # until now
     committed: float = 0.0  # from now to the end of the window, at worst
     next: float = 0.0  # in any later window, at worst
+    # Worked out where somebody asks: how many instances are in it, US dollars in the next window, and in any after that.
+    following: tuple[int, float, float] = (0, 0.0, 0.0)
 
     @property
     def what(self) -> str:
@@ -58,7 +60,8 @@ class Account:
     instances: int = 0
     usd_per_hour: float = 0.0
     unpriced: str | None = None  # an offer whose price nobody knows, and that is paid from here
-    ends_at: list[datetime] = field(default_factory=list)  # of its instances whose end is known
+    # Of its instances: their price, and when they end at the latest; None: nobody can say.
+    paid: list[tuple[float, datetime | None]] = field(default_factory=list)
 
     @property
     def when_spent(self) -> WhenSpent:

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from fleet.model import CancelDrain, Drain, Instance, Reason, Snapshot, Terminate, WhenSpent
 from fleet.planner.accounts import HOUR, NOTHING_USD, Account, Tally
-from fleet.planner.money import Money, lasts
+from fleet.planner.frees import lasts
+from fleet.planner.money import Money
 from fleet.planner.price import known_price
 from fleet.planner.steady import unsteady
 from fleet.planner.windows import BUDGET_DRAIN, BUDGET_ORDERS, BUDGET_STOP, STOP_GRACE

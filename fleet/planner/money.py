@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from fleet.model import Instance, Offer, Reason, Snapshot, WhenSpent
 from fleet.planner.accounts import HOUR, NOTHING_USD, Account, Accounts, Tally
+from fleet.planner.frees import frees_at, lasts
 from fleet.planner.price import known_price
 from fleet.planner.reaper import GOODBYE_GRACE, LIFETIME_GRACE
 from fleet.planner.windows import day_of, month_of, time_to_end
@@ -77,8 +78,7 @@ class Money:
                 account.unpriced = f"{offer.type} ({offer.resource})"
                 continue
             account.usd_per_hour += price
-            if until is not None:
-                account.ends_at.append(until)
+            account.paid.append((price, until))
             for tally in account.tallies:
                 tally.add(price, since, self.at, until)
 
@@ -119,14 +119,12 @@ class Money:
         is_stop = account.when_spent is WhenSpent.STOP
         alone = self.horizon(price, tally.cap) if is_stop else self._lifetime(offer)
         longest = tally.window.longest if alone is None else min(alone, tally.window.longest)
-        frees_at = None
         if longest / HOUR * price <= tally.cap + NOTHING_USD:
-            frees_at = self._frees_at(account, tally, price, is_later_full=needs_later > tally.cap + NOTHING_USD)
-            if frees_at:
-                self.wake_at = min(frees_at, self.wake_at or frees_at)
-            when = (
-                f"frees at {frees_at:%Y-%m-%d %H:%M} UTC at the latest" if frees_at else "frees when an instance ends"
-            )
+            is_by_end = is_stop and needs_later > tally.cap + NOTHING_USD
+            at = None if is_by_end else frees_at(account, tally, price, self._lifetime(offer), self.at)
+            look_at = at or tally.window.end
+            self.wake_at = min(look_at, self.wake_at or look_at)
+            when = f"frees at {at:%Y-%m-%d %H:%M} UTC at the latest" if at else "frees when an instance ends"
             text = f"{when}, or raise {account.key}.{tally.what}"
         else:
             text = _never(account, tally, offer, price, is_stop)
@@ -144,24 +142,6 @@ class Money:
             return left / HOUR * rate, horizon / HOUR * rate
         _, ahead, later = tally.parts(price, self.at, self.at, self._launched_ends_by(offer))
         return tally.committed + ahead, tally.next + later
-
-    def _frees_at(self, account: Account, tally: Tally, price: float, *, is_later_full: bool) -> datetime | None:
-        """When such a machine can be paid if nothing happens but time; None: nobody can say."""
-        ends = sorted(at for at in account.ends_at if at > self.at)
-        if is_later_full:
-            return ends[0] if ends else None
-        # What lives may cost so much to the end of the window; what is left pays for a last part of it.
-        left = max(tally.cap - tally.spent - tally.committed, 0.0)
-        window_frees = max(tally.window.end - lasts(left, price), self.at)
-        if account.when_spent is not WhenSpent.STOP and ends:
-            window_frees = min(window_frees, ends[0])
-        return max(window_frees, self.at + timedelta(seconds=1))
-
-
-def lasts(usd: float, usd_per_hour: float) -> timedelta:
-    """How long so much money pays for that; no longer than any window, so that no sum is too large to reckon with."""
-    longest = timedelta(days=31)
-    return longest if usd_per_hour * (longest / HOUR) <= usd else max(usd, 0.0) / usd_per_hour * HOUR
 
 
 def _unpriced(account: Account, offer: str) -> Reason:

@@ -116,6 +116,35 @@ def test_a_refusal_says_when_it_frees_and_the_plan_changes_then() -> None:
     assert launches(plan(later)) == 1
 
 
+def freed(refused: Plan) -> datetime:
+    """When the last task's machine can be paid, as its reason says."""
+    said = why(refused).text.partition("frees at ")[2].partition(" UTC at the latest")[0]
+    return datetime.strptime(said, "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("cap", [4.7, 5.0, 6.1])
+def test_what_runs_to_its_longest_life_frees_nothing_and_the_reason_reckons_with_that(cap: float) -> None:
+    mortal = (a_resource(max_lifetime=2 * HOUR),)
+    nine, runs = MIDNIGHT + 9 * HOUR, (a_machine("a", MIDNIGHT + 8 * HOUR), a_machine("b", MIDNIGHT + 8 * HOUR))
+    refused = plan(a_world(Budget(usd_per_day=cap), nine, 1, instances=runs, resources=mortal))
+    at = freed(refused)
+    gone = (Spent(queue="train", user=None, usd=2 * (2.25 + 128 / 3600)),)
+    world = a_world(Budget(usd_per_day=cap), at, 1, spent_today=gone, resources=mortal)
+    assert launches(plan(replace(world, at=at + HOUR / 60))) == 1
+    assert launches(plan(replace(world, at=at - HOUR / 30))) == 0
+    assert refused.wake_at is not None
+    assert timedelta(0) <= refused.wake_at - at < HOUR / 60
+
+
+def test_money_that_is_committed_for_tomorrow_frees_when_that_day_is_nearly_over() -> None:
+    mortal = (a_resource(max_lifetime=24 * HOUR),)
+    late = MIDNIGHT + 20 * HOUR
+    refused = plan(a_world(Budget(usd_per_day=26), late, 1, instances=(a_machine("a", late),), resources=mortal))
+    a_life = 24.25 + 128 / 3600
+    at = MIDNIGHT + 48 * HOUR - (26 - (a_life - 4)) * HOUR
+    assert timedelta(0) <= at - freed(refused) < HOUR / 60
+
+
 @pytest.mark.parametrize("usd", [None, float("nan"), float("inf"), -1.0, 0.0])
 def test_with_a_budget_in_dollars_nothing_without_a_price_is_launched(usd: float | None) -> None:
     for budget in (Budget(usd_per_hour=9), Budget(usd_per_day=999), Budget(usd_per_month=9999)):
