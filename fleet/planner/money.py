@@ -7,7 +7,9 @@ for the time that an end takes.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from fleet.model import Instance, Offer, Reason, Snapshot, WhenSpent
 from fleet.planner.accounts import HOUR, NOTHING_USD, Account, Accounts, Tally
@@ -19,6 +21,15 @@ from fleet.planner.windows import day_of, month_of, time_to_end
 # With `stop`, nothing is launched that the money would not let run so long together with all that runs; or, if that is less,
 # half of the time that the whole budget pays for such a machine. Many that are soon ended finish less than a few that are not.
 RUNWAY = timedelta(hours=2)
+
+UNKNOWN = datetime.max.replace(tzinfo=UTC)
+
+
+class Refusal(NamedTuple):
+    """Why something may not be launched, and until when at the latest; UNKNOWN: time alone changes nothing, or nobody can say."""
+
+    until: datetime
+    reason: Reason
 
 
 def has_budgets(snapshot: Snapshot) -> bool:
@@ -60,11 +71,14 @@ class Money:
         return max(instance.requested_at + resource.max_lifetime + LIFETIME_GRACE, self.at) + self.ends_within
 
     def refusal(self, offer: Offer, queue: str | None, user: str | None) -> Reason | None:
-        """Why one more of `offer` could exceed a budget; None: it cannot."""
-        for account in self.accounts.of(queue, user):
-            if reason := self._refusal_of(account, offer):
-                return reason
-        return None
+        """Why one more of `offer` could exceed a budget; None: it cannot. Of several reasons the one that lasts longest."""
+        last: Refusal | None = None
+        for refusal in self._refusals(offer, queue, user):
+            if last is None or refusal.until > last.until:
+                last = refusal
+            if last.until == UNKNOWN:
+                break
+        return last.reason if last else None
 
     def horizon(self, price: float, cap: float) -> timedelta:
         """How long money has to last with `stop`, so that one more of such a price makes sense."""
@@ -93,7 +107,16 @@ class Money:
 
     # --- refusals
 
+    def _refusals(self, offer: Offer, queue: str | None, user: str | None) -> Iterator[Refusal]:
+        for account in self.accounts.of(queue, user):
+            if reason := self._refusal_of(account, offer):
+                yield Refusal(UNKNOWN, reason)
+            elif account.tallies and (price := known_price(offer)) is not None:
+                windows = (self._over_the_window(account, tally, offer, price) for tally in account.tallies)
+                yield from (refusal for refusal in windows if refusal)
+
     def _refusal_of(self, account: Account, offer: Offer) -> Reason | None:
+        """By a cap that is not about a window."""
         budget = account.budget
         if not account.is_fleet and budget.max_instances is not None and account.instances >= budget.max_instances:
             limit = account.limit("max_instances", budget.max_instances)
@@ -107,18 +130,16 @@ class Money:
             return _unpriced(account, account.unpriced or f"{offer.type} ({offer.resource})")
         if budget.usd_per_hour is not None and account.usd_per_hour + price > budget.usd_per_hour + NOTHING_USD:
             return _over_the_hour(account, offer.type, price, budget.usd_per_hour)
-        for tally in account.tallies:
-            if reason := self._over_the_window(account, tally, offer, price):
-                return reason
         return None
 
-    def _over_the_window(self, account: Account, tally: Tally, offer: Offer, price: float) -> Reason | None:
+    def _over_the_window(self, account: Account, tally: Tally, offer: Offer, price: float) -> Refusal | None:
         needs, needs_later = self._needs(account, tally, offer, price)
         if needs <= tally.cap - tally.spent + NOTHING_USD and needs_later <= tally.cap + NOTHING_USD:
             return None
         is_stop = account.when_spent is WhenSpent.STOP
         alone = self.horizon(price, tally.cap) if is_stop else self._lifetime(offer)
         longest = tally.window.longest if alone is None else min(alone, tally.window.longest)
+        at: datetime | None = None
         if longest / HOUR * price <= tally.cap + NOTHING_USD:
             is_by_end = is_stop and needs_later > tally.cap + NOTHING_USD
             at = None if is_by_end else frees_at(account, tally, price, self._lifetime(offer), self.at)
@@ -131,7 +152,7 @@ class Money:
         said = _worst(tally, offer, price, needs, needs_later, is_stop)
         limit = account.limit(tally.what, tally.cap)
         text = f"{said} {account.name} may spend by {limit}; {text}"
-        return Reason(code=tally.what, text=text, limit=limit)
+        return Refusal(at or UNKNOWN, Reason(code=tally.what, text=text, limit=limit))
 
     def _needs(self, account: Account, tally: Tally, offer: Offer, price: float) -> tuple[float, float]:
         """US dollars that must be there for all that live and one more: in this window, and in any later one."""

@@ -116,6 +116,18 @@ def test_a_refusal_says_when_it_frees_and_the_plan_changes_then() -> None:
     assert launches(plan(later)) == 1
 
 
+def test_of_several_budgets_that_refuse_the_one_that_frees_last_is_named() -> None:
+    mortal = (a_resource(max_lifetime=HOUR),)
+    gone = (Spent(queue=None, user="ann", usd=9.9),)
+    world = a_world(Budget(usd_per_day=10), count=1, spent_today=gone, spent_this_month=gone, resources=mortal)
+    assert why(plan(world)).limit == "budget.usd_per_day=10"
+    month = plan(replace(world, budget=Budget(usd_per_day=10, usd_per_month=10)))
+    assert why(month).limit == "budget.usd_per_month=10"
+    assert "frees at 2026-11-30 23:54 UTC at the latest, or raise budget.usd_per_month" in why(month).text
+    anns = Budget(usd_per_day=10, per_user=Budget(max_instances=0))
+    assert why(plan(replace(world, budget=anns))).limit == "budget.per_user.max_instances=0"
+
+
 def freed(refused: Plan) -> datetime:
     """When the last task's machine can be paid, as its reason says."""
     said = why(refused).text.partition("frees at ")[2].partition(" UTC at the latest")[0]
