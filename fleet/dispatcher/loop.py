@@ -37,9 +37,11 @@ class Loop:
             self._wake.clear()
             # Before the pass asks the same: whoever says so and then finds False knows that nothing more is launched.
             self.may_launch = not self.dispatcher.is_closing
+            wait_s = interval
             try:
                 self.dispatcher.run_pass()
                 is_leading = True
+                wait_s = min(interval, self.dispatcher.patience_s)  # asks the store, which may not answer either
             except NotLeading as error:
                 if is_leading:
                     log.warning("waiting for the lead", extra={"error": str(error)})
@@ -51,7 +53,7 @@ class Loop:
                 log.exception("pass failed")
             finally:
                 self.may_launch = False
-            self._wake.wait(min(interval, self.dispatcher.patience_s))
+            self._wake.wait(wait_s)
         policy = self.dispatcher.policy
         try:
             self.dispatcher.parts.store.give_up_lead(policy.cluster, self.dispatcher.holder)
