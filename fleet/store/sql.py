@@ -274,8 +274,9 @@ class SqlStore:
         return tuple(map(read_run, rows))
 
     def tasks_like(self, prefix: str, limit: int) -> tuple[str, ...]:
-        is_like = RUN.c.task.startswith(prefix, autoescape=True)
-        query = sa.select(RUN.c.task).where(is_like).distinct().order_by(RUN.c.task).limit(limit)
+        # SQLite's LIKE takes capitals for small letters.
+        is_like = RUN.c.task.startswith(prefix, autoescape=True), sa.func.substr(RUN.c.task, 1, len(prefix)) == prefix
+        query = sa.select(RUN.c.task).where(*is_like).distinct().order_by(RUN.c.task).limit(limit)
         with self._database.read() as connection:
             return tuple(connection.execute(query).scalars())
 

@@ -684,4 +684,5 @@ def test_tasks_are_found_by_the_beginning_of_their_id(store: Store) -> None:
     assert store.tasks_like("ab", 10) == ("ab1", "ab2")
     assert store.tasks_like("ab", 1) == ("ab1",)
     assert store.tasks_like("b%", 10) == ("b%c",), "a prefix is no pattern"
+    assert store.tasks_like("AB", 10) == (), "capitals are other letters"
     assert store.tasks_like("z", 10) == ()
