@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from fleet.model import Habits, Task
-from fleet.planner.capacity import Room, Walk
+from fleet.planner.capacity import Room, Walk, on_nobodys_account
 from fleet.planner.demand import Advice, Choice, Demand
 from fleet.planner.mix import Box, Group, Pattern, cheapest_mix
 from fleet.planner.stretch import stretch
@@ -70,6 +70,7 @@ def unmet(
         if room.launched_for and room.instance in free
         for task in room.launched_for
     }
+    nobodys: Mapping[str, Sequence[Room]] = on_nobodys_account(trials) if coming else {}
     walks: dict[int, list[Walk]] = {}
     for task, demand in tasks:
         fits, kind = demand.fits, demand.kind
@@ -81,7 +82,7 @@ def unmet(
         if meant and demand.may_use(meant) and meant.take(fits.wish, demand.queue, kind):
             continue
         if kind not in walks:
-            walks[kind] = [Walk(trials[name]) for name in demand.queue.resources]
+            walks[kind] = [Walk(rooms[name]) for rooms in (nobodys, trials) for name in demand.queue.resources if rooms]
         if not any(walk.place < len(walk.rooms) and walk.take(fits, demand.queue, kind) for walk in walks[kind]):
             left[kind] = left.get(kind, 0) + 1
     return left

@@ -174,6 +174,7 @@ class Room:
             self.free_gpus,
             parts=parts,
             above_gpus=self.above_gpus,
+            launched_for=self.launched_for,
             free_mig=self.free_mig,
         )
 
@@ -229,6 +230,12 @@ class Walk:
                 return room
         self.place = len(self.rooms)
         return None
+
+
+def on_nobodys_account(rooms: Mapping[str, Sequence[Room]]) -> dict[str, list[Room]]:
+    """Those that were not launched for tasks that wait: whoever has no machine on its way looks there first. Were it to take
+    another's while there is other room, one more would be launched for that one."""
+    return {name: [room for room in several if not room.launched_for] for name, several in rooms.items()}
 
 
 def shape_of(offer: Offer) -> Shape:

@@ -44,6 +44,7 @@ class Demand:
     walks: Sequence[Walk]  # through what is there, in the order of the queue's resources
     choices: Sequence[Choice]  # that can hold such a task, the best first
     ranks: Sequence[int]  # of the choices: one of a lower rank goes first, whatever it costs
+    walks_first: Sequence[Walk] = ()  # before those: see `fleet.planner.capacity.on_nobodys_account`
     next_choice: int = 0
     advised: list[Advice] = field(default_factory=list)  # machines for it, and for others, the next one last
     refusal: Reason | None = None  # why it can get no machine

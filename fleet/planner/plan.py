@@ -31,7 +31,7 @@ from fleet.model import (
 from fleet.planner import headroom, warm
 from fleet.planner.advice import advise, unmet
 from fleet.planner.alternatives import Alternatives
-from fleet.planner.capacity import Fits, Room, Walk, Wish
+from fleet.planner.capacity import Fits, Room, Walk, Wish, on_nobodys_account
 from fleet.planner.demand import Choice, Demand, in_order, ranked
 from fleet.planner.enforce import Enforcement, enforce, may_order, staying
 from fleet.planner.fairness import share_words, uses_of
@@ -131,6 +131,7 @@ class _Draft:
         self.rooms = rooms_of(there, snapshot.resources, snapshot.queues, belonging.above, is_for_gpus=is_partial)
         self._left_out = there if is_partial else ()  # some of these
         self._coming_for = {task: r for rooms in self.rooms.values() for r in rooms for task in r.launched_for}
+        self._nobodys = on_nobodys_account(self.rooms) if self._coming_for else None
         self.ledger = Ledger.of(snapshot, money)
         self.has_user_budgets = bool(snapshot.budget.per_user or snapshot.budget.users)
         self.queues = {q.name: q for q in snapshot.queues}
@@ -267,7 +268,9 @@ class _Draft:
         choices, ranks = ranked(fits, queue, self.choices)
         able, spot_wait = self.spot_waits.apply(choices, patience)
         kind = len(self._by_kind)
-        self._by_kind[kind] = made = Demand(kind, queue, fits, reason, walks, able, ranks, spot_wait=spot_wait)
+        made = Demand(kind, queue, fits, reason, walks, able, ranks, spot_wait=spot_wait)
+        made.walks_first = [Walk(self._nobodys[name]) for name in queue.resources] if self._nobodys else ()
+        self._by_kind[kind] = made
         return made
 
     def _may_launch(self, choice: Choice, demand: Demand) -> bool:
@@ -290,7 +293,7 @@ class _Draft:
             return demand.refusal
         put_off = None if demand.refusal else self._patience(demand, task)
         # What is on its way was launched for those who waited longer: were it taken from them, one more would be launched.
-        for walk in self._walks_there(demand) if put_off else demand.walks:
+        for walk in self._walks_there(demand) if put_off else (*demand.walks_first, *demand.walks):
             if walk.place < len(walk.rooms) and (room := walk.take(demand.fits, demand.queue, demand.kind)):
                 return room
         if demand.refusal is None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from fleet.model import Allocation, Backoff, Budget, Gpu, Instance, Launch, Plan, Quota, Snapshot
+from fleet.model import Allocation, Backoff, Budget, Gpu, Instance, Launch, Plan, Quota, Snapshot, Standing
 from fleet.planner.plan import plan
 from tests.builders import (
     BECAUSE,
@@ -340,6 +340,29 @@ def test_a_task_goes_to_the_machine_that_is_on_its_way_for_it() -> None:
     made = plan(a_snapshot(tasks=waiting, offers=offers, instances=coming[::-1]))
     assert made.actions == ()
     assert {w.task: w.instance for w in made.waiting} == {"any": "p0-0", "picky": "p0-1"}
+
+
+def test_who_has_room_elsewhere_takes_no_machine_that_is_on_its_way_for_another() -> None:
+    a, b = an_offer("a", gpus=1), an_offer("b", gpus=1)
+    boots = an_instance(offer=b, gpus=1, ready=False)
+    on_their_way = (
+        replace(boots, id="for s2", offer=a, standing=Standing(meant_for=("s2",))),
+        replace(boots, id="for t", offer=a, standing=Standing(meant_for=("t",))),
+    )
+    world = a_snapshot(
+        resources=(a_resource("a"), a_resource("b")),
+        queues=(a_queue("sweep", 0.5, resources=("a", "b")), a_queue("train", resources=("a",))),
+        offers=(a, b),
+        instances=(replace(boots, id="nobody's"), *on_their_way),
+        tasks=(*(a_task(f"s{n}", 0.5, queue="sweep", position=n) for n in range(3)), a_task("t")),
+    )
+    assert {w.task: w.instance for w in plan(world).waiting} == {
+        "s0": "nobody's",
+        "s1": "nobody's",
+        "s2": "for s2",
+        "t": "for t",
+    }
+    assert launches(world) == []
 
 
 def test_what_boots_is_used_in_the_order_of_its_launch() -> None:
