@@ -7,35 +7,20 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from fleet.assemble.access import access_of
 from fleet.assemble.centre import Centre, machines_of
 from fleet.assemble.closing import close
+from fleet.assemble.conf import clearml_conf
 from fleet.assemble.prices import refuse_unpriced
 from fleet.assemble.signals import requests_to_end
-from fleet.assemble.state import authority_file, state_of
-from fleet.assemble.workstation import workstation
-from fleet.config import Config, Embedded, default_path
-from fleet.config import load as load_file
+from fleet.config import Config, Embedded
 from fleet.errors import ConfigError
-from fleet.model import Plan, Reason
+from fleet.model import Reason
 
 Say = Callable[[str], None]
 
-LONGEST_USER = 200  # characters of a user's name
 # How long `fleet up` waits at its end for the tasks of its machines to be put back.
 PATIENCE = timedelta(seconds=30)
-
-
-def load(config: Path | None) -> Config:
-    """The fleet file that was named, else the default one."""
-    return load_file(config or default_path())
-
-
-def load_or_workstation(config: Path | None = None) -> Config:
-    """As `load`, or this workstation where there is no fleet file and none was named."""
-    return load(config) if config or default_path().exists() else workstation()
 
 
 def run_dispatch(config: Config, say: Say) -> None:
@@ -72,40 +57,6 @@ def run_server(config: Config, say: Say) -> None:
             f"{config.origin}: server.url is {config.server.api_url}, not embedded: there is nothing to run here"
         )
     _run(Centre(config, with_dispatcher=False), say, lambda _: None)
-
-
-def plan_once(config: Config) -> Plan:
-    """What a pass would decide now. Reads, and does nothing."""
-    from fleet.assemble.preview import preview
-
-    return preview(config)
-
-
-def clearml_conf(config: Config, new_user: str | None) -> str:
-    """The clearml.conf of the first user, or of a new one.
-
-    Raises:
-        ConfigError: the server is not ours or has never run here, or that can be nobody's name.
-    """
-    from fleet.server.conf import render_clearml_conf
-
-    if not isinstance(config.server, Embedded):
-        raise ConfigError(
-            f"{config.origin}: the server is not ours; get credentials from its web page ({config.server.web_url})"
-        )
-    if new_user is not None and not (new_user.strip() and new_user.isprintable() and len(new_user) <= LONGEST_USER):
-        raise ConfigError(f"{new_user[:LONGEST_USER]!r} cannot be a user's name; give 1 to {LONGEST_USER} characters")
-    access = access_of(config, "user")
-    if new_user is not None:
-        from dataclasses import replace
-
-        from fleet.assemble.memory import open_database
-        from fleet.server import credentials
-
-        database = open_database(config, "server")
-        access_key, secret_key = credentials.create(database, new_user, "fleet server credentials")
-        access = replace(access, access_key=access_key, secret_key=secret_key)
-    return render_clearml_conf(access, str(authority_file(state_of(config))) if access.authority else None)
 
 
 def configure_logging(is_verbose: bool) -> None:

@@ -51,7 +51,7 @@ def bake(
     from fleet.assemble.bake_access import let_in
     from fleet.assemble.baking import bake_of, run_packer
     from fleet.assemble.image_line import write_image
-    from fleet.assemble.running import load
+    from fleet.assemble.loading import load
 
     loaded = load(config)
     ours = [each for each in loaded.resources if each.provider == cloud and resource in (None, each.name)]

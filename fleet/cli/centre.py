@@ -27,7 +27,8 @@ def up(config: ConfigOption = None, verbose: VerboseOption = False) -> None:
 
     Server, dispatcher, and one instance that owns the machine. Ends with Ctrl-C.
     """
-    from fleet.assemble.running import configure_logging, load, load_or_workstation, run_up
+    from fleet.assemble.loading import load, load_or_workstation
+    from fleet.assemble.running import configure_logging, run_up
 
     configure_logging(verbose)
     run_up(load(config) if config else load_or_workstation(), typer.echo)
@@ -35,7 +36,8 @@ def up(config: ConfigOption = None, verbose: VerboseOption = False) -> None:
 
 def dispatch(config: ConfigOption = None, verbose: VerboseOption = False) -> None:
     """Watch the queues; launch, drain and reap machines. Runs until SIGTERM; machines outlive it."""
-    from fleet.assemble.running import configure_logging, load, run_dispatch
+    from fleet.assemble.loading import load
+    from fleet.assemble.running import configure_logging, run_dispatch
 
     configure_logging(verbose)
     run_dispatch(load(config), typer.echo)
@@ -46,7 +48,8 @@ def server(context: typer.Context, config: ConfigOption = None, verbose: Verbose
     """Run the embedded server without a dispatcher."""
     if context.invoked_subcommand:
         return
-    from fleet.assemble.running import configure_logging, load_or_workstation, run_server
+    from fleet.assemble.loading import load_or_workstation
+    from fleet.assemble.running import configure_logging, run_server
 
     configure_logging(verbose)
     run_server(load_or_workstation(config), typer.echo)
@@ -61,7 +64,8 @@ def credentials(
     ] = None,
 ) -> None:
     """Print the clearml.conf that a user needs."""
-    from fleet.assemble.running import clearml_conf, load_or_workstation
+    from fleet.assemble.conf import clearml_conf
+    from fleet.assemble.loading import load_or_workstation
 
     text = clearml_conf(load_or_workstation(config), new)
     if write is None:

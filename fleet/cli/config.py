@@ -22,7 +22,7 @@ def check(config: ConfigOption = None) -> None:
     """Say everything that is wrong with a fleet file."""
     from fleet.assemble.affordable import unaffordable
     from fleet.assemble.checks import check_runnable
-    from fleet.assemble.running import load
+    from fleet.assemble.loading import load
 
     found = load(config)
     check_runnable(found)

@@ -25,7 +25,7 @@ def doctor(config: ConfigOption = None, as_json: JsonOption = False, fix: FixOpt
     Looks at the fleet file, this machine, the providers and the ClearML server.
     """
     from fleet.assemble.checks import examine
-    from fleet.assemble.running import load_or_workstation
+    from fleet.assemble.loading import load_or_workstation
 
     checks = []
     for check in examine(lambda: load_or_workstation(config), is_mending=fix):

@@ -19,11 +19,12 @@ def plan(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     Reads queues, clouds and memory, plans once, and does nothing.
     """
-    from fleet.assemble.running import load, plan_once
+    from fleet.assemble.loading import load
+    from fleet.assemble.preview import preview
     from fleet.model import Launch
     from fleet.wire import to_data
 
-    made = plan_once(load(config))
+    made = preview(load(config))
     if as_json:
         actions = [{"action": type(a).__name__.lower(), **to_data(a)} for a in made.actions]
         data = {"pass_id": made.pass_id, "at": to_data(made.at), "actions": actions, "waiting": to_data(made.waiting)}

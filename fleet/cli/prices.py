@@ -18,8 +18,8 @@ def add_to(app: typer.Typer) -> None:
 @prices_app.command("list")
 def list_(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print what an hour of each type of the fleet file costs, and who says so."""
+    from fleet.assemble.loading import load
     from fleet.assemble.prices import known_prices
-    from fleet.assemble.running import load
     from fleet.cli.table import table
 
     found = list(known_prices(load(config)))
@@ -50,8 +50,8 @@ def refresh(config: ConfigOption = None) -> None:
 
     Refused are prices of nothing, spot above on demand, and what is five times away from the last one.
     """
+    from fleet.assemble.loading import load
     from fleet.assemble.prices import refresh as refresh_prices
-    from fleet.assemble.running import load
 
     has_failed, is_any = False, False
     for done in refresh_prices(load(config)):

@@ -54,7 +54,7 @@ def revoke(name: Annotated[str, typer.Argument(help="Whose.")], config: ConfigOp
 
 
 def _tokens(config: Path | None) -> Tokens:
-    from fleet.assemble.running import load_or_workstation
+    from fleet.assemble.loading import load_or_workstation
     from fleet.assemble.state import state_of
     from fleet.assemble.tokens import Tokens
 
