@@ -186,12 +186,11 @@ class Simulation:
             self._ended += 1
             if lesson_at := self.dispatcher.learner.lesson_at(self._ended, self.agenda.at):
                 self.request_pass(lesson_at)
-        if kind == "orders" or self._has_levels:
-            self.request_pass(self.agenda.at)
-        elif kind == "turns":
+        is_next_one_up = kind == "runs_ended" and self._is_fair and self._is_anybody_waiting
+        if kind == "turns":
             self._peeked = -1  # all look again
             self._ticks.request_tick()
-        elif self._is_gang_waiting or (kind == "runs_ended" and self._is_fair and self._is_anybody_waiting):
+        elif kind == "orders" or self._has_levels or self._is_gang_waiting or is_next_one_up:
             self.request_pass(self.agenda.at)
         elif kind == "enrolled":
             self._starts.note_enrolled()

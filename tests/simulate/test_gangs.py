@@ -65,6 +65,13 @@ def test_a_gang_in_one_zone_runs_in_one_zone() -> None:
     assert len({outcome.truth.lives[machine].offer.zone for machine, _ in nodes(outcome, 3)}) == 1
 
 
+def test_a_gang_starts_in_a_fleet_that_keeps_machines_for_ever() -> None:
+    fleet = a_fleet([a_resource(max_instances=2, min_instances=1, idle_timeout=timedelta(minutes=5))])
+    figures, outcome = run(a_setting(jobs(4, submit_s=3600, instances=2), fleet))
+    assert (figures.completed, figures.instances_launched) == (1, 2)
+    assert all(at_s <= 3600 + 180 + 4 for _, at_s in nodes(outcome, 0))
+
+
 def test_passes_at_every_tick_come_to_the_same_figures() -> None:
     workload = [*jobs(4, instances=2), *jobs(*[1] * 8, submit_s=30), *jobs(2, submit_s=700, instances=3)]
     setting = a_setting(workload, a_fleet([a_resource(max_instances=3, idle_timeout=timedelta(minutes=5))]))
