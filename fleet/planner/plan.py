@@ -42,7 +42,7 @@ from fleet.planner.limits import Ledger
 from fleet.planner.minimum import kept_by_minimum
 from fleet.planner.money import Money, has_budgets
 from fleet.planner.reaper import reap
-from fleet.planner.reasons import kept_from, launched_for, no_fit, rival_of, soon_free
+from fleet.planner.reasons import for_each_of, kept_from, launched_for, no_fit, rival_of, soon_free
 from fleet.planner.rooms import add_full, rooms_of
 from fleet.planner.said import goes_to, remember, waits
 from fleet.planner.schedule import keep_to_windows, taken_back
@@ -198,6 +198,8 @@ class _Draft:
         room, reason = self.gangs.place(task, demand, self.ledger, self._add, is_starving=is_starving)
         if room:
             self.order.gave(task, task.instances * task.need.at_least)
+        elif not demand.choices and not any(demand.fits[r.shape] for walk in demand.walks for r in walk.rooms):
+            reason = for_each_of(task, no_fit(demand.fits.wish, demand.queue, self.choices))
         instance = room.instance if room else None
         self.waiting.append(Waiting(task=task.id, queue=task.queue, reason=reason, instance=instance))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from fleet.model import Offer, Queue, Reason, is_gpu_type
+from fleet.model import Offer, Queue, Reason, Task, is_gpu_type
 from fleet.planner.capacity import Shape, Wish, is_fit
 from fleet.planner.demand import Choice, Demand
 
@@ -102,6 +102,13 @@ def no_fit(wish: Wish, queue: Queue, choices: Mapping[str, Sequence[Choice]]) ->
     if wish.at_least <= gpus:
         text = f"needs {wanted}; {nearest(wish, [c for name in queue.resources for c in choices.get(name, ())])}"
     return Reason(code="no_fit", text=text, queue=queue.name)
+
+
+def for_each_of(gang: Task, refusal: Reason) -> Reason:
+    """Why none of the gang's machines can be had: what holds of one node holds of it."""
+    is_never = refusal.code == "no_fit"
+    text = f"each of its {gang.instances} instances {refusal.text}" if is_never else refusal.text
+    return replace(refusal, text=text, task=gang.id)
 
 
 def nearest(wish: Wish, choices: Sequence[Choice]) -> str:

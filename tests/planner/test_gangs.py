@@ -69,6 +69,20 @@ def test_where_a_limit_forbids_one_of_them_none_is_launched() -> None:
         assert plan(refused).turns.holds == ()
 
 
+def test_where_no_machine_can_ever_hold_a_node_that_is_said_as_of_any_other_task() -> None:
+    for wide in (replace(GANG, need=a_task(gpus=8).need), replace(GANG, need=a_task(gpus=8).need, is_one_zone=True)):
+        (waiting,) = plan(world(wide)).waiting
+        assert (waiting.reason.code, waiting.reason.text) == (
+            "no_fit",
+            "each of its 3 instances needs 8 GPUs; the largest of its resources (gpu) has 4",
+        )
+    (waiting,) = plan(world(GANG, offers=())).waiting
+    assert (waiting.reason.code, waiting.reason.text) == (
+        "no_offer",
+        "none of its resources (gpu) has an offer now",
+    )
+
+
 def test_what_no_gang_takes_is_left_to_others() -> None:
     small = a_task("small", position=1)
     made = plan(world(GANG, small, instances=free("a"), budget=Budget(max_instances=2)))

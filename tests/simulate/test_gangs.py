@@ -72,6 +72,12 @@ def test_a_gang_starts_in_a_fleet_that_keeps_machines_for_ever() -> None:
     assert all(at_s <= 3600 + 180 + 4 for _, at_s in nodes(outcome, 0))
 
 
+def test_a_gang_that_no_machine_can_ever_hold_keeps_no_simulation_going() -> None:
+    fleet = a_fleet([a_resource(min_instances=1, max_lifetime=timedelta(hours=6))])
+    wide = [run(a_setting(jobs(4, gpus, instances=2), fleet))[1].ended_at for gpus in (4, 8)]
+    assert wide[0] == wide[1]
+
+
 def test_passes_at_every_tick_come_to_the_same_figures() -> None:
     workload = [*jobs(4, instances=2), *jobs(*[1] * 8, submit_s=30), *jobs(2, submit_s=700, instances=3)]
     setting = a_setting(workload, a_fleet([a_resource(max_instances=3, idle_timeout=timedelta(minutes=5))]))
