@@ -90,6 +90,14 @@ class Faults:
         before, after = (self.lot("price", *_pool(offer), int(turn) + n) for n in (0, 1))
         return usd * (1 + self.prices_move * (2 * (before + (after - before) * part) - 1))
 
+    def least_price_of(self, offer: Offer, until: datetime) -> float | None:
+        """US dollars an hour when it costs least, from the start until then: at one of the turns."""
+        usd = offer.price_usd_per_hour
+        if usd is None or not self.prices_move or offer.market is not Market.SPOT:
+            return usd
+        turns = int(seconds(until) // PRICES_TURN_S) + 2
+        return usd * (1 + self.prices_move * (2 * min(self.lot("price", *_pool(offer), n) for n in range(turns)) - 1))
+
     def spot_life_of(self, offer: Offer, machine: str, at: datetime = EPOCH) -> timedelta | None:
         """How long the cloud leaves us this machine, which is launched at `at`; None: as long as we want."""
         if offer.market is not Market.SPOT:

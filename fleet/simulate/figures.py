@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fleet.model import NOMINAL_MEMORY, Offer, Queue, is_gpu_type
-from fleet.simulate.agenda import seconds
+from fleet.simulate.agenda import EPOCH, seconds
 from fleet.simulate.bill import Billed, overshoot_usd
 from fleet.simulate.setting import Outcome, Setting
 from fleet.simulate.trace import Submission, task_id
@@ -54,7 +54,7 @@ def figures_of(setting: Setting, outcome: Outcome, wall_s: float) -> Figures:
         busy_kills=truth.busy_kills,
         orphan_instance_s=round(sum(_orphaned_s(life, outcome) for life in truth.lives.values()), 3),
         usd=round(math.fsum(bill.usd for bill in bills), 4),
-        usd_lower_bound=round(lower_bound_usd(setting), 4),
+        usd_lower_bound=round(lower_bound_usd(setting, outcome.ended_at), 4),
         wait_mean_s=round(math.fsum(waits) / len(waits), 3) if waits else 0.0,
         wait_p50_s=round(quantile(waits, 0.5), 3),
         wait_p95_s=round(quantile(waits, 0.95), 3),
@@ -74,20 +74,28 @@ def bills_of(outcome: Outcome) -> list[Billed]:
     return [Billed(life, outcome.ended_at, *outcome.paid_by.get(life.instance, nobody)) for life in lives]
 
 
-def lower_bound_usd(setting: Setting) -> float:
+def lower_bound_usd(setting: Setting, until: datetime = EPOCH) -> float:
     """Every task at the dollar per GPU-hour of the cheapest shape that can hold it: perfectly packed, no boot, no idle.
 
-    What no shape can hold has no price and does not count.
+    What no shape can hold has no price and does not count. Where prices move, each counts as at its lowest until then.
     """
+    rates = {
+        name: [(offer, _usd_per_gpu_hour(offer, setting.faults.least_price_of(offer, until))) for offer in offers]
+        for name, offers in setting.offers.items()
+    }
     queues = {queue.name: queue for queue in setting.policy.queues}
     cheapest: dict[tuple[str, float, str | None], float | None] = {}
     total = []
     for job in setting.workload:
         kind = (job.queue, job.gpus, job.gpu_type)
         if kind not in cheapest:
-            offers = [offer for name in queues[job.queue].resources for offer in setting.offers.get(name, ())]
-            rates = [_usd_per_gpu_hour(offer) for offer in offers if _can_hold(offer, job, queues[job.queue])]
-            cheapest[kind] = min(rates, default=None)
+            able = [
+                usd
+                for name in queues[job.queue].resources
+                for offer, usd in rates.get(name, ())
+                if _can_hold(offer, job, queues[job.queue])
+            ]
+            cheapest[kind] = min(able, default=None)
         total.append((cheapest[kind] or 0.0) * job.gpus * job.instances * job.duration_s / 3600)
     return math.fsum(total)
 
@@ -99,8 +107,8 @@ def _can_hold(offer: Offer, job: Submission, queue: Queue) -> bool:
     return 0 < job.gpus <= offer.gpus and is_gpu_type(wish, offer.gpu_model) and has_memory
 
 
-def _usd_per_gpu_hour(offer: Offer) -> float:
-    return (offer.price_usd_per_hour or 0.0) / offer.gpus
+def _usd_per_gpu_hour(offer: Offer, usd_per_hour: float | None) -> float:
+    return (usd_per_hour or 0.0) / max(offer.gpus, 1)
 
 
 def _makespan_s(workload: Sequence[Submission], outcome: Outcome) -> float:

@@ -6,14 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from fleet.model import Budget, Market
+from fleet.model import Budget, Market, MarketPolicy
 from fleet.simulate.agenda import EPOCH, after
 from fleet.simulate.bill import Billed, most_at_once, overshoot_usd
+from fleet.simulate.faults import Faults
 from fleet.simulate.figures import lower_bound_usd
 from fleet.simulate.truth import Attempt, Life, Truth
 from fleet.simulate.workload import DAY_S, make_workload
-from tests.builders import an_offer
-from tests.simulate.nouns import a_setting, jobs
+from tests.builders import a_resource, an_offer
+from tests.simulate.nouns import a_fleet, a_setting, jobs, run
 
 
 def a_bill(start_h: float, end_h: float, usd: float = 2.0) -> Billed:
@@ -50,6 +51,20 @@ def test_the_bound_takes_for_each_task_the_cheapest_shape_that_can_hold_it() -> 
     # $1 for one GPU, $12 for eight, $1.50 for one A100, $0.50 for half a one; sixteen fit nowhere.
     workload = [*jobs(1, 8, 0.5, 16, 0, duration_s=3600), *jobs(1, duration_s=3600, gpu_type="a100")]
     assert lower_bound_usd(a_setting(workload, offers=offers)) == pytest.approx(1 + 12 + 0.5 + 1.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bound_is_one_where_prices_move_too(seed: int) -> None:
+    moving = Faults(seed=seed, prices_move=0.4)
+    fleet = a_fleet([a_resource(market=MarketPolicy.SPOT)])
+    spot = an_offer(gpus=1, usd=1.0, market=Market.SPOT)
+    figures, outcome = run(a_setting(jobs(1, 1, duration_s=40_000), fleet, [spot], faults=moving))
+    least = moving.least_price_of(spot, outcome.ended_at)
+    assert least is not None
+    assert 0.6 <= least < 1
+    assert all(least <= (moving.price_of(spot, after(at_s)) or 0) for at_s in range(0, 43_200, 600))
+    assert figures.usd_lower_bound == pytest.approx(2 * least * 40_000 / 3600, abs=1e-4)
+    assert figures.usd_lower_bound < figures.usd
 
 
 def test_two_attempts_of_a_task_at_once_are_seen() -> None:
