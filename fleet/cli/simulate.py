@@ -97,6 +97,8 @@ def simulate(
         raise typer.BadParameter("give one of --trace FILE, --workload KIND and --world SEED", param_hint="--trace")
     if workload is None and (days is not None or tasks is not None or out is not None):
         raise typer.BadParameter("--days, --tasks and --out go with --workload KIND", param_hint="--workload")
+    _refuse_what_is_ignored("--world", world, (config, compare, prices, report, events, as_json))
+    _refuse_what_is_ignored("--out", out, (compare, report, events, as_json))
     if world is not None:
         _tell_world(world)
         return
@@ -121,6 +123,13 @@ def simulate(
         _write_trace(config, asked, out)
         return
     _simulate([config, *(compare or ())], asked, report, events, as_json)
+
+
+def _refuse_what_is_ignored(option: str, given: object, others: Sequence[object]) -> None:
+    """--world and --out simulate no fleet file: what goes with one would do nothing."""
+    if given is not None and any(others):
+        ignored = "--compare, --report, --events and --json" + ", --config and --prices" * (option == "--world")
+        raise typer.BadParameter(f"does not go with {ignored}", param_hint=option)
 
 
 def _simulate(

@@ -173,6 +173,22 @@ def test_a_random_world_is_told_event_by_event() -> None:
     assert "BROKEN PROMISE" not in result.stdout
 
 
+def test_what_would_be_ignored_is_refused(files: list[str], tmp_path: Path) -> None:
+    story, made = (
+        ["simulate", "--world", "7"],
+        ["simulate", "--workload", "sweeps", "--out", str(tmp_path / "made.csv")],
+    )
+    for asked in (
+        [*story, "--json"],
+        [*story, *files[1:3]],
+        [*made, "--json"],
+        [*made, "--report", str(tmp_path / "r")],
+    ):
+        refused = CliRunner().invoke(app, asked)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+    assert not (tmp_path / "made.csv").exists()
+
+
 def test_a_fleet_of_a_cloud_is_simulated_without_an_address_that_its_machines_could_call(tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text(CLOUD)
     (tmp_path / "trace.csv").write_text(TRACE)
