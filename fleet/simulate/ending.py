@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from fleet.dispatcher.parts import Policy
-from fleet.model import Budget, Plan
+from fleet.model import Budget, Plan, Window
 from fleet.planner.habits import IDLE_CHOICES_S
 from fleet.simulate.agenda import EPOCH, Agenda
+from fleet.simulate.trace import Submission
 from fleet.simulate.truth import Truth
 
 # When all tasks are settled, machines get this long beyond their idle time to end; those kept for ever are billed till then.
@@ -19,8 +22,10 @@ PATIENCE = timedelta(days=7)
 class Ending:
     """Sees the end of one simulation coming."""
 
-    def __init__(self, policy: Policy, agenda: Agenda, truth: Truth, longest_task: timedelta) -> None:
+    def __init__(self, policy: Policy, agenda: Agenda, truth: Truth, jobs: Mapping[str, Submission]) -> None:
         self._policy, self._agenda, self._truth = policy, agenda, truth
+        self._too_wide = frozenset(task for task, job in jobs.items() if job.instances > _most_at_once(policy, job))
+        longest_task = timedelta(seconds=max((job.duration_s for job in jobs.values()), default=0.0))
         self._settled_until: datetime | None = None
         self._progress_at = EPOCH
         self._finished = 0
@@ -32,7 +37,8 @@ class Ending:
 
     def settle(self, made: Plan, unsubmitted: int) -> None:
         """From the moment when no task will ever start any more, machines have the time to end, and no longer."""
-        if unsubmitted or self._truth.running or any(w.reason.code != "no_fit" for w in made.waiting):
+        is_any_hopeful = any(w.reason.code != "no_fit" and w.task not in self._too_wide for w in made.waiting)
+        if unsubmitted or self._truth.running or is_any_hopeful:
             self._settled_until = None
         elif self._settled_until is None:
             idle = [r.idle_timeout for r in self._policy.resources if r.idle_timeout]
@@ -48,6 +54,19 @@ class Ending:
         if len(self._truth.completed) > self._finished:
             self._finished, self._progress_at = len(self._truth.completed), self._agenda.at
         return not unsubmitted and next_at - self._progress_at > self._patience
+
+
+def _most_at_once(policy: Policy, job: Submission) -> float:
+    """How many instances may ever be there for such a task, whoever they were launched for: a gang of more waits for ever."""
+    (names,) = (queue.resources for queue in policy.queues if queue.name == job.queue)
+    served = sum(_most(r.max_instances, r.schedule) for r in policy.resources if r.name in names)
+    return min(served, _most(policy.budget.max_instances, policy.budget.schedule))
+
+
+def _most(limit: int | None, windows: Iterable[Window] = ()) -> float:
+    """The limit, or that of the window with the highest one."""
+    others = [window.max_instances for window in windows if window.max_instances is not None]
+    return math.inf if limit is None else max([limit, *others])
 
 
 def _longest_window(budget: Budget) -> timedelta:

@@ -56,7 +56,7 @@ class Simulation:
         self.telling = Telling(listener, self.agenda.now) if listener else None
         self.store = store_of(self._on_store_change, self.telling)
         self._submissions = Submissions(setting.workload, self.agenda, self.server, self.truth)
-        self._ending = Ending(setting.policy, self.agenda, self.truth, self._submissions.longest)
+        self._ending = Ending(setting.policy, self.agenda, self.truth, self._submissions.jobs)
         self._world = World(
             cluster=setting.policy.cluster,
             agenda=self.agenda,

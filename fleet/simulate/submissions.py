@@ -21,7 +21,6 @@ class Submissions:
         self.jobs = {task_id(n): job for n, job in enumerate(workload)}
         self.left = len(self.jobs)  # so many will still come
         self._durations = {task: timedelta(seconds=job.duration_s) for task, job in self.jobs.items()}
-        self.longest = max(self._durations.values(), default=timedelta(0))
         self._agenda, self._server, self._truth = agenda, server, truth
         self._nodes = 0  # launches of nodes so far
 

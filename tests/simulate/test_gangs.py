@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from fleet.simulate.agenda import EPOCH
 from fleet.simulate.setting import Outcome
 from fleet.simulate.trace import task_id
@@ -76,6 +78,17 @@ def test_a_gang_that_no_machine_can_ever_hold_keeps_no_simulation_going() -> Non
     fleet = a_fleet([a_resource(min_instances=1, max_lifetime=timedelta(hours=6))])
     wide = [run(a_setting(jobs(4, gpus, instances=2), fleet))[1].ended_at for gpus in (4, 8)]
     assert wide[0] == wide[1]
+
+
+@pytest.mark.parametrize(("of_fleet", "of_resource"), [(2, None), (None, 2)])
+def test_a_gang_of_more_than_a_limit_ever_allows_keeps_no_simulation_going(
+    of_fleet: int | None, of_resource: int | None
+) -> None:
+    resource = a_resource(min_instances=1, max_instances=of_resource, max_lifetime=timedelta(hours=6))
+    fleet = a_fleet([resource], max_instances=of_fleet)
+    figures, outcome = run(a_setting([*jobs(4), *jobs(4, instances=3)], fleet))
+    assert (figures.completed, figures.failed) == (1, 1)
+    assert outcome.ended_at < EPOCH + timedelta(hours=3)
 
 
 def test_passes_at_every_tick_come_to_the_same_figures() -> None:
