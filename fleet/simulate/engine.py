@@ -29,7 +29,7 @@ from fleet.simulate.machine import Machine
 from fleet.simulate.outcome import outcome_of
 from fleet.simulate.park import Park
 from fleet.simulate.server import Lookouts, SimulatedServer
-from fleet.simulate.setting import Outcome, Setting, has_levels
+from fleet.simulate.setting import Outcome, Setting, has_levels, has_limits
 from fleet.simulate.starts import Starts
 from fleet.simulate.story import Listener, Telling, store_of
 from fleet.simulate.submissions import Submissions
@@ -92,6 +92,7 @@ class Simulation:
         self._kept: frozenset[str] = frozenset()  # by the orders of the last plan
         # A fleet that keeps room free may have something to do whenever a task starts or ends.
         self._has_levels = has_levels(setting.policy)
+        self._has_limits = has_limits(setting.policy)
         self._glances = Glances(setting)
         # What a story tells of each machine is when the fleet noticed it: then every pass is a whole one.
         is_exact = self._has_levels or self._is_fair or listener or setting.is_dense
@@ -210,6 +211,8 @@ class Simulation:
         has_moved, self._has_moved = self._has_moved, False
         is_astray, has_come, matters_at = self._starts.look(self.agenda.at)
         has_news = is_astray or bool(self.server.unseen)
+        if (has_moved or has_come) and not has_news and self._may_glance and self._starts.is_as_planned():
+            has_moved = has_come = False
         has_moved |= has_come or (matters_at is not None and not self._is_put_off(matters_at))
         is_urgent = has_news or (has_moved and self._does_it_matter())
         if is_urgent and not self._ticks.is_pass_due and self._has_glanced():
@@ -304,6 +307,9 @@ class Simulation:
         for instance, _ in made.standings:
             if instance in self._machines:
                 self._machines[instance].hear_levels()
+        # At a limit that these launches have reached nothing smaller can be had any more: large machines may take what waits.
+        if made.actions and self._has_limits:
+            self._note_move()
         # Who waits for somebody's machine to become free is looked at again when others were launched.
         if made.actions and any(not w.instance and w.reason.code == "soon_free" for w in made.waiting):
             self.request_pass(self._ticks.soon)

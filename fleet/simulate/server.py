@@ -57,11 +57,22 @@ class SimulatedServer(MemoryServer):
     def claim(self, task: Task) -> bool:
         is_ours = super().claim(task)
         self.unseen.pop(task.id, None)
+        if is_ours:
+            self._leave_out(task.id)
         self._changed()
         return is_ours
 
     def _waiting(self, task: str, queue: Queue, position: int) -> Task:
         return super()._waiting(task, queue, self._ranks[task])
+
+    def _leave_out(self, task: str) -> None:
+        """Whoever has read what waits has then read the same without it: to read a long backlog again for each task that goes
+        would take as long as all of it times all of it."""
+        for reader, (queues, version, read) in self._read.items():
+            place = next((n for n, each in enumerate(read) if each.id == task), None)
+            if version == self.version:
+                left = read if place is None else read[:place] + read[place + 1 :]
+                self._read[reader] = queues, version + 1, left
 
     def _changed(self) -> None:
         self.version += 1
@@ -106,7 +117,7 @@ class Lookouts:
             self._version = self._server.version
             waiting, at, before = self._server.waiting(self._queues), self._server.at, self._seen_at
             self._seen_at = {task.id: before.get(task.id, at) for task in waiting}
-            self._smallest = min([in_parts(task.need.at_least) for task in waiting], default=None)
+            self._smallest = _smallest(waiting)
 
 
 class Peeks:
@@ -145,10 +156,15 @@ class Peeks:
             self._version = self._server.version
             waiting = self._server.waiting(self._all)
             self._tasks = tuple([task for task in waiting if self._can_run(task)])
-            self._smallest = min([in_parts(task.need.at_least) for task in self._tasks], default=None)
+            self._smallest = _smallest(self._tasks)
 
     def _can_run(self, task: Task) -> bool:
         fits = self._fits.get(task.id)
         if fits is None:
             fits = self._fits[task.id] = why_never(task, self._gpus, self._queues[task.queue]) is None
         return fits
+
+
+def _smallest(tasks: Sequence[Task]) -> int | None:
+    """What the smallest of them needs, in parts of a GPU; None: there is none."""
+    return in_parts(min([task.need.at_least for task in tasks])) if tasks else None

@@ -33,6 +33,18 @@ def has_levels(policy: Policy) -> bool:
     return is_kept or any(q.headroom or q.schedule for q in policy.queues) or bool(policy.budget.schedule)
 
 
+def has_limits(policy: Policy) -> bool:
+    """Whether a launch may be the last that a limit allows."""
+    budget = policy.budget
+    budgets = (budget, *budget.queues.values(), *budget.users.values(), *filter(None, [budget.per_user]))
+    counts = (
+        budget.max_instances,
+        *(r.max_instances for r in policy.resources),
+        *(q.max_instances for q in policy.queues),
+    )
+    return any(each.caps_usd for each in budgets) or any(count is not None for count in counts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What came of it."""

@@ -23,11 +23,16 @@ class Starts:
         self._looked_at = self._planned_at = EPOCH
         self._planned: dict[str, str] = {}  # which machine a task waits for
         self._has_placed_all = False
+        # Where some wait at a limit: all machines, as they were when that was planned. None: nobody does, or others started.
+        self._there: dict[str, tuple[datetime | None, int, int]] | None = None
 
     def expect(self, made: Plan) -> None:
         """What this plan says."""
         self._planned = {w.task: w.instance for w in made.waiting if w.instance}
-        self._has_placed_all = all(w.instance or w.reason.code == "no_fit" for w in made.waiting)
+        codes = {w.reason.code for w in made.waiting if not w.instance}
+        self._has_placed_all = codes <= {"no_fit"}
+        is_at_limit = "max_instances" in codes and codes <= {"no_fit", "max_instances"} and not made.actions
+        self._there = self._as_they_are() if is_at_limit else None
         self._planned_at = made.at
 
     def note_enrolled(self) -> None:
@@ -42,6 +47,8 @@ class Starts:
         levels change, and they count from the end of a task on.
         """
         fresh, self._seen = self._truth.attempts[self._seen :], len(self._truth.attempts)
+        if any(self._planned.get(a.task, a.instance) != a.instance for a in fresh):
+            self._there = None
         strangers = {a.instance for a in fresh if self._planned.pop(a.task, None) != a.instance}
         is_astray = bool(strangers) and not strangers.isdisjoint(self._planned.values())
         enrolled, self._enrolled = self._enrolled, 0
@@ -53,6 +60,14 @@ class Starts:
         new = [self._machines[name].enrolled_at or looked_at for name in {a.instance for a in fresh}]
         ends_at = min(a.started_at + self._lasts(a.task) for a in fresh)
         return False, sum(at > looked_at for at in new) != enrolled, ends_at
+
+    def is_as_planned(self) -> bool:
+        """Whether some wait at a limit, and machines have become free and were filled again from among them: each has as many
+        tasks and as much left as when that was planned. Those that wait still wait for the same."""
+        return self._there is not None and self._there == self._as_they_are()
+
+    def _as_they_are(self) -> dict[str, tuple[datetime | None, int, int]]:
+        return {name: (m.enrolled_at, m.tasks, m.free) for name, m in self._machines.items()}
 
     def _fills(self, attempt: Attempt, count: int) -> bool:
         """Whether its machine, on which it is the last of so many starts, was not idle when all was planned, and is full now."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from datetime import timedelta
+from unittest.mock import patch
 
 import pytest
 
+from fleet.dispatcher import passes
 from fleet.model import GpuNeed
+from fleet.planner.plan import plan
 from fleet.simulate.agenda import EPOCH, after
 from fleet.simulate.bill import Billed, most_at_once
 from fleet.simulate.engine import Simulation
@@ -163,6 +166,25 @@ def test_no_pass_that_was_left_out_would_have_changed_anything() -> None:
         (sparse, some), (dense, all_of_them) = run(setting), run(replace(setting, is_dense=True))
         assert sparse == dense
         assert all_of_them.passes > 10 * some.passes
+
+
+def test_a_launch_that_reaches_a_limit_lets_large_machines_take_what_waits_at_once() -> None:
+    """The idle machine of four GPUs leaves the task to a smaller one, until no smaller one can be had."""
+    offers = (an_offer(gpus=1, usd=1.0), an_offer(gpus=4, usd=4.0))
+    setting = a_setting([*jobs(4), *jobs(1, submit_s=1000, duration_s=3000)], a_fleet(max_instances=2), offers)
+    (sparse, outcome), (dense, _) = run(setting), run(replace(setting, is_dense=True))
+    assert sparse == dense
+    assert starts_s(outcome)[-1] < 1000 + 10
+
+
+def test_a_backlog_at_a_limit_is_planned_when_something_changes_not_for_each_task_that_goes() -> None:
+    setting = a_setting([jobs(1, duration_s=300 + 7 * n)[0] for n in range(40)], a_fleet(max_instances=2))
+    (sparse, _), (dense, _) = run(setting), run(replace(setting, is_dense=True))
+    assert sparse == dense
+    plans = []
+    with patch.object(passes, "plan", lambda snapshot: plans.append(snapshot) or plan(snapshot)):
+        run(setting)
+    assert len(plans) < 20
 
 
 # --- the meters measure

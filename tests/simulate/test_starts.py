@@ -79,3 +79,29 @@ def test_what_was_seen_once_is_not_seen_again() -> None:
     starts.note_enrolled()
     assert starts.look(NOW) == (False, True, None)
     assert starts.look(NOW) == (False, False, None)
+
+
+def as_planned(*waiting: Waiting, on: str = "m", freed: Booted | None = None) -> bool:
+    """Whether all is as planned when a task ended on a machine and task a took its place; `freed`: how the machine is then."""
+    truth, machines = Truth(), {"m": Booted(), "n": Booted()}
+    starts = Starts(truth, machines, lambda task: LASTS)  # type: ignore[arg-type]
+    starts.expect(Plan(pass_id="p", at=NOW - timedelta(seconds=30), waiting=waiting, **anything()))
+    truth.start(Attempt(task="a", instance=on, gpus=1, started_at=NOW))
+    machines["m"] = freed or Booted()
+    starts.look(NOW)
+    return starts.is_as_planned()
+
+
+def test_at_a_limit_whoever_takes_the_place_of_one_that_ended_leaves_the_others_waiting_as_they_were() -> None:
+    at_limit = waits("a", None, "max_instances"), waits("b", None, "max_instances")
+    assert as_planned(*at_limit)
+    assert as_planned(*at_limit, waits("c", None, "no_fit"))
+
+
+def test_they_are_looked_at_again_where_a_machine_is_not_as_it_was_or_they_wait_for_something_else() -> None:
+    at_limit = waits("a", None, "max_instances")
+    for other in (Booted(free=10_000), Booted(tasks=2), Booted(enrolled_at=None)):
+        assert not as_planned(at_limit, freed=other)
+    assert not as_planned(at_limit, waits("b", None, "soon_free"))
+    assert not as_planned(waits("b", None, "max_instances"), waits("a", "n"))  # that was planned elsewhere
+    assert not as_planned(waits("a", "m"))
