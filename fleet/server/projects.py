@@ -17,17 +17,25 @@ _NEW: Doc = {"description": "", "tags": [], "system_tags": [], "default_output_d
 
 def ensure(call: Call, name: str, fields: Mapping[str, Any] | None = None) -> str:
     """The id of the project of that name; made if it is missing, with its parents."""
-    found: str | None = call.connection.execute(sa.select(PROJECT.c.id).where(PROJECT.c.name == name)).scalar()
-    if found is not None:
-        return found
-    parent = name.rpartition("/")[0]
-    if parent:
-        ensure(call, parent)
-    project = new_id()
-    doc = {**_NEW, "user": call.identity.user, **(fields or {})}
-    row = {"id": project, "name": name, "created": call.now, "last_update": call.now, "doc": dump(doc)}
-    call.connection.execute(sa.insert(PROJECT), row)
+    missing: list[str] = []
+    above, project = name, _id_of(call, name)
+    while project is None:
+        missing.append(above)
+        above = above.rpartition("/")[0]
+        if not above or _id_of(call, above) is not None:
+            break
+    for each in reversed(missing):
+        project = new_id()
+        doc = {**_NEW, "user": call.identity.user, **((fields or {}) if each == name else {})}
+        row = {"id": project, "name": each, "created": call.now, "last_update": call.now, "doc": dump(doc)}
+        call.connection.execute(sa.insert(PROJECT), row)
+    assert project is not None
     return project
+
+
+def _id_of(call: Call, name: str) -> str | None:
+    found: str | None = call.connection.execute(sa.select(PROJECT.c.id).where(PROJECT.c.name == name)).scalar()
+    return found
 
 
 def get(call: Call, project: str) -> sa.Row[Any]:

@@ -302,6 +302,7 @@ def test_projects_are_paths(client: Client) -> None:
     held = client.call("projects.get_by_id", project=project)["project"]
     assert (held["basename"], held["path"], held["description"]) == ("vision", [parent], "d")
     assert client.ask("projects.create", name="lab/vision").codes == (400, 801)
+    client.call("projects.create", name="/".join(["deep"] * 1200))
     client.call("projects.update", project=project, tags=["t"])
     client.task(project=project)
     (shown,) = client.call("projects.get_all_ex", id=[project], include_stats=True)["projects"]
