@@ -52,7 +52,7 @@ def figures_of(setting: Setting, outcome: Outcome, wall_s: float) -> Figures:
         lost=states.count("lost"),
         ran_twice_at_once=truth.ran_twice_at_once,
         busy_kills=truth.busy_kills,
-        orphan_instance_s=round(sum(_orphaned_s(life, outcome) for life in truth.lives.values()), 3),
+        orphan_instance_s=round(math.fsum(_orphaned_s(life, outcome) for life in truth.lives.values()), 3),
         usd=round(math.fsum(bill.usd for bill in bills), 4),
         usd_lower_bound=round(lower_bound_usd(setting, outcome.ended_at), 4),
         wait_mean_s=round(math.fsum(waits) / len(waits), 3) if waits else 0.0,

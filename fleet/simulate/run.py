@@ -93,7 +93,9 @@ def settings_of(configs: Sequence[Config], asked: Question) -> list[Setting]:
         ConfigError: a flag, the trace or the prices cannot be read, or a shape or price is not known.
     """
     boot = _time("--boot-time", asked.boot_time)
-    checkpoint = None if asked.checkpoint == "never" else _time("--checkpoint", asked.checkpoint) or None
+    checkpoint = None if asked.checkpoint == "never" else _time("--checkpoint", asked.checkpoint)
+    if checkpoint is not None and not checkpoint:
+        raise ConfigError(f"--checkpoint {asked.checkpoint}: must be more than 0; never: a task keeps nothing")
     faults = faults_of(asked.faults, asked.seed)
     return [
         Setting(

@@ -85,6 +85,7 @@ def test_a_trace_without_tasks_is_nothing_and_that_is_said(files: list[str], tmp
         (["--faults", "spto"], "--faults spto: did you mean spot?"),
         (["--boot-time", "3"], "--boot-time 3: a duration has a unit"),
         (["--checkpoint", "often"], "--checkpoint often: a duration has a unit"),
+        (["--checkpoint", "0s"], "--checkpoint 0s: must be more than 0"),
         (["--trace", "nowhere.csv"], "nowhere.csv: cannot be read as a trace"),
         (["--prices", "nowhere.csv"], "nowhere.csv: cannot be read as a price file"),
         (["--compare", "nowhere.yaml"], "nowhere.yaml: No such file or directory"),
