@@ -162,6 +162,7 @@ def test_a_machine_that_ends_in_the_moment_in_which_it_is_ended_is_no_error(prov
     with open(place / "lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as when it was looked at
         provider.terminate(["local-i1"])
+        assert (place / "machine.json").exists()  # it is left to whoever ended it to clear up
     (place / "machine.json").unlink()
 
 

@@ -45,14 +45,17 @@ def test_queues_of_weight_three_and_one_get_three_gpus_and_one_though_all_of_one
 
 
 def test_shares_hold_over_several_machines_and_sizes_of_tasks() -> None:
-    workload = [*jobs(*[2] * 60, duration_s=500), *jobs(*[1] * 150, queue="other", duration_s=300)]
-    setting = a_setting(workload, two_queues(machines=4, fairness=Fairness.SHARES))
+    # No two end at one instant (machines would share out what is free by what each last heard of the others), and none goes
+    # before its turn for having waited long.
+    train = [jobs(2, duration_s=400 + 91 * n % 200)[0] for n in range(60)]
+    other = [jobs(1, queue="other", duration_s=200 + 55 * n % 200)[0] for n in range(150)]
+    fleet = two_queues(machines=4, fairness=Fairness.SHARES, starvation_after=None)
+    setting = a_setting([*train, *other], fleet)
     (sparse, outcome), (dense, _) = run(setting), run(replace(setting, is_dense=True))
     assert sparse == dense
     names = {task_id(n): job.queue for n, job in enumerate(setting.workload)}
     used = gpu_seconds(outcome, names, until_s=3600)
-    # Where tasks of both end at one instant, machines share out what is free by what the centre last knew of the others.
-    assert 2.3 < used["train"] / used["other"] < 4.2
+    assert 2.3 < used["train"] / used["other"] < 3.7
 
 
 def test_users_of_one_queue_share_it() -> None:
